@@ -1,0 +1,268 @@
+"""Train LSSVWM on recorded episodes, for a given number of minutes; a killed run goes on where it was.
+
+    python experiments/train_world_model.py --recordings recordings/train --validation recordings/validation \\
+        --tokenizer runs/tokenizer --output runs/world_model --minutes 120
+
+Encodes the episodes once (into OUTPUT/latents), then trains. Writes into OUTPUT: `checkpoint/` (what gym.make takes as
+`checkpoint=`), the run's state (every `--save-every` seconds), `metrics.jsonl`, and TensorBoard events with dreamed
+frames under real ones. On several devices: `--devices 2` or under torchrun.
+"""
+
+import dataclasses
+import json
+import math
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+import tyro
+from lightning_fabric import Fabric
+from numpy.typing import NDArray
+from torch.utils.tensorboard import SummaryWriter
+from tqdm import tqdm
+
+from model.checkpoint import load_weights, save_tensors
+from model.config import PRESETS, WorldModelConfig
+from model.data import EncodedEpisode, LatentStore, append_episodes, stored_names
+from model.diffusion import DiffusionConfig
+from model.lssvwm import LSSVWM
+from model.tokenizer import Tokenizer
+from model.training import (
+    Losses,
+    Windows,
+    context_stage,
+    learning_rate_factor,
+    make_optimizers,
+    moving_average,
+    set_learning_rate,
+    world_model_loss,
+)
+from model.training_state import Progress, load_training_state, save_training_state, step_generator
+from model.world_model import WorldModel
+from wmgym.codec import frames_to_tensor
+from wmgym.errors import RecordingError
+from wmgym.fidelity import dream_against_reality, read_all
+from wmgym.recording import read_episode, scan
+
+
+@dataclass
+class Args:
+    """Train LSSVWM on recorded episodes."""
+
+    recordings: Path
+    """Folder of training episodes."""
+    validation: Path
+    """Folder of episodes to measure on while training; never those that results are reported on."""
+    tokenizer: Path
+    """Run folder of train_tokenizer.py."""
+    output: Path
+    """Run folder; an existing run in it is continued."""
+    preset: str = "cpu"
+    """Size of the network: micro, cpu, gpu or paper."""
+    minutes: float = 120.0
+    """Time to train, over all restarts; the learning rate falls to zero at its end. Raise it to go on later."""
+    mode: Literal["clean_past", "diffusion_forcing"] = "clean_past"
+    """How the past of a noised frame is shown; see model.diffusion."""
+    stages: tuple[tuple[float, int], ...] = ((0.6, 32), (0.85, 96), (1.0, 192))
+    """Frames per window: (share of the budget until which it holds, frames)."""
+    frames_per_step: int = 256
+    """Frames per step and device; the batch is this divided by the window."""
+    learning_rate: float = 2e-3
+    """AdamW's rate after warm-up."""
+    muon: bool = False
+    """Use Muon for the matrices of the layers."""
+    shortcut_after: float = 0.5
+    """Share of the budget after which few-step targets join; before, only the finest steps are learned."""
+    pure_noise: float = 0.5
+    """How often a frame to be denoised is pure noise."""
+    cooldown: float = 0.4
+    """Share of the budget, at its end, over which the learning rate falls to zero."""
+    seed: int = 0
+    """Fixes initial weights, data order and noise."""
+    precision: str = "32-true"
+    """Fabric's precision: 32-true, or bf16-mixed where the processor or GPU multiplies bf16 natively."""
+    devices: int = 1
+    """Processes or GPUs to train on."""
+    save_every: float = 120.0
+    """Seconds between saves: what a kill loses at most."""
+    validate_every: float = 600.0
+    """Seconds between measurements of dreams against held-out episodes."""
+    contexts: int = 256
+    """First frames of training episodes shipped with the checkpoint, for dreams to start from."""
+    max_episodes: int = 100_000
+    """Use at most this many episodes."""
+    average_decay: float = 0.998
+    """Decay of the moving average of the weights."""
+    diffusion: tyro.conf.Suppress[DiffusionConfig] = field(default_factory=DiffusionConfig)
+
+
+def main(args: Args) -> dict[str, float]:
+    """Runs the training; returns the last validation metrics."""
+    fabric = Fabric(accelerator="auto", devices=args.devices, precision=args.precision)  # type: ignore[arg-type]
+    fabric.launch()
+    torch.manual_seed(args.seed)
+    world, store, first_frames = prepare(args, fabric)
+    model = world.dynamics
+    average = moving_average(model, args.average_decay).to(fabric.device)
+    optimizers = make_optimizers(model, args.learning_rate, args.muon)
+    objective = _Loss(model, args.diffusion)
+    wrapped, *wrapped_optimizers = fabric.setup(objective, *optimizers)
+    progress = load_training_state(args.output, model, average, optimizers) or Progress()
+    writer = SummaryWriter(str(args.output)) if fabric.is_global_zero else None
+    bar = tqdm(total=round(args.minutes * 60), initial=round(progress.seconds), unit="s", desc="world model")
+    metrics: dict[str, float] = {}
+    last_save = last_validation = last_tick = time.monotonic()
+    recent: list[float] = []
+    while progress.seconds < args.minutes * 60:
+        done = progress.seconds / (args.minutes * 60)
+        rate = args.learning_rate * learning_rate_factor(progress.step, done, 100, args.cooldown)
+        set_learning_rate(optimizers, rate)
+        window = context_stage(done, args.stages)
+        rng = np.random.default_rng([args.seed, progress.step, fabric.global_rank])
+        batch = _to(store.windows(rng, max(1, args.frames_per_step // window), window), fabric.device)
+        shortcut = args.diffusion.shortcut_fraction if done >= args.shortcut_after else 0.0
+        diffusion = dataclasses.replace(
+            args.diffusion, mode=args.mode, shortcut_fraction=shortcut, pure_noise_probability=args.pure_noise
+        )
+        objective.diffusion = diffusion
+        generator = step_generator(args.seed + fabric.global_rank, progress.step, fabric.device)
+        losses: Losses = wrapped(batch, generator)
+        fabric.backward(losses.total)
+        gradient = torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        if not math.isfinite(float(gradient)):
+            raise FloatingPointError(
+                f"the gradient is not finite at step {progress.step}: training diverged. Lower --learning-rate and "
+                f"start again; the last sound state is in {args.output} (delete it to start from scratch)."
+            )
+        for optimizer in wrapped_optimizers:
+            optimizer.step()
+            optimizer.zero_grad()
+        average.update_parameters(model)
+
+        now = time.monotonic()
+        progress.step += 1
+        progress.frames += batch.actions.numel() * fabric.world_size
+        progress.seconds += now - last_tick
+        bar.update(round(progress.seconds) - bar.n)
+        recent.append(float(losses.denoising.detach()))
+        last_tick = now
+        over = progress.seconds >= args.minutes * 60
+        if writer is not None and (now - last_save > args.save_every or over):
+            world_average = publish(args.output, world, average.module, first_frames)
+            save_training_state(args.output, progress, model, average, optimizers)
+            metrics = {name: float(value.detach()) for name, value in losses._asdict().items()} | {"recent": float(np.mean(recent))}
+            recent.clear()
+            if now - last_validation > args.validate_every or over:
+                metrics |= validate(world_average, args.validation, writer, progress)
+                last_validation = time.monotonic()
+            for name, value in metrics.items():
+                writer.add_scalar(name, value, progress.step)
+            with (args.output / "metrics.jsonl").open("a") as log:
+                log.write(json.dumps({**vars(progress), "window": window, "rate": rate, **metrics}) + "\n")
+            bar.set_postfix(loss=f"{metrics['recent']:.4f}", frames=progress.frames)
+            last_save = last_tick = time.monotonic()  # measuring and saving is not training time
+    bar.close()
+    return metrics
+
+
+class _Loss(torch.nn.Module):
+    """The loss as a forward pass, which is what data parallelism wraps."""
+
+    def __init__(self, model: LSSVWM, diffusion: DiffusionConfig) -> None:
+        super().__init__()
+        self.model = model
+        self.diffusion = diffusion
+
+    def forward(self, batch: Windows, generator: torch.Generator) -> Losses:
+        return world_model_loss(self.model, batch, self.diffusion, generator)
+
+
+def prepare(args: Args, fabric: Fabric) -> tuple[WorldModel, LatentStore, NDArray[np.uint8]]:
+    """Encodes episodes that are not yet in the store, and builds the world model around the trained tokenizer."""
+    saved, weights = load_weights(args.tokenizer)
+    config = WorldModelConfig(saved.tokenizer, PRESETS[args.preset].dynamics)
+    tokenizer = Tokenizer(config.tokenizer)
+    tokenizer.load_state_dict(weights)
+    tokenizer.to(fabric.device)
+    folder = args.output / "latents"
+    if fabric.is_global_zero:
+        append_episodes(folder, encode_new(args, tokenizer, set(stored_names(folder))))
+    fabric.barrier()
+    store = LatentStore(folder)
+    rewards = store.reward_values()
+    if any(value not in config.dynamics.reward_values for value in rewards):
+        config = WorldModelConfig(config.tokenizer, dataclasses.replace(config.dynamics, reward_values=rewards))
+    world = WorldModel(config)
+    world.tokenizer.load_state_dict(weights)
+    files = scan(args.recordings).usable[: args.contexts]
+    first_frames = np.stack([read_first_frame(path) for path in files])
+    return world.to(fabric.device), store, first_frames
+
+
+@torch.no_grad()
+def encode_new(args: Args, tokenizer: Tokenizer, known: set[str]) -> Iterator[EncodedEpisode]:
+    """Encodes the episodes that are not in the store yet; damaged files are named, skipped and counted."""
+    device, skipped = tokenizer.scale.device, 0
+    found = scan(args.recordings)
+    for path in tqdm(found.usable[: args.max_episodes], desc="encoding", unit="episode"):
+        if path.stem in known:
+            continue
+        try:
+            episode = read_episode(path, state_keys=())
+        except RecordingError as error:
+            print(f"skipped {error}", file=sys.stderr)
+            skipped += 1
+            continue
+        parts = [
+            tokenizer.encode(frames_to_tensor(part, device))
+            for part in np.array_split(episode.image, max(1, len(episode.image) // 100))
+        ]
+        latents = torch.cat(parts).half().cpu().numpy()
+        ended = np.zeros(len(latents), dtype=np.float32)
+        yield EncodedEpisode(path.stem, latents, episode.action, episode.reward, ended)
+    if skipped or found.unusable:
+        print(f"{skipped + len(found.unusable)} unusable files: {[p.name for p in found.unusable]}", file=sys.stderr)
+
+
+def read_first_frame(path: Path) -> NDArray[np.uint8]:
+    """The frame an episode starts with."""
+    return read_episode(path, state_keys=()).image[0]
+
+
+def publish(
+    folder: Path, world: WorldModel, average: torch.nn.Module, first_frames: NDArray[np.uint8]
+) -> WorldModel:
+    """Writes the averaged model as a checkpoint that gym.make can open; returns it."""
+    shipped = WorldModel(world.config).to(world.device)
+    shipped.tokenizer.load_state_dict(world.tokenizer.state_dict())
+    shipped.dynamics.load_state_dict(average.state_dict())
+    shipped.save_pretrained(folder / "checkpoint")
+    save_tensors(folder / "checkpoint" / "contexts.safetensors", {"frames": torch.from_numpy(first_frames)})
+    return shipped.eval()
+
+
+def validate(world: WorldModel, folder: Path, writer: SummaryWriter, progress: Progress) -> dict[str, float]:
+    """Dreams on from held-out contexts under the real actions and compares."""
+    metrics = {}
+    steps = [k for k in (1, 4) if k <= world.config.dynamics.max_denoising_steps]
+    episodes = read_all(scan(folder).usable[:16])
+    for k in steps:
+        report = dream_against_reality(world, episodes, clips_per_episode=2, denoising_steps=k)
+        metrics |= {f"validation/{name}_{k}_steps": value for name, value in report.summary().items()}
+        strip = np.concatenate([report.real[0], report.dreamed[0]], axis=1)  # real above dreamed
+        writer.add_image(f"validation/real above dreamed, {k} steps", np.concatenate(list(strip), 1), progress.step,
+                         dataformats="HWC")  # fmt: skip
+    return metrics
+
+
+def _to(batch: Windows, device: torch.device) -> Windows:
+    return Windows(*(v.to(device) for v in batch))
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Args, description=__doc__))

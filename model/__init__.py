@@ -1,0 +1,1 @@
+"""LSSVWM, a long-memory video world model. It knows tensors, not environments."""

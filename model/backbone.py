@@ -1,0 +1,110 @@
+"""The stack: in every layer a block-wise scan, then frame-local attention, then an MLP, each modulated and residual."""
+
+import torch
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from model.axes import Conditioning, Tokens
+from model.block_scan import BlockScan, BlockStates
+from model.conditioning import Modulation
+from model.config import BlockSize, LSSVWMConfig
+from model.local_attention import Ring, WindowPlan, frame_local_attention, plan_windows
+from model.memory import Memory
+
+
+class LocalAttention(nn.Module):
+    """Projections around `frame_local_attention`; queries and keys are normalised."""
+
+    def __init__(self, config: LSSVWMConfig) -> None:
+        """Makes the projections."""
+        super().__init__()
+        self.heads = config.attention_heads
+        self.project = nn.Linear(config.width, 3 * config.width, bias=False)
+        self.query_norm = nn.LayerNorm(config.width // self.heads, bias=False)
+        self.key_norm = nn.LayerNorm(config.width // self.heads, bias=False)
+        self.out = nn.Linear(config.width, config.width, bias=False)
+
+    def forward(self, tokens: Tokens, ring: tuple[Ring, Ring], plan: WindowPlan) -> tuple[Tokens, tuple[Ring, Ring]]:
+        """Mixes tokens within the window; returns the ring after the last frame of stream 0."""
+        q, k, v = rearrange(self.project(tokens), "... (three heads e) -> three ... heads e", three=3, heads=self.heads)
+        mixed, ring = frame_local_attention(self.query_norm(q), self.key_norm(k), v, ring, plan)
+        return self.out(rearrange(mixed, "... heads e -> ... (heads e)")), ring
+
+
+class Layer(nn.Module):
+    """One layer of LSSVWM (arXiv:2505.20171 section 4.1): scan for memory, attention for detail, MLP."""
+
+    def __init__(self, config: LSSVWMConfig, block_size: BlockSize) -> None:
+        """Three branches with a modulation each."""
+        super().__init__()
+        hidden = config.mlp_ratio * config.width
+        self.scan = BlockScan(config, block_size)
+        self.attention = LocalAttention(config)
+        self.mlp = nn.Sequential(
+            nn.Linear(config.width, hidden), nn.GELU(approximate="tanh"), nn.Linear(hidden, config.width)
+        )
+        self.scan_modulation = Modulation(config.width)
+        self.attention_modulation = Modulation(config.width)
+        self.mlp_modulation = Modulation(config.width)
+
+    def forward(
+        self, tokens: Tokens, conditioning: Conditioning, states: BlockStates, ring: tuple[Ring, Ring], plan: WindowPlan
+    ) -> tuple[Tokens, BlockStates, tuple[Ring, Ring]]:
+        """Tokens after the layer, and the layer's memory after the last frame of stream 0."""
+        modulated, gate = self.scan_modulation(tokens, conditioning)
+        mixed, states = self.scan(modulated, states)
+        tokens = torch.addcmul(tokens, gate, mixed)
+        modulated, gate = self.attention_modulation(tokens, conditioning)
+        mixed, ring = self.attention(modulated, ring, plan)
+        tokens = torch.addcmul(tokens, gate, mixed)
+        modulated, gate = self.mlp_modulation(tokens, conditioning)
+        return torch.addcmul(tokens, gate, self.mlp(modulated)), states, ring
+
+
+class Backbone(nn.Module):
+    """Tokens in, tokens out, memory handed through: the network without its input and output projections."""
+
+    def __init__(self, config: LSSVWMConfig) -> None:
+        """Stacks the layers, block sizes in turn."""
+        super().__init__()
+        self.config = config
+        self.layers = nn.ModuleList(Layer(config, config.block_size(i)) for i in range(config.layers))
+
+    def initial_memory(self, batch: int, device: torch.device) -> Memory:
+        """The memory of `batch` dreams that have seen nothing."""
+        c = self.config
+        head_channels = c.width // c.attention_heads
+        ring = torch.zeros(
+            batch, c.layers, c.attention_window, c.tokens, c.attention_heads, head_channels, device=device
+        )
+        blocks = [c.tokens // (bh * bw) for bh, bw in map(c.block_size, range(c.layers))]
+        scan = [torch.zeros(batch, n, c.scan_heads, c.scan_head_channels, c.scan_state, device=device) for n in blocks]
+        return Memory(tuple(scan), ring, ring.clone(), torch.zeros(batch, dtype=torch.int64, device=device))
+
+    def forward(self, tokens: Tokens, conditioning: Conditioning, memory: Memory) -> tuple[Tokens, Memory]:
+        """Runs the stack over a sequence that follows on `memory`.
+
+        Args:
+            tokens: stream 0 is remembered; stream 1, if present, sees the past of stream 0 and leaves no trace.
+            conditioning: one vector a frame and stream.
+            memory: what came before; it is not changed.
+
+        Returns:
+            The tokens after the last layer, and the memory after the last frame of stream 0.
+        """
+        c = self.config
+        streams, frames = tokens.shape[1:3]
+        plan = plan_windows(
+            memory.filled, streams, frames, c.tokens, c.attention_window, c.attention_heads
+        )
+        scan: list[Float[Tensor, "b blocks heads p n"]] = []
+        rings: list[tuple[Ring, Ring]] = []
+        for i, layer in enumerate(self.layers):
+            ring = memory.keys[:, i].to(tokens.dtype), memory.values[:, i].to(tokens.dtype)
+            tokens, states, ring = layer(tokens, conditioning, memory.scan[i], ring, plan)
+            scan.append(states)
+            rings.append(ring)
+        keys, values = (torch.stack([ring[j] for ring in rings], dim=1).to(memory.keys.dtype) for j in (0, 1))
+        filled = (memory.filled + frames).clamp_max(c.attention_window)
+        return tokens, Memory(tuple(scan), keys, values, filled)

@@ -1,0 +1,173 @@
+"""A checkpoint is a folder: `config.json`, `model.safetensors`, and whatever else its user lays beside them.
+
+Loading reads JSON and safetensors and nothing else: it cannot execute what it loads.
+"""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from model.config import WorldModelConfig
+
+FORMAT_VERSION = 1
+CONFIG_FILE = "config.json"
+WEIGHTS_FILE = "model.safetensors"
+
+
+class CheckpointError(Exception):
+    """A checkpoint is missing, incomplete, damaged or of another format version."""
+
+
+def save_weights(folder: str | Path, config: WorldModelConfig, weights: dict[str, Tensor]) -> None:
+    """Writes config and weights; each file appears whole or not at all.
+
+    Args:
+        folder: made if it is not there.
+        config: what rebuilds the network.
+        weights: the network's state dict.
+    """
+    path = Path(folder)
+    path.mkdir(parents=True, exist_ok=True)
+    values = {"format_version": FORMAT_VERSION, **config.to_dict()}
+    _replace(path / CONFIG_FILE, lambda p: p.write_text(json.dumps(values, indent=2) + "\n"))
+    save_tensors(path / WEIGHTS_FILE, weights)
+
+
+def load_weights(
+    name: str | Path, *, revision: str | None = None, local_files_only: bool = False
+) -> tuple[WorldModelConfig, dict[str, Tensor]]:
+    """Reads config and weights; `check_fit` then says whether they belong together.
+
+    Args:
+        name: a folder, or a Hugging Face Hub id.
+        revision: branch, tag or commit on the Hub.
+        local_files_only: do not touch the network.
+
+    Raises:
+        CheckpointError: see `find_checkpoint`, `read_config` and `load_tensors`.
+    """
+    folder = find_checkpoint(name, revision=revision, local_files_only=local_files_only)
+    return read_config(folder / CONFIG_FILE), load_tensors(folder / WEIGHTS_FILE)
+
+
+def find_checkpoint(name: str | Path, *, revision: str | None = None, local_files_only: bool = False) -> Path:
+    """The local folder of a checkpoint, downloaded from the Hugging Face Hub if it is not a folder here.
+
+    Args:
+        name: a folder, or a Hub id of the form `owner/name`.
+        revision: branch, tag or commit on the Hub.
+        local_files_only: do not touch the network.
+
+    Raises:
+        CheckpointError: there is no such folder, and no such repository or no way to reach it.
+    """
+    folder = Path(name)
+    if folder.is_dir():
+        return folder
+    if str(name).count("/") != 1 or str(name).startswith((".", "/", "~")):
+        raise CheckpointError(
+            f"no checkpoint at '{name}': there is no such folder. Expected a folder with {CONFIG_FILE} and "
+            f"{WEIGHTS_FILE}, or a Hub id of the form 'owner/name'. Check the path (relative to {os.getcwd()})."
+        )
+    from huggingface_hub import snapshot_download
+
+    try:
+        patterns = ["*.json", "*.safetensors", "*.md"]
+        found = snapshot_download(
+            str(name), revision=revision, local_files_only=local_files_only, allow_patterns=patterns
+        )
+    except Exception as error:  # the hub raises a dozen kinds: http, not found, gated, offline, cache
+        raise CheckpointError(
+            f"no checkpoint '{name}': no such folder here, and the Hugging Face Hub gave none "
+            f"({type(error).__name__}: {error}). Check the name, the network, or pass a local folder."
+        ) from error
+    return Path(found)
+
+
+def read_config(path: Path) -> WorldModelConfig:
+    """Reads `config.json`.
+
+    Raises:
+        CheckpointError: the file is missing, no JSON, of another format version, or describes no valid network.
+    """
+    try:
+        values: dict[str, Any] = json.loads(path.read_text())
+        version = values.pop("format_version", None)
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{path} is missing; a checkpoint folder needs {CONFIG_FILE} and {WEIGHTS_FILE}.") from error
+    except (ValueError, AttributeError) as error:
+        raise CheckpointError(f"{path} is not a JSON object ({error}); restore the checkpoint from its source.") from error
+    if version != FORMAT_VERSION:
+        raise CheckpointError(
+            f"{path} has format_version = {version}, this wmgym reads {FORMAT_VERSION}. "
+            "Most likely the checkpoint was made by another release: install that one, or train again."
+        )
+    try:
+        return WorldModelConfig.from_dict(values)
+    except (ValueError, TypeError) as error:
+        raise CheckpointError(f"{path} describes no network this wmgym knows: {error}") from error
+
+
+def save_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
+    """Writes a safetensors file whole or not at all."""
+    kept = {key: v.detach().cpu().contiguous() for key, v in tensors.items()}
+    _replace(path, lambda p: save_file(kept, p))
+
+
+def load_tensors(path: Path) -> dict[str, Tensor]:
+    """Reads a safetensors file.
+
+    Raises:
+        CheckpointError: it is missing, truncated or no safetensors file.
+    """
+    try:
+        return load_file(path)
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{path} is missing; the download or the training run is incomplete.") from error
+    except (SafetensorError, OSError, ValueError) as error:
+        size = path.stat().st_size if path.is_file() else 0
+        raise CheckpointError(
+            f"{path} ({size} bytes) is not a readable safetensors file ({error}). "
+            "Most likely a copy or download broke off: fetch it again."
+        ) from error
+
+
+def check_fit(name: str | Path, expected: dict[str, Tensor], weights: dict[str, Tensor]) -> None:
+    """Refuses weights that are not those of the network, or not finite.
+
+    Args:
+        name: what to call the checkpoint in the message.
+        expected: the network's state dict; only shapes are looked at.
+        weights: what was read.
+
+    Raises:
+        CheckpointError: a tensor is missing, superfluous, of another shape, or holds NaN or infinity.
+    """
+    wanted = {key: tuple(v.shape) for key, v in expected.items()}
+    given = {key: tuple(v.shape) for key, v in weights.items()}
+    wrong = sorted(k for k in wanted.keys() | given.keys() if wanted.get(k) != given.get(k))
+    if wrong:
+        key = wrong[0]
+        raise CheckpointError(
+            f"the weights of '{name}' do not fit its {CONFIG_FILE}: {len(wrong)} tensors differ, the first is '{key}' "
+            f"with shape {given.get(key)}, expected {wanted.get(key)}. The two files come from different checkpoints."
+        )
+    bad = sorted(key for key, v in weights.items() if not v.isfinite().all())
+    if bad:
+        raise CheckpointError(
+            f"the weights of '{name}' hold NaN or infinity in {len(bad)} tensors, the first is '{bad[0]}'. Training diverged before it "
+            "was saved, or the file was damaged: use an earlier checkpoint."
+        )
+
+
+def _replace(path: Path, write: Any) -> None:
+    """Writes beside the target, then moves into place."""
+    partial = path.with_name(path.name + ".partial")
+    write(partial)
+    partial.replace(path)

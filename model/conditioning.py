@@ -1,0 +1,61 @@
+"""What a frame is generated under: its action, its noise level and the sampler's stride, as one vector a frame."""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from model.axes import START_ACTION, Conditioning, NoiseLevels
+from model.config import LSSVWMConfig
+
+
+class FrameConditioning(nn.Module):
+    """Adds learned embeddings of action, noise level and stride (arXiv:2505.20171 section 4.1, discrete actions).
+
+    Noise levels are `0` (pure noise) to `max_denoising_steps` (clean). Strides are log2 of the finest steps that one
+    denoising step jumps: `0` for the finest sampler, `log2(max_denoising_steps)` for the one-step sampler
+    (arXiv:2410.12557, there `d`).
+    """
+
+    def __init__(self, config: LSSVWMConfig) -> None:
+        """Makes the three tables."""
+        super().__init__()
+        self.num_actions = config.num_actions
+        self.action = nn.Embedding(config.num_actions + 1, config.width)
+        self.noise_level = nn.Embedding(config.max_denoising_steps + 1, config.width)
+        self.stride = nn.Embedding(config.max_denoising_steps.bit_length(), config.width)
+        for table in (self.action, self.noise_level, self.stride):
+            nn.init.normal_(table.weight, std=0.5)
+
+    def forward(
+        self, actions: Int[Tensor, "b t"], noise_levels: NoiseLevels, strides: Int[Tensor, "b s t"]
+    ) -> Conditioning:
+        """The vector that modulates every layer.
+
+        Args:
+            actions: the action that led to each frame, or `START_ACTION`.
+            noise_levels: how clean each frame of each stream is.
+            strides: the sampler's step size for each frame of each stream; 0 for clean frames.
+        """
+        rows = torch.where(actions == START_ACTION, self.num_actions, actions)
+        mixed = self.action(rows)[:, None] + self.noise_level(noise_levels) + self.stride(strides)
+        activated: Tensor = nn.functional.silu(mixed)
+        return activated
+
+
+class Modulation(nn.Module):
+    """Shift, scale and gate of one residual branch, from the conditioning vector (adaptive norm, arXiv:2212.09748)."""
+
+    def __init__(self, width: int) -> None:
+        """Starts at zero: a fresh branch adds nothing."""
+        super().__init__()
+        self.linear = nn.Linear(width, 3 * width)
+        nn.init.zeros_(self.linear.weight)
+        nn.init.zeros_(self.linear.bias)
+
+    def forward(
+        self, tokens: Float[Tensor, "b s t q width"], conditioning: Conditioning
+    ) -> tuple[Float[Tensor, "b s t q width"], Float[Tensor, "b s t 1 width"]]:
+        """Normalised, shifted and scaled tokens, and the gate for what the branch makes of them."""
+        shift, scale, gate = self.linear(conditioning).unsqueeze(-2).chunk(3, dim=-1)
+        normed = nn.functional.layer_norm(tokens, tokens.shape[-1:])
+        return torch.addcmul(shift, normed, 1 + scale), gate

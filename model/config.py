@@ -1,0 +1,191 @@
+"""What a world model is made of, as frozen dataclasses, and the presets named by the hardware they fit."""
+
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+BlockSize = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class TokenizerConfig:
+    """Shape of the convolutional autoencoder between frames and latents."""
+
+    frame_size: int = 64
+    """Height and width of a frame, pixels."""
+    downsampling: int = 8
+    """Pixels per latent cell along each side."""
+    latent_channels: int = 16
+    encoder_channels: tuple[int, int] = (64, 128)
+    """Channels at 1/4 and 1/8 of the frame's resolution."""
+    decoder_channels: tuple[int, int] = (128, 64)
+    """Channels at 1/8 and 1/4 of the frame's resolution."""
+    bottleneck_noise: float = 0.02
+    """Standard deviation of the noise added to the tanh latents in training, in units of their range [-1, 1]."""
+
+    def __post_init__(self) -> None:
+        """Refuses a resolution the decoder cannot rebuild."""
+        if self.downsampling != 8 or self.frame_size % 8:
+            raise ValueError(
+                f"TokenizerConfig got frame_size={self.frame_size}, downsampling={self.downsampling}; expected "
+                "downsampling = 8 and a frame_size divisible by 8, because the encoder reduces the resolution by "
+                "4 and by 2. Resize the frames before recording."
+            )
+
+    @property
+    def latent_size(self) -> int:
+        """Cells along each side of the latent grid."""
+        return self.frame_size // self.downsampling
+
+
+@dataclass(frozen=True)
+class LSSVWMConfig:
+    """Shape of the long-context state-space video world model (arXiv:2505.20171).
+
+    The paper leaves width, depth, block sizes and Mamba-2 settings open; the numbers here are our own.
+    """
+
+    latent_channels: int = 16
+    latent_size: int = 8
+    patch: int = 2
+    """Latent cells per token along each side."""
+    width: int = 128
+    layers: int = 6
+    block_sizes: tuple[BlockSize, ...] = ((4, 4), (2, 2), (1, 1))
+    """The paper's (b_h, b_w), in tokens; layers take them in turn. Large blocks mix space, small ones remember long."""
+    scan_head_channels: int = 32
+    """Mamba-2's P."""
+    scan_state: int = 64
+    """Mamba-2's N: numbers kept per scan channel and block."""
+    scan_chunk_tokens: int = 32
+    """Tokens that the chunked scan handles in one matrix product."""
+    attention_heads: int = 4
+    attention_window: int = 6
+    """The paper's k: frames before the current one that frame-local attention sees."""
+    mlp_ratio: int = 3
+    num_actions: int = 6
+    max_denoising_steps: int = 8
+    """The finest sampler; a power of two. One model samples in any power of two up to it."""
+    reward_values: tuple[float, ...] = (0.0, 1.0)
+    """Rewards that occur in the recordings; the reward head picks one of them."""
+
+    def __post_init__(self) -> None:
+        """Refuses shapes that do not divide."""
+        side = self.latent_size // self.patch
+        if self.latent_size % self.patch:
+            raise ValueError(f"latent_size = {self.latent_size} is not divisible by patch = {self.patch}.")
+        for bh, bw in self.block_sizes:
+            if side % bh or side % bw:
+                raise ValueError(
+                    f"block size ({bh}, {bw}) does not tile the {side} x {side} token grid; use divisors of {side}."
+                )
+        if self.width % self.attention_heads or self.width % self.scan_head_channels:
+            raise ValueError(
+                f"width = {self.width} must be divisible by attention_heads = {self.attention_heads} and by "
+                f"scan_head_channels = {self.scan_head_channels}."
+            )
+        if (self.width // self.attention_heads) % 4:
+            raise ValueError(f"width / attention_heads = {self.width / self.attention_heads} must be divisible by 4.")
+        if self.max_denoising_steps < 1 or self.max_denoising_steps & (self.max_denoising_steps - 1):
+            raise ValueError(f"max_denoising_steps = {self.max_denoising_steps} must be a power of two.")
+
+    @property
+    def tokens_per_side(self) -> int:
+        """Tokens along each side of a frame."""
+        return self.latent_size // self.patch
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of one frame."""
+        return self.tokens_per_side**2
+
+    @property
+    def scan_heads(self) -> int:
+        """Heads of the state-space scan."""
+        return self.width // self.scan_head_channels
+
+    @property
+    def features(self) -> int:
+        """Length of the feature vector handed to heads and agents."""
+        return self.tokens_per_side * self.width
+
+    @property
+    def start_action(self) -> int:
+        """Row of the action embedding used where no action led to the frame."""
+        return self.num_actions
+
+    def block_size(self, layer: int) -> BlockSize:
+        """The (b_h, b_w) of a layer, in tokens."""
+        return self.block_sizes[layer % len(self.block_sizes)]
+
+
+@dataclass(frozen=True)
+class WorldModelConfig:
+    """A tokenizer and the model of its latents: all that is needed to rebuild the network of a checkpoint."""
+
+    tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
+    dynamics: LSSVWMConfig = field(default_factory=LSSVWMConfig)
+
+    def __post_init__(self) -> None:
+        """Refuses a pair whose latents differ in shape."""
+        emitted = (self.tokenizer.latent_channels, self.tokenizer.latent_size)
+        expected = (self.dynamics.latent_channels, self.dynamics.latent_size)
+        if emitted != expected:
+            raise ValueError(
+                f"the tokenizer emits latents of (channels, size) = {emitted}, the dynamics expects {expected}."
+            )
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able nested dictionary; `from_dict` reverses it."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "WorldModelConfig":
+        """Rebuilds a config from `to_dict`'s output after JSON.
+
+        Raises:
+            ValueError: a key is unknown or missing, or the shapes do not fit each other.
+        """
+        return cls(
+            tokenizer=_from_json(TokenizerConfig, values.get("tokenizer")),
+            dynamics=_from_json(LSSVWMConfig, values.get("dynamics")),
+        )
+
+
+def _from_json(cls: type[Any], values: Any) -> Any:
+    """Builds a dataclass from JSON, turning lists back into tuples."""
+    names = {f.name for f in fields(cls)}
+    if not isinstance(values, dict) or set(values) != names:
+        given = sorted(values) if isinstance(values, dict) else type(values).__name__
+        raise ValueError(f"{cls.__name__} expects exactly the keys {sorted(names)}, got {given}.")
+    return cls(**{name: _as_tuple(value) for name, value in values.items()})
+
+
+def _as_tuple(value: Any) -> Any:
+    return tuple(_as_tuple(v) for v in value) if isinstance(value, list) else value
+
+
+PRESETS: dict[str, WorldModelConfig] = {
+    "micro": WorldModelConfig(
+        TokenizerConfig(encoder_channels=(8, 16), decoder_channels=(16, 8), latent_channels=4),
+        LSSVWMConfig(
+            latent_channels=4, width=32, layers=2, block_sizes=((2, 2), (1, 1)), scan_head_channels=16, scan_state=8,
+            scan_chunk_tokens=16, attention_heads=2, attention_window=3, mlp_ratio=2,
+        ),
+    ),
+    "cpu": WorldModelConfig(),
+    "gpu": WorldModelConfig(
+        TokenizerConfig(encoder_channels=(96, 192), decoder_channels=(256, 128)),
+        LSSVWMConfig(
+            patch=1, width=512, layers=12, block_sizes=((8, 8), (4, 4), (2, 2), (1, 1)), scan_head_channels=64,
+            attention_heads=8, attention_window=10, mlp_ratio=4,
+        ),
+    ),
+    "paper": WorldModelConfig(
+        TokenizerConfig(encoder_channels=(128, 256), decoder_channels=(384, 192)),
+        LSSVWMConfig(
+            patch=1, width=1024, layers=14, block_sizes=((8, 8), (4, 4), (2, 2), (1, 1)), scan_head_channels=64,
+            scan_state=128, attention_heads=16, attention_window=10, mlp_ratio=4,
+        ),
+    ),
+}  # fmt: skip
+"""`micro` trains in seconds (tests), `cpu` is the shipped size, `gpu` fits one large card, `paper` has about 200M."""

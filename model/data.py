@@ -1,0 +1,119 @@
+"""Recorded episodes as latents: encoded once, kept on disk as memory maps, read as windows.
+
+A store is a folder: for every episode `NAME.latents.npy` (float16) and `NAME.steps.npz` (action, reward and termination of
+each frame), and `episodes.json` with names and lengths. Nothing but the windows asked for is read into memory.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from model.training import Windows
+
+
+@dataclass(frozen=True)
+class EncodedEpisode:
+    """One episode as it is stored.
+
+    Attributes:
+        name: tells it from the others; an episode already in the store is not encoded again.
+        latents: `(t, d, h, w)` float16.
+        actions: `(t,)`: the action that led to each frame; row 0 is meaningless.
+        rewards: `(t,)`: the reward that came with each frame.
+        terminated: `(t,)`: 1 where the episode ended with the frame.
+    """
+
+    name: str
+    latents: NDArray[np.float16]
+    actions: NDArray[np.int64]
+    rewards: NDArray[np.float32]
+    terminated: NDArray[np.float32]
+
+
+class LatentStore:
+    """Reads windows from a store without holding it in memory."""
+
+    def __init__(self, folder: Path) -> None:
+        """Opens a store.
+
+        Raises:
+            FileNotFoundError: the folder holds no store.
+        """
+        self.folder = folder
+        index: list[dict[str, Any]] = json.loads((folder / "episodes.json").read_text())
+        self.names = [entry["name"] for entry in index]
+        self.lengths = np.array([entry["frames"] for entry in index])
+        self.latents: list[NDArray[np.float16]] = [
+            np.load(folder / f"{name}.latents.npy", mmap_mode="r") for name in self.names
+        ]
+        self.steps = [dict(np.load(folder / f"{name}.steps.npz")) for name in self.names]
+
+    @property
+    def frames(self) -> int:
+        """Frames of all episodes together."""
+        return int(self.lengths.sum())
+
+    def windows(self, rng: np.random.Generator, batch: int, frames: int) -> Windows:
+        """Draws windows, each position of each long enough episode equally likely.
+
+        Args:
+            rng: consumed.
+            batch: how many windows.
+            frames: frames per window.
+
+        Raises:
+            ValueError: no episode is long enough.
+        """
+        room = np.maximum(self.lengths - frames + 1, 0)
+        if not room.any():
+            raise ValueError(
+                f"windows of {frames} frames asked for, but the longest episode in {self.folder} has "
+                f"{self.lengths.max()}; shorten the context stages or record longer episodes."
+            )
+        which = rng.choice(len(room), size=batch, p=room / room.sum())
+        return self.stack([(int(i), int(rng.integers(room[i]))) for i in which], frames)
+
+    def stack(self, places: list[tuple[int, int]], frames: int) -> Windows:
+        """Reads the windows at the given (episode, first frame) places."""
+        latents = np.stack([self.latents[i][j : j + frames] for i, j in places]).astype(np.float32)
+
+        def column(key: str) -> torch.Tensor:
+            return torch.from_numpy(np.stack([self.steps[i][key][j : j + frames] for i, j in places]))
+
+        return Windows(torch.from_numpy(latents), column("actions"), column("rewards"), column("terminated"))
+
+    def reward_values(self) -> tuple[float, ...]:
+        """The distinct rewards that occur, most frequent first."""
+        values, counts = np.unique(np.concatenate([s["rewards"] for s in self.steps]), return_counts=True)
+        return tuple(float(values[i]) for i in np.argsort(-counts, kind="stable"))
+
+
+def stored_names(folder: Path) -> list[str]:
+    """Names of the episodes in a store; none if there is no store yet."""
+    index = folder / "episodes.json"
+    return [entry["name"] for entry in json.loads(index.read_text())] if index.exists() else []
+
+
+def append_episodes(folder: Path, episodes: Iterator[EncodedEpisode]) -> None:
+    """Adds episodes to a store, one at a time; a kill loses at most the one being written."""
+    folder.mkdir(parents=True, exist_ok=True)
+    index_path = folder / "episodes.json"
+    index = json.loads(index_path.read_text()) if index_path.exists() else []
+    for episode in episodes:
+        np.save(folder / f"{episode.name}.latents.npy", episode.latents)
+        np.savez(
+            folder / f"{episode.name}.steps.npz",
+            actions=episode.actions,
+            rewards=episode.rewards,
+            terminated=episode.terminated,
+        )
+        index.append({"name": episode.name, "frames": len(episode.latents)})
+        partial = index_path.with_suffix(".partial")
+        partial.write_text(json.dumps(index))
+        partial.replace(index_path)

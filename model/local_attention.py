@@ -1,0 +1,115 @@
+"""Frame-local attention: each token sees all tokens of its own frame and of the k frames before (Eq. 6).
+
+Time is cut in chunks of k frames, so that the keys a chunk needs are its own and the chunk before: dense matrix
+products for `scaled_dot_product_attention`, no k-wide band to waste. Stepping is a chunk of one frame against the ring
+of keys and values in memory. Stream 1, if present, sees stream 0's frames before its own frame, and its own frame.
+
+Source: arXiv:2505.20171 Eq. 6 (`frame_causal`). The paper's S2 groups frames by five and attends both ways inside a
+group; an environment cannot show frames that depend on actions not yet taken, so we do not. Time enters as a bias that
+falls with a key's age, at a rate of its own in each head (arXiv:2108.12409); the paper does not say what it uses.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from einops import rearrange
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+AttentionInput = Float[Tensor, "b s t q heads e"]
+Ring = Float[Tensor, "b k q heads e"]
+
+
+@dataclass(frozen=True)
+class WindowPlan:
+    """What every layer of one forward pass shares: how time is cut, and who sees whom.
+
+    Attributes:
+        chunk: frames per chunk.
+        chunks: chunks of the padded sequence.
+        bias: `[b_chunks heads queries keys]`: minus infinity where a query may not look, else minus slope times age.
+    """
+
+    chunk: int
+    chunks: int
+    bias: Float[Tensor, "b_chunks heads queries keys"]
+
+
+def plan_windows(
+    filled: Int[Tensor, " b"], streams: int, frames: int, tokens: int, window: int, heads: int
+) -> WindowPlan:
+    """Works out chunks and biases for a sequence that follows on a ring with `filled` valid frames.
+
+    Args:
+        filled: frames in each row's ring that hold something.
+        streams: 1, or 2 when a read-only stream runs along.
+        frames: frames of the sequence.
+        tokens: tokens of a frame.
+        window: the paper's k.
+        heads: attention heads; slopes run from 1 down to 1/16 in equal ratios.
+    """
+    device = filled.device
+    chunk = min(window, frames)
+    chunks = math.ceil(frames / chunk)
+    # positions count from the oldest ring slot: ring 0..k-1, new frames k..k+t-1
+    start = torch.arange(chunks, device=device)[:, None] * chunk
+    key = start + torch.arange(window + chunk, device=device)
+    query = start + window + torch.arange(chunk, device=device)
+    exists = (key[None] >= window - filled[:, None, None])[:, :, None, :]
+    age = (query[:, :, None] - key[:, None, :])[:1]
+    seen = (age >= 0) & (age <= window) & exists
+    if streams == 2:
+        own = torch.eye(chunk, dtype=torch.bool, device=device).expand(*seen.shape[:-1], chunk)
+        main = torch.cat([seen, torch.zeros_like(own)], -1)
+        seen = torch.cat([main, torch.cat([seen & (age > 0), own], -1)], -2)
+        age = torch.cat([age, torch.zeros_like(age[..., :chunk])], -1).repeat(1, 2, 1)
+    slopes = 16 ** -torch.linspace(0, 1, heads, device=device)
+    bias = (-slopes[:, None, None] * age).masked_fill(~rearrange(seen, "b c queries keys -> (b c) 1 queries keys"), -torch.inf)
+    bias = bias.repeat_interleave(tokens, -2).repeat_interleave(tokens, -1)
+    return WindowPlan(chunk, chunks, bias)
+
+
+def frame_local_attention(
+    queries: AttentionInput, keys: AttentionInput, values: AttentionInput, ring: tuple[Ring, Ring], plan: WindowPlan
+) -> tuple[AttentionInput, tuple[Ring, Ring]]:
+    """Attends within the window of k frames before each frame.
+
+    Args:
+        queries: one per token, both streams.
+        keys: one per token, before rotation.
+        values: one per token.
+        ring: keys and values of the k frames before the first, oldest first.
+        plan: from `plan_windows`, for the same shapes.
+
+    Returns:
+        What each token read, and the ring after the last frame of stream 0.
+    """
+    window, frames = ring[0].shape[1], queries.shape[2]
+    streams, padding = queries.shape[1], plan.chunk * plan.chunks - frames
+    main_keys, *own_keys = keys.unbind(1)
+    main_values, *own_values = values.unbind(1)
+    past_keys, past_values = torch.cat([ring[0], main_keys], 1), torch.cat([ring[1], main_values], 1)
+    k = _windows(_pad_time(past_keys, padding, 1), window, plan.chunk, [_pad_time(v, padding, 1) for v in own_keys])
+    v = _windows(_pad_time(past_values, padding, 1), window, plan.chunk, [_pad_time(v, padding, 1) for v in own_values])
+    q = rearrange(_pad_time(queries, padding, 2), "b s (c t) q heads e -> (b c) heads (s t q) e", t=plan.chunk)
+    read = nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=plan.bias.to(q.dtype))
+    out = rearrange(read, "(b c) heads (s t q) e -> b s (c t) q heads e", c=plan.chunks, s=streams, t=plan.chunk)
+    return out[:, :, :frames], (past_keys[:, frames:], past_values[:, frames:])
+
+
+def _windows(past: Tensor, window: int, chunk: int, own: list[Tensor]) -> Tensor:
+    """For every chunk the window before it, itself, and the read-only stream's frames of the same chunk."""
+    chunks = (past.shape[1] - window) // chunk
+    parts = [past[:, : chunks * chunk].unflatten(1, (chunks, chunk))] if window == chunk else []
+    if window == chunk:
+        parts.append(past[:, window:].unflatten(1, (chunks, chunk)))
+    else:
+        parts.append(rearrange(past.unfold(1, window + chunk, chunk), "b c q heads e t -> b c t q heads e"))
+    parts += [v.unflatten(1, (chunks, chunk)) for v in own]
+    return rearrange(torch.cat(parts, 2), "b c t q heads e -> (b c) heads (t q) e")
+
+
+def _pad_time(v: Tensor, frames: int, dim: int) -> Tensor:
+    return nn.functional.pad(v, (0, 0) * (v.dim() - 1 - dim) + (0, frames)) if frames else v
+

@@ -1,0 +1,157 @@
+"""LSSVWM: predicts the next frame's latent from a fixed-size memory of all frames before."""
+
+from dataclasses import dataclass
+
+import torch
+from einops import rearrange
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from model.axes import START_ACTION, Actions, Features, Latent, Latents, NoiseLevels, Tokens
+from model.backbone import Backbone
+from model.conditioning import FrameConditioning
+from model.config import LSSVWMConfig
+from model.heads import Heads, frame_features
+from model.memory import Memory
+from model.sampler import sample
+
+Streams = Float[Tensor, "b s t d h w"]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One imagined frame and what comes with it.
+
+    Attributes:
+        latent: `[b d h w]`: the frame, as the tokenizer encodes it.
+        features: `[b f]`: what heads and agents see; carries memory.
+        reward: `[b]`: one of the rewards that occurred in the recordings.
+        terminated: `[b]`: whether the episode ended with this frame.
+    """
+
+    latent: Latent
+    features: Float[Tensor, "b f"]
+    reward: Float[Tensor, " b"]
+    terminated: Bool[Tensor, " b"]
+
+
+class LSSVWM(nn.Module):
+    """Long-context state-space video world model (arXiv:2505.20171) over latents.
+
+    Every layer is a block-wise state-space scan, frame-local attention and an MLP, modulated by noise level, sampler
+    stride and action. `observe` takes in real frames, `imagine` dreams one more; only they advance a `Memory`, and
+    they return a new one. The network predicts the clean latent (x-prediction); see `model.diffusion` for training.
+
+    Deviations from the paper, where it is silent or made for offline video: frame-causal attention (Eq. 6) in place
+    of chunks; few-step shortcut sampling; latents of our own tokenizer.
+    """
+
+    def __init__(self, config: LSSVWMConfig) -> None:
+        """Builds the network with fresh weights from torch's default generator."""
+        super().__init__()
+        self.config = config
+        cell = config.latent_channels * config.patch**2
+        self.embed = nn.Linear(cell, config.width)
+        self.place = nn.Parameter(torch.randn(config.tokens, config.width) * 0.3)
+        self.condition = FrameConditioning(config)
+        self.backbone = Backbone(config)
+        self.final_modulation = nn.Linear(config.width, 2 * config.width)
+        nn.init.zeros_(self.final_modulation.weight)
+        nn.init.zeros_(self.final_modulation.bias)
+        self.unembed = nn.Linear(config.width, cell)
+        self.heads = Heads(config)
+
+    def initial_memory(self, batch: int) -> Memory:
+        """The memory of `batch` dreams that have seen nothing."""
+        return self.backbone.initial_memory(batch, self.place.device)
+
+    def forward(
+        self, latents: Streams, actions: Actions, noise_levels: NoiseLevels, strides: NoiseLevels, memory: Memory
+    ) -> tuple[Latents, Features, Memory]:
+        """Runs the network over a sequence that follows on `memory`.
+
+        Args:
+            latents: stream 0 is remembered; stream 1, if present, sees stream 0's past and leaves no trace.
+            actions: the action that led to each frame, or `START_ACTION`.
+            noise_levels: `tau * max_denoising_steps` of each frame of each stream.
+            strides: log2 of the sampler's stride for each frame of each stream; 0 for clean frames.
+            memory: what came before; it is not changed.
+
+        Returns:
+            The predicted clean latents of the last stream, the features of stream 0, and the memory after stream 0.
+        """
+        conditioning = self.condition(actions, noise_levels, strides)
+        tokens, memory = self.backbone(self._tokens(latents), conditioning, memory)
+        shift, scale = self.final_modulation(conditioning[:, -1]).unsqueeze(-2).chunk(2, dim=-1)
+        normed = nn.functional.layer_norm(tokens[:, -1], tokens.shape[-1:])
+        predicted = self._untokens(self.unembed(torch.addcmul(shift, normed, 1 + scale)))
+        return predicted, frame_features(tokens[:, 0], self.config.tokens_per_side), memory
+
+    def observe(self, memory: Memory, latents: Latents, actions: Actions) -> tuple[Features, Memory]:
+        """Takes real frames into memory.
+
+        Args:
+            memory: what came before; it is not changed.
+            latents: the frames, as the tokenizer encodes them.
+            actions: the action that led to each frame, or `START_ACTION`.
+
+        Returns:
+            The features of every frame, and the memory after the last.
+
+        Raises:
+            ValueError: an action is out of range, or the shapes do not fit.
+        """
+        self._check(latents[:, 0], actions)
+        clean = torch.full_like(actions, self.config.max_denoising_steps)[:, None]
+        _, features, memory = self(latents[:, None], actions, clean, torch.zeros_like(clean), memory)
+        return features, memory
+
+    def imagine(
+        self, memory: Memory, action: Int[Tensor, " b"], noise: Latent, denoising_steps: int
+    ) -> tuple[Prediction, Memory]:
+        """Dreams the frame that the action leads to.
+
+        The denoising passes read memory and leave it alone; then the finished frame is taken in once.
+
+        Args:
+            memory: what came before; it is not changed.
+            action: the action taken, or `START_ACTION` to dream a first frame.
+            noise: standard normal; all the randomness there is.
+            denoising_steps: 1, 2, 4, ... up to the config's `max_denoising_steps`.
+
+        Raises:
+            ValueError: an action is out of range, or `denoising_steps` is none of those.
+        """
+        actions = action[:, None]
+        self._check(noise, actions)
+
+        def denoise(z: Latent, level: int, stride: int) -> Latent:
+            levels, strides = (torch.full_like(actions, v)[:, None] for v in (level, stride))
+            predicted, _, _ = self(z[:, None, None], actions, levels, strides, memory)
+            return predicted[:, 0]
+
+        latent = sample(denoise, noise, denoising_steps, self.config.max_denoising_steps)
+        features, memory = self.observe(memory, latent[:, None], actions)
+        reward, terminated = self.heads.decide(features[:, 0])
+        return Prediction(latent, features[:, 0], reward, terminated), memory
+
+    def _tokens(self, latents: Streams) -> Tokens:
+        size = self.config.patch
+        cells = rearrange(latents, "b s t d (h x) (w y) -> b s t (h w) (d x y)", x=size, y=size)
+        tokens: Tokens = self.embed(cells) + self.place
+        return tokens
+
+    def _untokens(self, cells: Float[Tensor, "b t q cell"]) -> Latents:
+        size, side = self.config.patch, self.config.tokens_per_side
+        return rearrange(cells, "b t (h w) (d x y) -> b t d (h x) (w y)", x=size, y=size, h=side)
+
+    def _check(self, latent: Latent, actions: Actions) -> None:
+        c = self.config
+        expected = (c.latent_channels, c.latent_size, c.latent_size)
+        if tuple(latent.shape[1:]) != expected:
+            raise ValueError(f"latents of shape {tuple(latent.shape[1:])} given, this model works on {expected}.")
+        if bool(((actions < START_ACTION) | (actions >= c.num_actions)).any()):
+            raise ValueError(
+                f"actions between {int(actions.min())} and {int(actions.max())} given, expected 0 to "
+                f"{c.num_actions - 1}, or {START_ACTION} where no action led to the frame."
+            )

@@ -1,0 +1,71 @@
+"""Memory: everything that persists between frames, as one immutable value of constant size. No maths."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What a dream remembers: scan states and a ring of keys and values, nothing that grows with time.
+
+    Attributes:
+        scan: one tensor a layer, `[b blocks heads p n]`: the state-space memory of each spatial block, float32.
+        keys: `[b layers k q heads e]`: attention keys of the last `k` frames, oldest first, before rotation.
+        values: `[b layers k q heads e]`: attention values of the same frames.
+        filled: `[b]`: how many of the `k` frames hold something, at most `k`.
+    """
+
+    scan: tuple[Float[Tensor, "b _blocks heads p n"], ...]
+    keys: Float[Tensor, "b layers k q heads e"]
+    values: Float[Tensor, "b layers k q heads e"]
+    filled: Int[Tensor, " b"]
+
+    @property
+    def batch(self) -> int:
+        """How many dreams this memory holds."""
+        return self.filled.shape[0]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all tensors together; the same at frame 10 and at frame 10,000."""
+        return sum(v.numel() * v.element_size() for v in self.to_dict().values())
+
+    def select(self, indices: Int[Tensor, " i"]) -> "Memory":
+        """The memories of the given dreams, in the given order, copied."""
+        return self._map(lambda v: v[indices])
+
+    def repeat(self, times: int) -> "Memory":
+        """Each dream's memory `times` times in a row: dream i becomes rows `i * times` to `(i + 1) * times - 1`."""
+        return self._map(lambda v: v.repeat_interleave(times, dim=0))
+
+    def replace(self, indices: Int[Tensor, " i"], other: "Memory") -> "Memory":
+        """A memory in which the given dreams are those of `other`; this one stays as it is."""
+        theirs = other.to_dict()
+        return Memory.from_dict({key: v.index_copy(0, indices, theirs[key]) for key, v in self.to_dict().items()})
+
+    def clone(self) -> "Memory":
+        """A copy that shares no storage."""
+        return self._map(torch.clone)
+
+    def to(self, device: torch.device | str) -> "Memory":
+        """The same memory on another device."""
+        return self._map(lambda v: v.to(device))
+
+    def to_dict(self) -> dict[str, Tensor]:
+        """Flat dictionary of tensors, as safetensors stores them."""
+        layers = {f"scan.{i}": v for i, v in enumerate(self.scan)}
+        return layers | {f.name: getattr(self, f.name) for f in fields(self) if f.name != "scan"}
+
+    @classmethod
+    def from_dict(cls, tensors: dict[str, Tensor]) -> "Memory":
+        """Rebuilds a memory from `to_dict`'s output."""
+        layers = sum(key.startswith("scan.") for key in tensors)
+        rest = {key: v for key, v in tensors.items() if not key.startswith("scan.")}
+        return cls(scan=tuple(tensors[f"scan.{i}"] for i in range(layers)), **rest)
+
+    def _map(self, change: Callable[[Tensor], Tensor]) -> "Memory":
+        return Memory.from_dict({key: change(v) for key, v in self.to_dict().items()})

@@ -1,0 +1,52 @@
+"""From noise to a frame in 1, 2, 4 or 8 denoising steps: Euler steps of a shortcut model."""
+
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from model.axes import Latent
+
+Denoiser = Callable[[Latent, int, int], Latent]
+"""`(noised latent, noise level, log2 of the stride) -> predicted clean latent`."""
+
+
+def check_denoising_steps(steps: int, max_steps: int) -> None:
+    """Refuses a number of steps the model was not trained for.
+
+    Raises:
+        ValueError: `steps` is not a power of two between 1 and `max_steps`.
+    """
+    if steps < 1 or steps > max_steps or steps & (steps - 1):
+        allowed = [2**i for i in range(max_steps.bit_length())]
+        raise ValueError(
+            f"denoising_steps = {steps}, but this model samples in {allowed} steps only: it is conditioned on the step "
+            f"size, which must halve a whole number of times. Pass one of {allowed}."
+        )
+
+
+def sample(denoise: Denoiser, noise: Latent, steps: int, max_steps: int) -> Latent:
+    """Walks from noise to a clean latent in equal steps of `tau`.
+
+    `z' = z + d * (f(z, tau, d) - z) / (1 - tau)` with `d = 1 / steps`: the predicted clean latent `f` turned into a
+    velocity (arXiv:2410.12557 Eq. 3 with x-prediction, arXiv:2509.24527). No randomness beyond `noise`.
+
+    Args:
+        denoise: the network.
+        noise: standard normal.
+        steps: a power of two, at most `max_steps`.
+        max_steps: the finest sampler the network was trained for.
+    """
+    check_denoising_steps(steps, max_steps)
+    stride = max_steps // steps
+    z = noise
+    for level in range(0, max_steps, stride):
+        clean = denoise(z, level, stride.bit_length() - 1)
+        z = torch.lerp(z, clean, stride / (max_steps - level))
+    return z
+
+
+def draw_noise(generators: list[torch.Generator], shape: tuple[int, ...]) -> Float[Tensor, "b ..."]:
+    """Standard normal noise, row i from generator i: a dream's noise does not depend on its neighbours."""
+    return torch.stack([torch.randn(shape, generator=g, device=g.device) for g in generators])

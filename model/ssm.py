@@ -1,0 +1,143 @@
+"""The state-space recurrence (SSD, Mamba-2): one recurrence by three routes.
+
+    S_i = exp(a_i) S_{i-1} + x_i B_i^T        y_i = S_i C_i
+
+`x` here is Mamba-2's `dt * x` and `a` its `dt * A`: the caller folds the step size in. Letters as in arXiv:2405.21060
+(state `S` of shape (P, N) per head; B and C shared by all heads, i.e. ngroups = 1).
+
+`scan_reference` is the definition, a loop. `chunked_scan` computes the same with matrix products, a chunk of tokens at
+a time, and can carry a second, read-only stream: the tokens of frame t in stream 1 see the state that stream 0 left
+after frame t - 1, and each other, but neither write nor decay it. One pass so predicts every frame from its own clean
+past. A chunk of one frame with a carried state is one environment step; there is no loop then.
+"""
+
+import torch
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor
+
+from model import mamba_kernels
+
+ScanInput = Float[Tensor, "g s t m heads p"]
+ScanDecay = Float[Tensor, "g s t m heads"]
+ScanGate = Float[Tensor, "g s t m n"]
+ScanState = Float[Tensor, "g heads p n"]
+
+
+def scan_reference(
+    x: ScanInput, a: ScanDecay, b_in: ScanGate, c_out: ScanGate, state: ScanState
+) -> tuple[ScanInput, ScanState]:
+    """Runs the recurrence token by token: the slow definition that the other routes are tested against.
+
+    Args:
+        x: values to write, already multiplied by the step size.
+        a: log decay per token, at most 0.
+        b_in: where in the state a token writes.
+        c_out: where in the state a token reads.
+        state: what was remembered before the first frame.
+
+    Returns:
+        What each token of each stream reads, and the state after the last frame of stream 0.
+    """
+    outputs = []
+    for t in range(x.shape[2]):
+        frame_start = state
+        read = []
+        for s in range(x.shape[1]):
+            running = frame_start
+            for i in range(x.shape[3]):
+                written = x[:, s, t, i, :, :, None] * b_in[:, s, t, i, None, None, :]
+                running = a[:, s, t, i, :, None, None].exp() * running + written
+                read.append(torch.einsum("ghpn,gn->ghp", running, c_out[:, s, t, i]))
+            if s == 0:
+                state = running
+        outputs.append(rearrange(torch.stack(read), "(s m) g heads p -> g s m heads p", s=x.shape[1]))
+    return torch.stack(outputs, dim=2), state
+
+
+def chunked_scan(
+    x: ScanInput, a: ScanDecay, b_in: ScanGate, c_out: ScanGate, state: ScanState, chunk_tokens: int
+) -> tuple[ScanInput, ScanState]:
+    """Computes `scan_reference` with matrix products over chunks of whole frames.
+
+    The decay between two tokens is masked before it is exponentiated, so that no masked entry can overflow; decay,
+    its cumulative sum and the state stay in float32 (or float64 if that is given) whatever `x` is.
+
+    Args:
+        x: values to write, already multiplied by the step size.
+        a: log decay per token, at most 0.
+        b_in: where in the state a token writes.
+        c_out: where in the state a token reads.
+        state: what was remembered before the first frame.
+        chunk_tokens: tokens per chunk aimed at; at least one frame, at most the sequence, is taken.
+
+    Returns:
+        What each token of each stream reads, and the state after the last frame of stream 0.
+    """
+    streams, frames, m = x.shape[1:4]
+    if mamba_kernels.usable(x) and streams == 1:
+        return mamba_kernels.scan(x, a, b_in, c_out, state, chunk_tokens)
+    chunk = min(frames, max(1, chunk_tokens // m))
+    padding = -frames % chunk
+    if padding:  # zero input and zero log decay: the added frames leave the state as it is
+        x, a, b_in, c_out = (_pad_frames(v, padding) for v in (x, a, b_in, c_out))
+    a = a.to(state.dtype)
+
+    # c chunks of l = chunk * m tokens; the decay from the chunk's start up to and including a token, per stream
+    xs, decays_in, b_ins = (v.unflatten(2, (-1, chunk)).unbind(1) for v in (x, a, b_in))
+    written_decay = rearrange(decays_in[0], "g c t m heads -> g c heads (t m)").cumsum(-1)
+    chunk_decay = written_decay[..., -1]
+    decays = [written_decay]
+    if streams == 2:
+        frame_ends = rearrange(written_decay, "g c heads (t m) -> g c heads t m", m=m)[..., -1]
+        before_frame = torch.nn.functional.pad(frame_ends[..., :-1], (1, 0))
+        within_frame = rearrange(decays_in[1], "g c t m heads -> g c heads t m").cumsum(-1)
+        decays.append(rearrange(before_frame[..., None] + within_frame, "g c heads t m -> g c heads (t m)"))
+    decay = torch.cat(decays, dim=-1)
+
+    written = rearrange(xs[0], "g c t m heads p -> g c heads (t m) p")
+    keys = rearrange(b_ins[0], "g c t m n -> g c (t m) n")
+    queries = rearrange(c_out, "g s (c t) m n -> g c (s t m) n", t=chunk)
+    allowed = _reading_mask(streams, chunk, m, x.device)
+    exponent = decay[..., :, None] - written_decay[..., None, :]
+    weight = exponent.masked_fill(~allowed, -torch.inf).exp() * (queries @ keys.mT)[:, :, None]
+    y = weight.to(written.dtype) @ written
+    if streams == 2:
+        own_queries = c_out[:, 1].unflatten(1, (-1, chunk))
+        y = y + torch.nn.functional.pad(_own_frame(xs[1], within_frame, b_ins[1], own_queries), (0, 0, chunk * m, 0))
+
+    # what each chunk adds to the state, then the state at each chunk's start
+    kept = (chunk_decay[..., None] - written_decay).exp()[..., None] * written
+    added = torch.einsum("gchlp,gcln->gchpn", kept, keys.to(kept.dtype))
+    survival = chunk_decay.exp()[..., None, None]
+    starts = []
+    for i in range(added.shape[1]):
+        starts.append(state)
+        state = survival[:, i] * state + added[:, i]
+    before = torch.stack(starts, dim=1)
+    carried = torch.einsum("gcqn,gchpn->gchqp", queries.to(before.dtype), before)
+    y = y + decay.exp()[..., None] * carried
+    y = rearrange(y, "g c heads (s t m) p -> g s (c t) m heads p", s=streams, m=m)
+    return y[:, :, :frames].to(x.dtype), state
+
+
+def _own_frame(x: Tensor, decay: Tensor, b_in: Tensor, c_out: Tensor) -> Tensor:
+    """What the read-only tokens read from the tokens before them in their own frame and stream."""
+    exponent = rearrange(decay, "g c heads t m -> g c t heads m 1") - rearrange(decay, "g c heads t m -> g c t heads 1 m")
+    causal = torch.ones(exponent.shape[-2:], dtype=torch.bool, device=x.device).tril()
+    weight = exponent.masked_fill(~causal, -torch.inf).exp() * (c_out @ b_in.mT)[:, :, :, None]
+    y = weight.to(x.dtype) @ rearrange(x, "g c t m heads p -> g c t heads m p")
+    return rearrange(y, "g c t heads m p -> g c heads (t m) p")
+
+
+def _reading_mask(streams: int, frames: int, m: int, device: torch.device) -> Tensor:
+    """Which written tokens (columns) a token (rows, both streams) reads: earlier ones; stream 1 only earlier frames."""
+    token = torch.arange(frames * m, device=device)
+    rows = [token[:, None] >= token]
+    if streams == 2:
+        rows.append(token[:, None] // m > token // m)
+    return torch.cat(rows)
+
+
+def _pad_frames(v: Tensor, frames: int) -> Tensor:
+    return torch.nn.functional.pad(v, (0, 0) * (v.dim() - 3) + (0, frames))

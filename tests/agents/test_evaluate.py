@@ -1,0 +1,124 @@
+"""Evaluation, in a world whose returns are known: every seed gives its own return and length."""
+
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
+
+from agents.evaluate import Evaluation, RandomPolicy, bootstrap_interval, compare, evaluate
+
+
+class SeedWorld(gymnasium.Env):
+    """Lasts 2 + seed % 3 steps, pays the action in every step and 100 * seed in the last."""
+
+    observation_space = gymnasium.spaces.Box(0, 1000, (1,), np.float32)
+    action_space = gymnasium.spaces.Discrete(3)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.seed = 999 if seed is None else seed  # after an automatic reset: must never count
+        self.left = 2 + self.seed % 3
+        return np.array([self.left], np.float32), {}
+
+    def step(self, action):
+        self.left -= 1
+        reward = float(action) + 100.0 * self.seed * (self.left == 0)
+        return np.array([self.left], np.float32), reward, self.left == 0, False, {}
+
+
+class Constant:
+    """Always the same action; remembers what it was told."""
+
+    def __init__(self, action=1):
+        self.action = action
+        self.told = []
+
+    def act(self, observations, is_first):
+        self.told.append(is_first.copy())
+        return np.full(len(is_first), self.action)
+
+
+def vector(num_envs, mode=AutoresetMode.SAME_STEP):
+    return SyncVectorEnv([SeedWorld] * num_envs, autoreset_mode=mode)
+
+
+EXPECTED = [100.0 * seed + 2 + seed % 3 for seed in range(5, 12)]
+
+
+@pytest.mark.parametrize("num_envs", [1, 2, 3, 8])
+@pytest.mark.parametrize("mode", list(AutoresetMode))
+def test_every_episode_counts_once_whatever_the_number_of_environments(num_envs, mode):
+    found = evaluate(Constant(), vector(num_envs, mode), episodes=7, seed=5)
+    assert list(found.returns) == EXPECTED
+    assert list(found.lengths) == [2 + seed % 3 for seed in range(5, 12)]
+    assert found.first_seed == 5
+
+
+def test_single_environments_are_run_in_the_same_way():
+    assert list(evaluate(Constant(), [SeedWorld(), SeedWorld()], episodes=7, seed=5).returns) == EXPECTED
+
+
+def test_a_policy_is_told_where_episodes_start():
+    policy = Constant()
+    evaluate(policy, vector(2), episodes=4, seed=0)  # lengths 2, 3 and then 4, 2
+    assert [row.tolist() for row in policy.told[:4]] == [
+        [True, True], [False, False], [True, False], [True, True],
+    ]  # fmt: skip
+
+
+def test_progress_counts_the_steps_that_count():
+    done = []
+    found = evaluate(Constant(), vector(3), episodes=7, seed=5, on_step=done.append)
+    assert sum(done) == sum(found.lengths)
+
+
+def test_summary_has_the_keys_that_reports_read():
+    summary = Evaluation(0, (1.0, 2.0, 3.0, 6.0), (10, 10, 10, 12)).summary()
+    assert summary["mean"] == 3.0
+    assert summary["episodes"] == 4
+    assert summary["steps"] == 10
+    low, high = summary["ci95"]
+    assert 1.0 <= low < 3.0 < high <= 6.0
+
+
+def test_bootstrap_interval_covers_the_true_mean_as_often_as_it_says():
+    rng = np.random.default_rng(0)
+    intervals = [bootstrap_interval(rng.poisson(2.0, size=50).tolist(), seed=i) for i in range(200)]
+    covered = np.mean([low <= 2.0 <= high for low, high in intervals])
+    assert 0.90 <= covered <= 0.99
+    assert bootstrap_interval([4.0, 4.0]) == (4.0, 4.0)
+
+
+def test_comparison_is_paired():
+    noise = np.random.default_rng(0).normal(scale=100, size=20)
+    baseline = Evaluation(3, tuple(noise), (5,) * 20)
+    candidate = Evaluation(3, tuple(noise + 1.0), (5,) * 20)
+    difference = compare(candidate, baseline)
+    assert difference["mean"] == pytest.approx(1.0)
+    assert difference["ci95"] == pytest.approx([1.0, 1.0])  # unpaired it would be about 120 wide
+
+
+@pytest.mark.parametrize("other", [Evaluation(4, (1.0,), (1,)), Evaluation(3, (1.0, 1.0), (1, 1))])
+def test_comparison_refuses_other_episodes(other):
+    with pytest.raises(ValueError, match="expected the same episodes"):
+        compare(other, Evaluation(3, (1.0,), (1,)))
+
+
+def test_random_policy_is_seeded_and_uniform():
+    space = gymnasium.spaces.Discrete(6)
+    first, second, third = (RandomPolicy(space, seed) for seed in (1, 1, 2))
+    is_first = np.zeros(6000, dtype=bool)
+    actions = first.act(None, is_first)
+    np.testing.assert_array_equal(actions, second.act(None, is_first))
+    assert (actions != third.act(None, is_first)).any()
+    assert np.bincount(actions, minlength=6) == pytest.approx([1000] * 6, rel=0.15)
+    assert RandomPolicy(gymnasium.spaces.Box(-1, 1, (2,)), 0).act(None, is_first[:5]).shape == (5, 2)
+
+
+def test_bad_arguments_are_named():
+    with pytest.raises(ValueError, match="episodes = 0, expected at least 1"):
+        evaluate(Constant(), vector(1), episodes=0, seed=0)
+    with pytest.raises(ValueError, match="no environment given"):
+        evaluate(Constant(), [], episodes=1, seed=0)
+    with pytest.raises(ValueError, match="finite"):
+        evaluate(Constant(np.nan), vector(1), episodes=1, seed=0)

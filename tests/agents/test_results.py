@@ -1,0 +1,27 @@
+"""The record that experiments leave."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from agents.results import write_json, write_result
+
+
+def test_a_result_has_the_keys_that_all_results_have(tmp_path):
+    config = {"minutes": 1.5, "checkpoint": Path("some/where")}
+    written = write_result(
+        tmp_path / "new", experiment="demo", config=config, seed=3, minutes=1.23456, metrics={"x": [1.0]}
+    )
+    read = json.loads((tmp_path / "new" / "result.json").read_text())
+    assert read == written
+    assert list(read) == ["experiment", "config", "seed", "versions", "commit", "minutes", "metrics"]
+    assert read["config"] == {"minutes": 1.5, "checkpoint": "some/where"}
+    assert {"python", "torch", "gymnasium", "stable_baselines3"} <= set(read["versions"])
+
+
+def test_numbers_that_are_none_are_refused_and_the_old_file_stays(tmp_path):
+    write_json(tmp_path / "a.json", {"x": 1.0})
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json(tmp_path / "a.json", {"x": float("nan")})
+    assert json.loads((tmp_path / "a.json").read_text()) == {"x": 1.0}

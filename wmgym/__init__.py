@@ -1,0 +1,50 @@
+"""A learned world, seen as a Gymnasium environment; importing it makes its ids known to Gymnasium.
+
+The names below are loaded when they are first used, because they need torch and `import wmgym` shall be
+cheap.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from wmgym.registration import register_all
+
+if TYPE_CHECKING:
+    from wmgym.checkpoint import Checkpoint, open_checkpoint
+    from wmgym.dream_state import DreamState
+    from wmgym.env import DreamEnv
+    from wmgym.memory_maze import MemoryMazeEnv
+    from wmgym.vector_env import DreamVectorEnv
+    from wmgym.wrappers import WorldModelObservation
+
+__all__ = [
+    "Checkpoint",
+    "DreamEnv",
+    "DreamState",
+    "DreamVectorEnv",
+    "MemoryMazeEnv",
+    "WorldModelObservation",
+    "open_checkpoint",
+]
+
+_HOMES = {
+    "Checkpoint": "wmgym.checkpoint",
+    "DreamEnv": "wmgym.env",
+    "DreamState": "wmgym.dream_state",
+    "DreamVectorEnv": "wmgym.vector_env",
+    "MemoryMazeEnv": "wmgym.memory_maze",
+    "WorldModelObservation": "wmgym.wrappers",
+    "open_checkpoint": "wmgym.checkpoint",
+}
+
+register_all()
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,124 @@
+"""Open a checkpoint: a world model, and the real first frames that its dreams start from."""
+
+import copy
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+import model.checkpoint
+from model.config import WorldModelConfig
+from model.world_model import WorldModel
+from wmgym.errors import CheckpointError, DependencyError
+
+DEFAULT_CHECKPOINT = Path(__file__).parent / "checkpoints" / "memory-maze-9x9"
+"""The checkpoint that ships inside the package."""
+FIRST_FRAMES_FILE = "contexts.safetensors"
+FIRST_FRAMES_KEY = "frames"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A world model and what its dreams start from.
+
+    Make one by `open_checkpoint`, or by hand around a model that is not saved yet. Environments take it in
+    place of a name; those on the same device then share the weights.
+    """
+
+    world: WorldModel
+    """Is used as it is: call `eval()` first if it was in training."""
+
+    first_frames: NDArray[np.uint8]
+    """`[n H W c]`: real first frames of episodes, 0 to 255."""
+
+    name: str = "unsaved"
+    """What error messages call it."""
+
+    def __post_init__(self) -> None:
+        """Refuse frames that the model cannot take in.
+
+        Raises:
+            CheckpointError: Type, shape or number of the frames.
+        """
+        _check_first_frames(self.name, self.first_frames, self.world.config)
+
+
+def open_checkpoint(
+    checkpoint: str | Path | Checkpoint | None = None, device: str | torch.device = "cpu"
+) -> Checkpoint:
+    """Load a checkpoint for dreaming. Nothing is unpickled and nothing that is loaded is executed.
+
+    Args:
+        checkpoint: A folder, the id of a Hugging Face Hub repository (`owner/name`), an open checkpoint, or
+            None for the one that ships with wmgym. A folder that exists is never looked up on the network.
+        device: Where the weights shall lie. An open checkpoint that lies elsewhere is copied.
+
+    Raises:
+        CheckpointError: It is missing, incomplete, damaged, of another format version, or holds NaN.
+        DependencyError: The device needs CUDA and there is none.
+    """
+    place = _usable(device)
+    if not isinstance(checkpoint, Checkpoint):
+        opened = _load(checkpoint)
+        opened.world.to(place)
+        return opened
+    there = checkpoint.world.device
+    if there.type == place.type and place.index in (None, there.index):
+        return checkpoint
+    return replace(checkpoint, world=copy.deepcopy(checkpoint.world).to(place))
+
+
+def save_first_frames(folder: str | Path, frames: NDArray[np.uint8]) -> None:
+    """Write the first frames of a checkpoint beside the weights that `WorldModel.save_pretrained` wrote.
+
+    Args:
+        folder: The checkpoint.
+        frames: `[n H W c]`: real first frames of episodes, 0 to 255.
+    """
+    path = Path(folder) / FIRST_FRAMES_FILE
+    model.checkpoint.save_tensors(path, {FIRST_FRAMES_KEY: torch.from_numpy(np.ascontiguousarray(frames))})
+
+
+def _load(name: str | Path | None) -> Checkpoint:
+    """Read a checkpoint from disk or Hub."""
+    if name is None and not DEFAULT_CHECKPOINT.is_dir():
+        raise CheckpointError(
+            f"This installation of wmgym has no checkpoint at {DEFAULT_CHECKPOINT}, where releases have one. "
+            "Reinstall wmgym, or name another: gymnasium.make(..., checkpoint=FOLDER)."
+        )
+    try:
+        folder = model.checkpoint.find_checkpoint(DEFAULT_CHECKPOINT if name is None else name)
+        world = WorldModel.from_pretrained(folder)
+        tensors = model.checkpoint.load_tensors(folder / FIRST_FRAMES_FILE)
+    except model.checkpoint.CheckpointError as error:
+        raise CheckpointError(str(error)) from error
+    if FIRST_FRAMES_KEY not in tensors:
+        raise CheckpointError(
+            f"{folder / FIRST_FRAMES_FILE} holds {sorted(tensors) or 'nothing'}, expected "
+            f"'{FIRST_FRAMES_KEY}'. Write it with wmgym.checkpoint.save_first_frames."
+        )
+    return Checkpoint(world, tensors[FIRST_FRAMES_KEY].numpy(), name=str(folder))
+
+
+def _check_first_frames(name: str, frames: NDArray[np.generic], config: WorldModelConfig) -> None:
+    size = config.tokenizer.frame_size
+    if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[1:] != (size, size, 3) or not len(frames):
+        raise CheckpointError(
+            f"The first frames of checkpoint '{name}' are {frames.dtype} {frames.shape}, expected uint8 "
+            f"(n, {size}, {size}, 3) with n >= 1. Most likely they belong to another model: write them with "
+            "wmgym.checkpoint.save_first_frames."
+        )
+
+
+def _usable(device: str | torch.device) -> torch.device:
+    """Return the device, or say why it cannot be used."""
+    place = torch.device(device)
+    if place.type == "cuda" and not torch.cuda.is_available():
+        raise DependencyError(
+            f"device='{device}' was asked for, but torch {torch.__version__} finds no CUDA device. Use "
+            "device='cpu', or install the driver and a torch built for CUDA "
+            "(https://pytorch.org/get-started)."
+        )
+    return place

@@ -1,0 +1,243 @@
+"""The engine: a batch of dreams stepped together. It knows frames and actions, not Gymnasium.
+
+    context frames -> start -> Memory;  actions -> step -> rewards, ends;  observations on demand
+
+Memory is replaced at each step, never changed, and nothing here grows with time.
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy.typing import NDArray
+from torch import Tensor
+
+from model.axes import START_ACTION
+from model.memory import Memory
+from model.sampler import check_denoising_steps, draw_noise
+from model.world_model import WorldModel
+from wmgym.codec import tensor_to_frames
+from wmgym.context import Context, first_frame
+from wmgym.dream_state import DreamState, Indices, as_rows
+from wmgym.observing import take_in
+
+DEFAULT_DENOISING_STEPS = 1
+
+Bools = NDArray[np.bool_]
+
+
+class Dreams:
+    """A batch of dreams of one world model.
+
+    Each dream has its own random generator, which lies on the CPU whatever the device: the same seed is the
+    same dream alone or among many, and on any device, to rounding.
+
+    Attributes:
+        steps: `[n]`: steps of each dream since its start.
+        started: `[n]`: whether it was ever started or restored.
+        over: `[n]`: whether it has ended.
+
+    Args:
+        world: The model; its device is where dreams happen.
+        first_frames: `[k H W c]`: what a dream starts from unless told otherwise.
+        num_dreams: How many.
+        denoising_steps: 1, 2, 4, ... up to the model's `max_denoising_steps`; more is slower and finer.
+
+    Raises:
+        ValueError: `denoising_steps` is none of those.
+    """
+
+    def __init__(
+        self,
+        world: WorldModel,
+        first_frames: NDArray[np.uint8],
+        num_dreams: int,
+        denoising_steps: int = DEFAULT_DENOISING_STEPS,
+    ) -> None:
+        config = world.config.dynamics
+        check_denoising_steps(denoising_steps, config.max_denoising_steps)
+        self._world, self._first_frames, self._denoising_steps = world, first_frames, denoising_steps
+        self._latent_shape = (config.latent_channels, config.latent_size, config.latent_size)
+        self._generators = [torch.Generator() for _ in range(num_dreams)]
+        self._memory = world.dynamics.initial_memory(num_dreams)
+        self._latent = torch.zeros(num_dreams, *self._latent_shape, device=world.device)
+        self._features = torch.zeros(num_dreams, config.features, device=world.device)
+        self._frames: NDArray[np.uint8] | None = None
+        self.steps = np.zeros(num_dreams, np.int64)
+        self.started, self.over = np.zeros(num_dreams, np.bool_), np.zeros(num_dreams, np.bool_)
+
+    @property
+    def num_dreams(self) -> int:
+        """How many dreams there are."""
+        return len(self._generators)
+
+    def seed(self, row: int, seed: int) -> None:
+        """Seed the generator of one dream; its start and its whole course follow from it."""
+        self._generators[row].manual_seed(seed)
+
+    @torch.inference_mode()
+    def start(self, rows: Sequence[int], contexts: Sequence[Context | None] | None = None) -> None:
+        """Start dreams anew; the others are left as they are.
+
+        Args:
+            rows: Which dreams, ascending.
+            contexts: What each of them goes on from, None to dream the first frame too. Without contexts
+                each takes one of the first frames.
+
+        Randomness: the generators of these dreams, except where a context is given.
+        """
+        if contexts is None:
+            contexts = [self._draw_first_frame(self._generators[row]) for row in rows]
+        by_length: dict[int, list[tuple[int, Context | None]]] = defaultdict(list)
+        for row, context in zip(rows, contexts, strict=True):
+            by_length[0 if context is None else len(context.frames)].append((row, context))
+        for group in by_length.values():
+            members = [row for row, _ in group]
+            given = [context for _, context in group if context is not None]
+            if given:
+                memory = self._world.dynamics.initial_memory(len(given))
+                self._put(members, *take_in(self._world, memory, given))
+            else:
+                self._put(members, *self._imagined_start(members))
+        self.steps[rows], self.started[rows], self.over[rows] = 0, True, False
+
+    @torch.inference_mode()
+    def step(
+        self, actions: NDArray[np.int64], idle: Bools | None = None
+    ) -> tuple[NDArray[np.float64], Bools]:
+        """Dream one more frame.
+
+        Args:
+            actions: `[n]`: within range.
+            idle: `[n]`: dreams that only fill the batch, so that its size, and with it rounding, stays the
+                same. No noise is drawn for them, and they must be started next.
+
+        Returns:
+            `[n]` rewards and `[n]` whether the episode terminated, both of the frame just dreamed.
+
+        Randomness: the generator of each dream that is not idle.
+        """
+        busy = [i for i in range(self.num_dreams) if idle is None or not idle[i]]
+        noise = self._noise(busy)
+        if len(busy) < self.num_dreams:
+            everyone = torch.zeros(self.num_dreams, *self._latent_shape, device=noise.device)
+            noise = everyone.index_copy(0, torch.tensor(busy, dtype=torch.int64, device=noise.device), noise)
+        action = torch.from_numpy(actions).to(self._world.device)
+        imagined, memory = self._world.dynamics.imagine(self._memory, action, noise, self._denoising_steps)
+        self._put(range(self.num_dreams), memory, imagined.latent, imagined.features)
+        self.steps += 1
+        self.over = imagined.terminated.cpu().numpy().copy()
+        return imagined.reward.double().cpu().numpy(), self.over.copy()
+
+    @torch.inference_mode()
+    def observe(self, contexts: Sequence[Context]) -> None:
+        """Take in real frames on top of what the dreams remember.
+
+        Args:
+            contexts: One a dream, equally long.
+        """
+        self._put(range(self.num_dreams), *take_in(self._world, self._memory, contexts))
+        self.steps += len(contexts[0].frames)
+
+    def end(self, ended: Bools) -> None:
+        """Mark dreams as over, as a time limit does."""
+        self.over |= ended
+
+    def observations(self, kind: str) -> NDArray[np.uint8] | NDArray[np.float32]:
+        """Return `[n ...]` what the dreams show now; only `pixels` costs a decoding.
+
+        Args:
+            kind: As `wmgym.observations` names it.
+        """
+        if kind == "pixels":
+            return self.frames()
+        values = self._latent if kind == "latent" else self._features
+        return np.array(values.float().cpu(), dtype=np.float32)
+
+    @torch.inference_mode()
+    def frames(self) -> NDArray[np.uint8]:
+        """Return `[n H W c]` the current frames, decoded at most once a step."""
+        if self._frames is None:
+            self._frames = tensor_to_frames(self._world.tokenizer.decode(self._latent))
+        return self._frames.copy()
+
+    @property
+    def state_nbytes(self) -> int:
+        """Bytes of the state of one dream."""
+        return self.clone([0]).nbytes
+
+    def clone(self, indices: Indices | None = None) -> DreamState:
+        """Return a copy of dreams that later steps do not change.
+
+        Args:
+            indices: Which; None means all.
+
+        Raises:
+            IndexError: There is no such dream.
+        """
+        rows = as_rows(indices, self.num_dreams)
+        there = rows.to(self._latent.device)
+        return DreamState(
+            memory=self._memory.select(there),
+            latent=self._latent[there],
+            features=self._features[there],
+            steps=torch.from_numpy(self.steps)[rows],
+            over=torch.from_numpy(self.over)[rows],
+            generators=torch.stack([self._generators[row].get_state() for row in rows.tolist()]),
+        )
+
+    @torch.inference_mode()
+    def restore(self, state: DreamState, indices: Indices | None = None) -> None:
+        """Put dreams back; the state stays as it is and can be restored again.
+
+        Args:
+            state: As many dreams as are meant by `indices`, or one for all of them.
+            indices: Where to; None means everywhere.
+
+        Raises:
+            IndexError: There is no such dream.
+            ValueError: The numbers do not fit, or the state comes from another model.
+        """
+        rows = as_rows(indices, self.num_dreams).tolist()
+        state.check_fits(len(rows), self.clone([0]).shapes())
+        if state.batch != len(rows):
+            state = state.repeat(len(rows))
+        device = self._world.device
+        self._put(rows, state.memory.to(device), state.latent.to(device), state.features.to(device))
+        self.steps[rows], self.over[rows], self.started[rows] = state.steps.numpy(), state.over.numpy(), True
+        for row, generator in zip(rows, state.generators, strict=True):
+            self._generators[row].set_state(generator)
+
+    def _noise(self, rows: Sequence[int]) -> Float[Tensor, "i d h w"]:
+        """Draw for these dreams on the CPU, then move."""
+        if not rows:
+            return torch.zeros(0, *self._latent_shape, device=self._world.device)
+        return draw_noise([self._generators[row] for row in rows], self._latent_shape).to(self._world.device)
+
+    def _draw_first_frame(self, generator: torch.Generator) -> Context:
+        drawn = int(torch.randint(len(self._first_frames), (), generator=generator))
+        return first_frame(self._first_frames[drawn])
+
+    def _imagined_start(self, rows: Sequence[int]) -> tuple[Memory, Tensor, Tensor]:
+        """Dream first frames out of nothing."""
+        dynamics, action = self._world.dynamics, torch.full((len(rows),), START_ACTION)
+        imagined, memory = dynamics.imagine(
+            dynamics.initial_memory(len(rows)),
+            action.to(self._world.device),
+            self._noise(rows),
+            self._denoising_steps,
+        )
+        return memory, imagined.latent, imagined.features
+
+    def _put(self, rows: Sequence[int], memory: Memory, latent: Tensor, features: Tensor) -> None:
+        """Make these the dreams in the given rows."""
+        self._frames = None
+        if list(rows) == list(range(self.num_dreams)):
+            self._memory, self._latent, self._features = memory, latent, features
+            return
+        there = torch.tensor(list(rows), dtype=torch.int64, device=self._world.device)
+        self._memory = self._memory.replace(there, memory)
+        self._latent = self._latent.index_copy(0, there, latent)
+        self._features = self._features.index_copy(0, there, features)

@@ -1,0 +1,126 @@
+"""A dream as a value: everything its future depends on, to be kept, copied and restored."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int, UInt8
+from numpy.typing import NDArray
+from torch import Tensor
+
+from model.memory import Memory
+
+Indices = Sequence[int] | NDArray[Any] | Tensor
+"""Which dreams: numbers, or a mask of booleans."""
+
+
+def as_rows(indices: Indices | None, count: int) -> Int[Tensor, " i"]:
+    """Return the numbers of the dreams meant.
+
+    Args:
+        indices: None means all.
+        count: How many dreams there are.
+
+    Raises:
+        IndexError: There is no such dream.
+    """
+    given = np.arange(count) if indices is None else np.asarray(indices)
+    if given.dtype == np.bool_ and given.shape == (count,):
+        given = np.flatnonzero(given)
+    fits = given.ndim == 1 and (given.dtype.kind in "iu" or not given.size)
+    if not fits or (given.size and (given.min() < 0 or given.max() >= count)):
+        raise IndexError(
+            f"indices {indices!r} name no dreams: expected a list of numbers from 0 to {count - 1}, or a "
+            f"mask of {count} booleans."
+        )
+    return torch.from_numpy(given.astype(np.int64))
+
+
+@dataclass(frozen=True)
+class DreamState:
+    """Some dreams, frozen: made by `clone_state`, put back by `restore_state`. Treat it as opaque.
+
+    It never changes, whatever the dreams do later, and it fits any environment of the same checkpoint: a
+    restored dream continues bit-equal in a batch of the same size, and to rounding in another. The random
+    generator is part of it, so two copies meet the same chance under the same actions.
+
+    Attributes:
+        memory: What the dreams remember.
+        latent: `[b d h w]`: their current frames.
+        features: `[b f]`: their current features.
+        steps: `[b]`: steps since the start.
+        over: `[b]`: whether they have ended and wait for a start.
+        generators: `[b bytes]`: states of their random generators.
+    """
+
+    memory: Memory
+    latent: Float[Tensor, "b d h w"]
+    features: Float[Tensor, "b f"]
+    steps: Int[Tensor, " b"]
+    over: Bool[Tensor, " b"]
+    generators: UInt8[Tensor, "b bytes"]
+
+    @property
+    def batch(self) -> int:
+        """How many dreams there are."""
+        return self.steps.shape[0]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all dreams together; the same after 10 steps and after 10,000."""
+        return self.memory.nbytes + sum(v.nbytes for v in self._tensors().values())
+
+    def select(self, indices: Indices) -> "DreamState":
+        """Return the given dreams, in the given order, copied.
+
+        Args:
+            indices: Numbers, which may occur more than once, or a mask.
+
+        Raises:
+            IndexError: There is no such dream.
+        """
+        rows = as_rows(indices, self.batch)
+        return self._changed(self.memory.select(rows.to(self.latent.device)), lambda v: v[rows.to(v.device)])
+
+    def repeat(self, times: int) -> "DreamState":
+        """Return each dream `times` times in a row: branches that share their past.
+
+        Args:
+            times: At least 1.
+        """
+        return self._changed(self.memory.repeat(times), lambda v: v.repeat_interleave(times, dim=0))
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Return the shape of each tensor of one dream; equal for states of the same checkpoint."""
+        return {key: tuple(v.shape[1:]) for key, v in (self._tensors() | self.memory.to_dict()).items()}
+
+    def check_fits(self, places: int, expected: dict[str, tuple[int, ...]]) -> None:
+        """Refuse to be restored where it does not fit.
+
+        Args:
+            places: How many dreams shall be overwritten.
+            expected: `shapes()` of a state made there.
+
+        Raises:
+            ValueError: This holds neither one dream nor as many as there are places, or is of another model.
+        """
+        if self.batch not in (1, places):
+            raise ValueError(
+                f"A state of {self.batch} dreams cannot be restored into {places} places; expected 1 or "
+                f"{places}. Pass indices, or use state.select or state.repeat."
+            )
+        given = self.shapes()
+        if expected != given:
+            wrong = next(key for key in expected | given if expected.get(key) != given.get(key))
+            raise ValueError(
+                f"The state is of another model: '{wrong}' of one dream has shape {given.get(wrong)}, here "
+                f"{expected.get(wrong)}. Restore it into an environment of the checkpoint it was cloned from."
+            )
+
+    def _tensors(self) -> dict[str, Tensor]:
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.name != "memory"}
+
+    def _changed(self, memory: Memory, change: Callable[[Tensor], Tensor]) -> "DreamState":
+        return DreamState(memory, **{key: change(v) for key, v in self._tensors().items()})

@@ -1,0 +1,140 @@
+"""How far a dream is from reality: dreams on from held-out recordings under the real actions, and compares.
+
+Held-out recordings are mazes the model never trained on. All comparisons are made between uint8 frames, border included.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from model.axes import START_ACTION
+from model.sampler import draw_noise
+from model.world_model import WorldModel
+from wmgym.codec import frames_to_tensor, psnr, tensor_to_frames
+from wmgym.errors import ContextError
+from wmgym.recording import Episode, read_episode
+
+Frames = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class DreamComparison:
+    """Dreamed against real frames of several clips.
+
+    Attributes:
+        context: `(clips, context, H, W, 3)`: the real frames the model saw.
+        real: `(clips, horizon, H, W, 3)`: what came after them.
+        dreamed: `(clips, horizon, H, W, 3)`: what the model dreamed under the same actions.
+    """
+
+    context: Frames
+    real: Frames
+    dreamed: Frames
+
+    def summary(self) -> dict[str, float]:
+        """Mean over clips of per-frame PSNR in dB: first frame, all frames, and the same for repeating the last frame."""
+        dream = psnr(self.real, self.dreamed)
+        copied = psnr(self.real, np.broadcast_to(self.context[:, -1:], self.real.shape))
+        return {
+            "psnr_first": float(dream[:, 0].mean()),
+            "psnr_mean": float(dream.mean()),
+            "copy_psnr_first": float(copied[:, 0].mean()),
+            "copy_psnr_mean": float(copied.mean()),
+        }
+
+
+@torch.inference_mode()
+def dream_against_reality(
+    world: WorldModel,
+    episodes: Sequence[Episode],
+    *,
+    clips_per_episode: int,
+    context: int = 50,
+    horizon: int = 16,
+    denoising_steps: int = 1,
+    seed: int = 0,
+) -> DreamComparison:
+    """Dreams `horizon` frames under the real actions after `context` real frames, for clips spread over the episodes.
+
+    Args:
+        world: the model.
+        episodes: held-out recordings.
+        clips_per_episode: clips cut from each, evenly spread.
+        context: real frames observed before the dream starts.
+        horizon: frames dreamed.
+        denoising_steps: of the sampler.
+        seed: fixes the dream's noise; clip i uses generator `seed + i`.
+
+    Raises:
+        ContextError: an episode is shorter than `context + horizon` frames.
+    """
+    clips = [clip for episode in episodes for clip in _cut(episode, clips_per_episode, context, horizon)]
+    images = np.stack([image for image, _ in clips])
+    actions = torch.from_numpy(np.stack([action for _, action in clips])).to(world.device)
+    actions[:, 0] = START_ACTION
+    memory = world.dynamics.initial_memory(len(clips))
+    for t in range(0, context, 10):
+        part = images[:, t : min(t + 10, context)]
+        pixels = frames_to_tensor(part, world.device)
+        latents = world.tokenizer.encode(pixels.flatten(0, 1)).unflatten(0, pixels.shape[:2])
+        _, memory = world.dynamics.observe(memory, latents, actions[:, t : t + part.shape[1]])
+    generators = [torch.Generator().manual_seed(seed + i) for i in range(len(clips))]
+    c = world.config.dynamics
+    dreamed = []
+    for t in range(context, context + horizon):
+        noise = draw_noise(generators, (c.latent_channels, c.latent_size, c.latent_size)).to(world.device)
+        prediction, memory = world.dynamics.imagine(memory, actions[:, t], noise, denoising_steps)
+        dreamed.append(tensor_to_frames(world.tokenizer.decode(prediction.latent)))
+    return DreamComparison(images[:, :context], images[:, context:], np.stack(dreamed, axis=1))
+
+
+@torch.inference_mode()
+def reconstruct(world: WorldModel, frames: Frames, batch: int = 64) -> Frames:
+    """Frames through the tokenizer and back, without noise."""
+    parts = np.array_split(frames, max(1, len(frames) // batch))
+    rebuilt = [world.tokenizer.decode(world.tokenizer.encode(frames_to_tensor(part, world.device))) for part in parts]
+    return np.concatenate([tensor_to_frames(part) for part in rebuilt])
+
+
+@torch.inference_mode()
+def predicted_rewards(world: WorldModel, episodes: Sequence[Episode]) -> NDArray[np.float32]:
+    """The reward head's decision on every real frame, `(episodes, frames)`; all episodes must have one length."""
+    memory = world.dynamics.initial_memory(len(episodes))
+    rewards = []
+    for images, actions in _together(episodes, 20):
+        pixels = frames_to_tensor(images, world.device)
+        latents = world.tokenizer.encode(pixels.flatten(0, 1)).unflatten(0, pixels.shape[:2])
+        features, memory = world.dynamics.observe(memory, latents, actions.to(world.device))
+        decided, _ = world.dynamics.heads.decide(features.flatten(0, 1))
+        rewards.append(decided.unflatten(0, features.shape[:2]).cpu().numpy())
+    return np.concatenate(rewards, axis=1)
+
+
+def read_all(paths: Sequence[Path]) -> list[Episode]:
+    """Reads episodes without their ground-truth state."""
+    return [read_episode(path, state_keys=()) for path in paths]
+
+
+def _cut(episode: Episode, clips: int, context: int, horizon: int) -> Iterator[tuple[Frames, NDArray[np.int64]]]:
+    room = len(episode.image) - context - horizon
+    if room < 0:
+        raise ContextError(
+            f"an episode of {len(episode.image)} frames is too short for {context} frames of context and {horizon} "
+            "dreamed ones; use longer episodes or a shorter context."
+        )
+    for start in np.linspace(0, room, clips, dtype=int):
+        stop = start + context + horizon
+        yield episode.image[start:stop], episode.action[start:stop].copy()
+
+
+def _together(episodes: Sequence[Episode], frames: int) -> Iterator[tuple[Frames, torch.Tensor]]:
+    """All episodes side by side, a few frames at a time."""
+    for t in range(0, len(episodes[0].image), frames):
+        actions = np.stack([episode.action[t : t + frames] for episode in episodes])
+        if t == 0:
+            actions[:, 0] = START_ACTION
+        yield np.stack([episode.image[t : t + frames] for episode in episodes]), torch.from_numpy(actions)

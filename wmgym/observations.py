@@ -1,0 +1,36 @@
+"""What an agent may see of a dream, and the space of each; dreams and observed real environments share it."""
+
+from typing import Literal, get_args
+
+import numpy as np
+from gymnasium import spaces
+
+from model.config import WorldModelConfig
+
+Observation = Literal["pixels", "latent", "features"]
+"""`pixels`: the frame; `latent`: the frame as the tokenizer encodes it; `features`: the model's view of "
+"frame and past."""
+
+
+def observation_space(config: WorldModelConfig, observation: str) -> spaces.Box:
+    """Return the space of one observation.
+
+    Args:
+        config: Of the world model.
+        observation: One of the names above.
+
+    Raises:
+        ValueError: It is none of them.
+    """
+    dynamics, size = config.dynamics, config.tokenizer.frame_size
+    shapes = {
+        "latent": (dynamics.latent_channels, dynamics.latent_size, dynamics.latent_size),
+        "features": (dynamics.features,),
+    }
+    if observation == "pixels":
+        return spaces.Box(0, 255, (size, size, 3), np.uint8)
+    if observation not in shapes:
+        raise ValueError(
+            f"observation = {observation!r}, expected one of {', '.join(map(repr, get_args(Observation)))}."
+        )
+    return spaces.Box(-np.inf, np.inf, shapes[observation], np.float32)

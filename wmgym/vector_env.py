@@ -1,0 +1,269 @@
+"""Many dreams in lock step, seen as a Gymnasium vector environment: seeds, ends, autoreset, clone and "
+"restore.
+"""
+
+import copy
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from gymnasium.error import ResetNeeded
+from gymnasium.spaces import Discrete
+from gymnasium.utils import seeding
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
+from numpy.typing import NDArray
+
+from model.world_model import WorldModel
+from wmgym.checkpoint import Checkpoint, open_checkpoint
+from wmgym.context import read_contexts
+from wmgym.dream import DEFAULT_DENOISING_STEPS, Bools, Dreams
+from wmgym.dream_state import DreamState, Indices, as_rows
+from wmgym.observations import observation_space
+from wmgym.vector_inputs import read_actions, read_reset_mask, read_seeds
+from wmgym.window import Window
+
+RENDER_MODES = ["rgb_array", "human"]
+RENDER_FPS = 4  # steps a second in Memory Maze
+
+
+class DreamVectorEnv(VectorEnv[NDArray[Any], NDArray[np.int64], NDArray[Any]]):
+    """A batch of dreams of one world model, stepped together on its device.
+
+    `gymnasium.make_vec("wmgym:LSSVWM-MemoryMaze-v0", num_envs=64)` makes one. What a dream is, what it shows
+    and what `reset` takes stands in `wmgym.env.DreamEnv`; here `options["context"]` may also be a list with
+    one entry a dream.
+
+    Seeds follow Gymnasium: `reset(seed=s)` gives dream i the seed s + i, and that dream is the one that a
+    `DreamEnv` dreams after `reset(seed=s + i)`, up to the rounding of a larger batch (about 1e-5 in latents
+    and features, one level in pixels).
+
+    An ended dream starts again from one of the checkpoint's first frames, whatever the context before:
+
+    * `AutoresetMode.SAME_STEP` (default): in the step in which it ends. The step returns the first
+      observation of the new dream; the last one of the old is in `info["final_obs"]`.
+    * `AutoresetMode.NEXT_STEP`: in the next step, whose action is ignored and whose reward is 0.
+    * `AutoresetMode.DISABLED`: never; `reset(options={"reset_mask": mask})` starts the dreams with a True in
+      the mask.
+
+    Args:
+        num_envs: How many dreams.
+        checkpoint: Folder, Hugging Face Hub id, open checkpoint, or None for the one that ships with wmgym.
+        observation: "pixels", "latent" or "features".
+        denoising_steps: 1, 2, 4, ... up to the model's `max_denoising_steps`; more is slower and finer.
+        device: Where to dream, as torch names it.
+        compile: Compile the model's layers. The first steps then take minutes.
+        render_mode: None, "rgb_array", or "human" (a window with all dreams).
+        max_episode_steps: Truncate a dream after so many steps; None or -1 for never.
+        autoreset_mode: See above.
+
+    Raises:
+        CheckpointError: The checkpoint is missing, damaged or of another version.
+        DependencyError: The device needs CUDA, or "human" needs pygame.
+        ValueError: Another argument is none of the above.
+    """
+
+    metadata: dict[str, Any] = {  # noqa: RUF012  (Gymnasium's own declaration)
+        "render_modes": RENDER_MODES,
+        "render_fps": RENDER_FPS,
+        "autoreset_mode": AutoresetMode.SAME_STEP,
+    }
+
+    # So many arguments because gymnasium.make passes them by name.
+    def __init__(
+        self,
+        num_envs: int = 1,
+        *,
+        checkpoint: str | Path | Checkpoint | None = None,
+        observation: str = "pixels",
+        denoising_steps: int = DEFAULT_DENOISING_STEPS,
+        device: str = "cpu",
+        compile: bool = False,
+        render_mode: str | None = None,
+        max_episode_steps: int | None = None,
+        autoreset_mode: AutoresetMode | str = AutoresetMode.SAME_STEP,
+    ) -> None:
+        self.autoreset_mode = AutoresetMode(autoreset_mode)
+        self.max_episode_steps = None if max_episode_steps == -1 else max_episode_steps
+        _check_arguments(num_envs, render_mode, self.max_episode_steps)
+        opened = open_checkpoint(checkpoint, device)
+        world = _compiled(opened.world) if compile else opened.world
+        self.num_envs, self.render_mode, self.observation = num_envs, render_mode, observation
+        self.metadata = {**self.metadata, "autoreset_mode": self.autoreset_mode}
+        self.single_observation_space = observation_space(world.config, observation)
+        self.single_action_space = Discrete(world.config.dynamics.num_actions)
+        self.observation_space = batch_space(self.single_observation_space, num_envs)
+        self.action_space = batch_space(self.single_action_space, num_envs)
+        self._config = world.config
+        self._dreams = Dreams(world, opened.first_frames, num_envs, denoising_steps)
+        self._seeded = np.zeros(num_envs, np.bool_)
+        self._window = Window(RENDER_FPS) if render_mode == "human" else None
+
+    def reset(
+        self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[NDArray[Any], dict[str, Any]]:
+        """Start dreams.
+
+        Args:
+            seed: Dream i gets `seed + i`; or one seed a dream; None goes on with the generators there are.
+            options: `"context"`: what to start from, see `DreamEnv`. `"reset_mask"`: `[num_envs]` bool, which
+                dreams to start; the others go on.
+
+        Returns:
+            The observations of all dreams, and an empty dictionary.
+
+        Raises:
+            ContextError: A context does not fit. Nothing has changed then.
+            ValueError: The mask or the number of seeds does not fit.
+        """
+        rows = read_reset_mask(options, self.num_envs)
+        contexts = read_contexts(options, self.num_envs, self._config)
+        seeds = read_seeds(seed, self.num_envs)
+        if isinstance(seed, int):
+            super().reset(seed=seed)
+        self._seed(rows, seeds)
+        self._dreams.start(rows, None if contexts is None else [contexts[row] for row in rows])
+        self._show()
+        return self._dreams.observations(self.observation), {}
+
+    def step(
+        self, actions: Any
+    ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any], dict[str, Any]]:
+        """Dream one more frame.
+
+        Args:
+            actions: `[num_envs]` integers, elements of `single_action_space`.
+
+        Returns:
+            Observations, rewards, terminations, truncations, and a dictionary that is empty, or has
+            `final_obs` (and an empty `final_info`) where `SAME_STEP` started dreams again.
+
+        Raises:
+            InvalidActionError: An action is not in the action space. Nothing has advanced then.
+            ResetNeeded: A dream was never started, or has ended and is not started again by itself.
+        """
+        dreams = self._dreams
+        actions = read_actions(actions, self.num_envs, self._config.dynamics.num_actions)
+        waiting = dreams.over.copy()
+        self._check_running(waiting)
+        rewards, terminations = dreams.step(actions, idle=waiting)
+        if waiting.any():
+            dreams.start(np.flatnonzero(waiting).tolist())
+            rewards[waiting], terminations[waiting] = 0.0, False
+        limit = self.max_episode_steps
+        truncations = np.zeros(self.num_envs, np.bool_) if limit is None else dreams.steps >= limit
+        dreams.end(truncations)
+        info: dict[str, Any] = {}
+        if self.autoreset_mode is AutoresetMode.SAME_STEP and dreams.over.any():
+            info = self._start_again(dreams.over.copy())
+        self._show()
+        return dreams.observations(self.observation), rewards, terminations, truncations, info
+
+    def render(self) -> tuple[NDArray[np.uint8], ...] | None:
+        """Return the current frame of each dream; None if they are in a window, or without a render mode.
+
+        Raises:
+            ResetNeeded: Before the first `reset`.
+        """
+        if self.render_mode is None:
+            return None
+        if not self._dreams.started.any():
+            raise ResetNeeded("Call reset() before render(): there is no frame yet.")
+        if self.render_mode == "human":
+            self._show()
+            return None
+        return tuple(self._dreams.frames())
+
+    def close_extras(self, **kwargs: Any) -> None:
+        """Close the window, if there is one."""
+        if self._window is not None:
+            self._window.close()
+
+    @property
+    def state_nbytes(self) -> int:
+        """What `clone_state` costs for one dream, in bytes; the same at every step."""
+        return self._dreams.state_nbytes
+
+    def clone_state(self, indices: Indices | None = None) -> DreamState:
+        """Return dreams as a value: memory, frame, steps and random generator.
+
+        Args:
+            indices: Which dreams, as numbers or mask; None means all.
+
+        Raises:
+            IndexError: There is no such dream.
+            ResetNeeded: One of them was never started.
+        """
+        rows = as_rows(indices, self.num_envs)
+        if not self._dreams.started[rows].all():
+            raise ResetNeeded("Call reset() before clone_state(): a dream that never started has no state.")
+        return self._dreams.clone(rows)
+
+    def restore_state(self, state: DreamState, indices: Indices | None = None) -> None:
+        """Put dreams back as they were when they were cloned.
+
+        At the same batch size they continue bit-equal. A state of one dream goes into any number of places:
+        branches that meet the same chance and differ by actions only.
+
+        Args:
+            state: From `clone_state` of any environment of the same checkpoint.
+            indices: Where to, as numbers or mask; None means everywhere.
+
+        Raises:
+            IndexError: There is no such dream.
+            ValueError: The numbers do not fit, or the state comes from another model.
+        """
+        self._dreams.restore(state, indices)
+        self._seeded |= self._dreams.started
+
+    def _seed(self, rows: Sequence[int], seeds: Sequence[int | None]) -> None:
+        """Seed the dreams' generators; those that never were draw from `np_random` when no seed is given."""
+        for row in rows:
+            own = seeds[row]
+            if own is not None or not self._seeded[row]:
+                generator = self.np_random if own is None else seeding.np_random(own)[0]
+                self._dreams.seed(row, int(generator.integers(2**63)))
+                self._seeded[row] = True
+
+    def _check_running(self, waiting: Bools) -> None:
+        if not self._dreams.started.all():
+            missing = np.flatnonzero(~self._dreams.started)
+            raise ResetNeeded(f"Call reset() before step(): dreams {missing} were never started.")
+        if self.autoreset_mode is AutoresetMode.DISABLED and waiting.any():
+            raise ResetNeeded(
+                f"Dreams {np.flatnonzero(waiting)} are over, and autoreset is disabled. Start them by reset(), "
+                "or only them by reset(options={'reset_mask': mask})."
+            )
+
+    def _start_again(self, ended: Bools) -> dict[str, Any]:
+        """Start ended dreams within the step; return their last observations as Gymnasium has them."""
+        final = self._dreams.observations(self.observation)
+        info: dict[str, Any] = {}
+        for row in np.flatnonzero(ended):
+            info = self._add_info(info, {"final_obs": final[row].copy(), "final_info": {}}, int(row))
+        self._dreams.start(np.flatnonzero(ended).tolist())
+        return info
+
+    def _show(self) -> None:
+        if self._window is not None:
+            self._window.show(self._dreams.frames())
+
+
+def _check_arguments(num_envs: int, render_mode: str | None, max_episode_steps: int | None) -> None:
+    if num_envs < 1:
+        raise ValueError(f"num_envs = {num_envs}, expected at least 1.")
+    if render_mode not in (None, *RENDER_MODES):
+        raise ValueError(f"render_mode = {render_mode!r}, expected None, 'rgb_array' or 'human'.")
+    if max_episode_steps is not None and max_episode_steps < 1:
+        raise ValueError(
+            f"max_episode_steps = {max_episode_steps}, expected at least 1, or None (-1) for no limit."
+        )
+
+
+def _compiled(world: WorldModel) -> WorldModel:
+    """Return a copy whose layers are compiled; the original may be shared with others."""
+    world = copy.deepcopy(world)
+    for layer in world.dynamics.backbone.layers:
+        layer.compile()
+    return world

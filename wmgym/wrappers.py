@@ -1,0 +1,102 @@
+"""Show real environments as dreams are shown, so that one policy runs in both worlds unchanged."""
+
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium.spaces import Discrete
+from gymnasium.utils import RecordConstructorArgs
+from numpy.typing import NDArray
+
+from wmgym.checkpoint import Checkpoint, open_checkpoint
+from wmgym.context import Context, first_frame
+from wmgym.dream import Dreams
+from wmgym.observations import observation_space
+
+
+class WorldModelObservation(gymnasium.Wrapper[NDArray[Any], Any, NDArray[Any], Any], RecordConstructorArgs):
+    """Shows the latents or features that a world model makes of the real frames it observes.
+
+    Each frame goes into the model's memory, with the action that led to it, and what comes out is what a
+    dream of the same checkpoint shows. An episode begins with an empty memory. Nothing is imagined and no
+    randomness is used. For vector environments wrap each sub-environment, and pass them one open checkpoint
+    to share its weights.
+
+    A policy on pixels needs no wrapper: real environment and dream have the same observation space then.
+
+    Args:
+        env: Has frames and actions like the recordings the model was trained on.
+        checkpoint: Folder, Hugging Face Hub id, open checkpoint, or None for the one that ships with wmgym.
+        observation: "features" or "latent".
+        device: Where the model runs, as torch names it.
+
+    Raises:
+        CheckpointError: The checkpoint is missing, damaged or of another version.
+        DependencyError: The device needs CUDA.
+        ValueError: The environment's spaces are not the model's, or `observation` is none of the two.
+    """
+
+    def __init__(
+        self,
+        env: gymnasium.Env[NDArray[Any], Any],
+        checkpoint: str | Path | Checkpoint | None = None,
+        observation: str = "features",
+        device: str = "cpu",
+    ) -> None:
+        # Not copied: it may be an open checkpoint.
+        RecordConstructorArgs.__init__(
+            self, _disable_deepcopy=True, checkpoint=checkpoint, observation=observation, device=device
+        )
+        super().__init__(env)
+        opened = open_checkpoint(checkpoint, device)
+        config = opened.world.config
+        if observation == "pixels":
+            raise ValueError(
+                "observation = 'pixels', expected 'features' or 'latent'. The pixels are what the "
+                "environment itself returns: leave the wrapper away."
+            )
+        actions = env.action_space
+        count = config.dynamics.num_actions
+        if not isinstance(actions, Discrete) or (actions.n, actions.start) != (count, 0):
+            raise ValueError(
+                f"The environment's action space is {actions}, but checkpoint '{opened.name}' was trained on "
+                f"Discrete({count}). Use the environment it was recorded from, or its checkpoint."
+            )
+        frames = observation_space(config, "pixels")
+        if env.observation_space != frames:
+            raise ValueError(
+                f"The environment's observation space is {env.observation_space}, but checkpoint "
+                f"'{opened.name}' was trained on {frames}. Put this wrapper directly around the environment, "
+                "and its resolution as recorded."
+            )
+        self.observation_space = observation_space(config, observation)
+        self._observation = observation
+        self._dreams = Dreams(opened.world, opened.first_frames, num_dreams=1)
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[NDArray[Any], dict[str, Any]]:
+        """Start an episode with an empty memory.
+
+        Args:
+            seed: For the real environment.
+            options: For the real environment.
+        """
+        frame, info = self.env.reset(seed=seed, options=options)
+        self._dreams.start([0], [first_frame(frame)])
+        return self._shown(), info
+
+    def step(self, action: Any) -> tuple[NDArray[Any], Any, bool, bool, dict[str, Any]]:
+        """Step the real environment and let the model observe where it led.
+
+        Args:
+            action: For the real environment.
+        """
+        frame, reward, terminated, truncated, info = self.env.step(action)
+        self._dreams.observe([Context(frame[None], np.array([action], np.int64))])
+        return self._shown(), reward, terminated, truncated, info
+
+    def _shown(self) -> NDArray[np.float32]:
+        shown: NDArray[np.float32] = self._dreams.observations(self._observation)[0]
+        return shown
