@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 
+@runtime_checkable
 class Policy(Protocol):
     """Something that acts in many environments at once: scripted, learned or planning."""
 
@@ -50,7 +51,7 @@ class BranchingVectorEnv(Protocol):
         """Copy the states of some environments, or of all.
 
         Args:
-            indices: Which, in the order wanted and repeated as wanted; None for all.
+            indices: Which, in the order wanted; None for all.
 
         Returns:
             A value that later steps do not change, random generators and step counters included.
@@ -60,6 +61,6 @@ class BranchingVectorEnv(Protocol):
         """Put environments into states that `clone_state` returned; they go on from there as they did then.
 
         Args:
-            state: Of as many environments as there are indices.
+            state: Of as many environments as there are indices, or of one, which then goes everywhere.
             indices: Which environments to overwrite; None for all.
         """

@@ -170,4 +170,5 @@ def _replace(path: Path, write: Any) -> None:
     """Writes beside the target, then moves into place."""
     partial = path.with_name(path.name + ".partial")
     write(partial)
+    partial.chmod(0o644)  # safetensors makes files that only their owner can read
     partial.replace(path)

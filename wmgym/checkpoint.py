@@ -3,6 +3,7 @@
 import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,8 +31,8 @@ class Checkpoint:
     world: WorldModel
     """Is used as it is: call `eval()` first if it was in training."""
 
-    first_frames: NDArray[np.uint8]
-    """`[n H W c]`: real first frames of episodes, 0 to 255."""
+    first_frames: NDArray[Any]
+    """`[n H W c]` uint8: real first frames of episodes, 0 to 255."""
 
     name: str = "unsaved"
     """What error messages call it."""

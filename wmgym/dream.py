@@ -154,7 +154,8 @@ class Dreams:
         if kind == "pixels":
             return self.frames()
         values = self._latent if kind == "latent" else self._features
-        return np.array(values.float().cpu(), dtype=np.float32)
+        shown: NDArray[np.float32] = values.float().cpu().numpy().copy()
+        return shown
 
     @torch.inference_mode()
     def frames(self) -> NDArray[np.uint8]:

@@ -46,7 +46,7 @@ def import_memory_maze_tasks() -> Any:
         choose_gl_backend()
         try:
             with _gym_stand_in():
-                return importlib.import_module("memory_maze.tasks")
+                tasks = importlib.import_module("memory_maze.tasks")
         except (ImportError, AttributeError, RuntimeError) as error:
             # PyOpenGL reports a missing library as AttributeError or ImportError, depending on the backend.
             raise DependencyError(
@@ -54,6 +54,8 @@ def import_memory_maze_tasks() -> Any:
                 f"If this names OpenGL, EGL or OSMesa, libraries are missing; fix (as root): {INSTALL_GL}\n"
                 f"and set MUJOCO_GL=osmesa where EGL has no device. Else reinstall: {INSTALL_EXTRA}"
             ) from error
+        check_mujoco_library()
+        return tasks
 
 
 def check_versions() -> None:
@@ -78,6 +80,23 @@ def check_versions() -> None:
             f"dm_control {versions['dm-control']} with mujoco {versions['mujoco']} touches targets at a "
             "wrong distance. Expected dm_control >= 1.0.43 with mujoco >= 3.9, or both older. Likely cause: "
             "only one of them was pinned. Fix: pip install 'dm_control>=1.0.50' 'mujoco>=3.17,<4'"
+        )
+
+
+def check_mujoco_library() -> None:
+    """Check that the MuJoCo library that was loaded is the one pip believes to be installed.
+
+    Raises:
+        DependencyError: It is another one. MuJoCo 4 comes in several wheels, and going back from it in place
+            leaves some of them behind.
+    """
+    loaded = importlib.import_module("mujoco").mj_versionString()
+    installed = importlib.metadata.version("mujoco")
+    if _as_tuple(loaded) != _as_tuple(installed):
+        raise DependencyError(
+            f"The mujoco package is {installed}, its library {loaded}. Likely cause: a change of "
+            "version in place. Fix: pip uninstall -y mujoco mujoco-core mujoco-studio, then "
+            "pip install --force-reinstall 'mujoco>=3.17,<4'"
         )
 
 

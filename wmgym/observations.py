@@ -1,15 +1,12 @@
 """What an agent may see of a dream, and the space of each; dreams and observed real environments share it."""
 
-from typing import Literal, get_args
-
 import numpy as np
 from gymnasium import spaces
 
 from model.config import WorldModelConfig
 
-Observation = Literal["pixels", "latent", "features"]
-"""`pixels`: the frame; `latent`: the frame as the tokenizer encodes it; `features`: the model's view of "
-"frame and past."""
+OBSERVATIONS = ("pixels", "latent", "features")
+"""The frame; the frame as the tokenizer encodes it; what the model makes of the frame and its past."""
 
 
 def observation_space(config: WorldModelConfig, observation: str) -> spaces.Box:
@@ -31,6 +28,6 @@ def observation_space(config: WorldModelConfig, observation: str) -> spaces.Box:
         return spaces.Box(0, 255, (size, size, 3), np.uint8)
     if observation not in shapes:
         raise ValueError(
-            f"observation = {observation!r}, expected one of {', '.join(map(repr, get_args(Observation)))}."
+            f"observation = {observation!r}, expected one of {', '.join(map(repr, OBSERVATIONS))}."
         )
     return spaces.Box(-np.inf, np.inf, shapes[observation], np.float32)

@@ -1,6 +1,4 @@
-"""Many dreams in lock step, seen as a Gymnasium vector environment: seeds, ends, autoreset, clone and "
-"restore.
-"""
+"""Many dreams in lock step, as a Gymnasium vector environment: seeds, ends, autoreset, clone, restore."""
 
 import copy
 from collections.abc import Sequence
@@ -232,8 +230,8 @@ class DreamVectorEnv(VectorEnv[NDArray[Any], NDArray[np.int64], NDArray[Any]]):
             raise ResetNeeded(f"Call reset() before step(): dreams {missing} were never started.")
         if self.autoreset_mode is AutoresetMode.DISABLED and waiting.any():
             raise ResetNeeded(
-                f"Dreams {np.flatnonzero(waiting)} are over, and autoreset is disabled. Start them by reset(), "
-                "or only them by reset(options={'reset_mask': mask})."
+                f"Dreams {np.flatnonzero(waiting)} are over, and autoreset is disabled. Start all dreams by "
+                "reset(), or these by reset(options={'reset_mask': mask})."
             )
 
     def _start_again(self, ended: Bools) -> dict[str, Any]:

@@ -63,3 +63,10 @@ def test_osmesa_where_there_is_no_egl(monkeypatch):
     monkeypatch.setattr(ctypes.util, "find_library", lambda name: f"lib{name}.so")
     assert memory_maze_setup.choose_gl_backend() == "osmesa"
     monkeypatch.delenv("MUJOCO_GL")
+
+
+def test_two_mujocos_on_top_of_each_other(monkeypatch):
+    pytest.importorskip("mujoco")
+    pretend_versions(monkeypatch, mujoco="4.0.0")
+    with pytest.raises(DependencyError, match=r"4\.0\.0.*uninstall"):
+        memory_maze_setup.check_mujoco_library()

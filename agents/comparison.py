@@ -1,0 +1,81 @@
+"""Imagined against real: what policies scored in dreams and in reality, side by side, and what follows."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from agents.evaluate import Evaluation, compare
+
+WORLDS = ("imagined", "real")
+
+
+def compare_worlds(policies: Mapping[str, Mapping[str, Evaluation]]) -> dict[str, Any]:
+    """Return what policies scored in each world, as results and tables have it.
+
+    Args:
+        policies: What each policy scored by world, "imagined" and, unless it was left out, "real". The first
+            is the baseline that the others have to beat.
+
+    Returns:
+        `policies`: a list of `{"name", "imagined", "real"}`, each world summarised. `differences`: the same
+        for the others less the baseline, episode by episode. `episode_returns`: by policy and world.
+        `verdicts`: a sentence for each of the others.
+
+    Raises:
+        ValueError: Policies did not run the same episodes.
+    """
+    (base, baseline), *others = policies.items()
+    differences = [
+        {"name": name, **{world: compare(found, baseline[world]) for world, found in worlds.items()}}
+        for name, worlds in others
+    ]
+    return {
+        "policies": [
+            {"name": name, **{world: found.summary() for world, found in worlds.items()}}
+            for name, worlds in policies.items()
+        ],
+        "differences": differences,
+        "episode_returns": {
+            name: {world: list(found.returns) for world, found in worlds.items()}
+            for name, worlds in policies.items()
+        },
+        "verdicts": [verdict(row["name"], base, row["real"]) for row in differences if "real" in row],
+    }
+
+
+def verdict(name: str, baseline: str, difference: Mapping[str, Any]) -> str:
+    """Say in a sentence whether a policy beats a baseline in the real environment, and by how much.
+
+    Args:
+        name: Of the policy.
+        baseline: Its name.
+        difference: Policy less baseline, summarised; it counts as shown when its 95 % interval excludes zero.
+    """
+    low, high = difference["ci95"]
+    says = "beats" if low > 0 else "is worse than" if high < 0 else "is not shown to differ from"
+    return (
+        f"In the real environment, {name} {says} {baseline}: {difference['mean']:+.2f} an episode, 95 % "
+        f"interval {low:+.2f} to {high:+.2f}, {difference['episodes']} episodes, the same starts for both."
+    )
+
+
+def as_table(report: Mapping[str, Any]) -> str:
+    """Return what `compare_worlds` returned as lines to print, verdicts last."""
+    base = report["policies"][0]
+    rows = [(row["name"], row) for row in report["policies"]]
+    rows += [(f"{row['name']} - {base['name']}", row) for row in report["differences"]]
+    width = max(len(name) for name, _ in rows) + 2
+    lines = [" " * width + "".join(f"{world:>28}" for world in WORLDS)]
+    lines += [
+        f"{name:{width}}" + "".join(f"{_cell(row.get(world)):>28}" for world in WORLDS) for name, row in rows
+    ]
+    steps = base["imagined"]["steps"]
+    legend = f"mean return of {steps} steps [95 % interval], episodes"
+    return "\n".join([legend, *lines, *report["verdicts"]])
+
+
+def _cell(summary: Mapping[str, Any] | None) -> str:
+    """Return one entry of the table."""
+    if summary is None:
+        return "not measured"
+    low, high = summary["ci95"]
+    return f"{summary['mean']:.2f} [{low:.2f}, {high:.2f}], {summary['episodes']}"

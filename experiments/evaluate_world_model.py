@@ -1,0 +1,215 @@
+"""Measure a checkpoint on held-out recordings: mazes of seeds it never trained on and was never tuned on.
+
+    python experiments/evaluate_world_model.py --recordings recordings/test --output docs/results/evaluate_world_model
+
+Measures the tokenizer's reconstruction, the dream against reality under the real actions for each number of denoising
+steps, recall and precision of reward events on real frames, and what becomes of a long dream. Writes `result.json`,
+three plots, and with `--card` the numbers into the checkpoint's README.md.
+"""
+
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+import torch
+import tyro
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from agents.results import write_result
+from model.axes import START_ACTION
+from model.sampler import draw_noise
+from model.world_model import WorldModel
+from wmgym.checkpoint import DEFAULT_CHECKPOINT, open_checkpoint
+from wmgym.codec import frames_to_tensor, psnr, tensor_to_frames
+from wmgym.fidelity import DreamComparison, dream_against_reality, predicted_rewards, read_all, reconstruct
+from wmgym.recording import Episode, scan
+
+matplotlib.use("Agg")
+from matplotlib import pyplot as plt  # noqa: E402  (the backend must be chosen first)
+
+
+@dataclass
+class Args:
+    """Measure a checkpoint on held-out recordings."""
+
+    recordings: Path
+    """Folder of held-out episodes, all of one length."""
+    output: Path = Path("runs/evaluate_world_model")
+    """Folder for result.json and plots."""
+    checkpoint: Path = DEFAULT_CHECKPOINT
+    """Checkpoint folder; the shipped one by default."""
+    episodes: int = 24
+    """At most this many episodes."""
+    clips_per_episode: int = 4
+    """Clips cut from each episode for dream against reality."""
+    context: int = 50
+    """Real frames before a dream."""
+    horizon: int = 16
+    """Dreamed frames per clip."""
+    long_dream: int = 1000
+    """Frames of the long dreams that are checked for collapse."""
+    long_dreams: int = 4
+    """How many of them."""
+    seed: int = 0
+    """Fixes the noise of all dreams."""
+    card: bool = False
+    """Write the numbers into the checkpoint's README.md, between its markers."""
+
+
+def main(args: Args) -> dict[str, Any]:
+    """Measures, writes and returns the metrics."""
+    started = time.monotonic()
+    world = open_checkpoint(args.checkpoint).world
+    episodes = read_all(scan(args.recordings).usable[: args.episodes])
+    args.output.mkdir(parents=True, exist_ok=True)
+
+    frames = np.concatenate([episode.image[::20] for episode in episodes])
+    metrics: dict[str, Any] = {
+        "episodes": len(episodes),
+        "parameters": sum(p.numel() for p in world.parameters()),
+        "tokenizer_psnr": float(psnr(frames, reconstruct(world, frames)).mean()),
+    }
+    steps = [2**i for i in range(world.config.dynamics.max_denoising_steps.bit_length())]
+    comparisons = {}
+    for k in tqdm(steps, desc="dream against reality", unit="sampler"):
+        comparisons[k] = dream_against_reality(
+            world, episodes, clips_per_episode=args.clips_per_episode, context=args.context, horizon=args.horizon,
+            denoising_steps=k, seed=args.seed,
+        )  # fmt: skip
+    metrics["clips"] = len(comparisons[1].real)
+    metrics["dream"] = {str(k): comparison.summary() for k, comparison in comparisons.items()}
+    metrics["reward_events"] = reward_events(world, episodes)
+    dream = long_dream(world, episodes, args)
+    metrics["long_dream"] = drift(dream, np.stack([e.image[1 : args.long_dream + 1] for e in episodes]))
+    plot_psnr(comparisons, args.output / "psnr.png")
+    save_strip(comparisons[1], args.output / "clips.png")
+    save_image(np.concatenate([np.concatenate(list(d[:: max(1, len(d) // 16)][:16]), 1) for d in dream]), 2,
+               args.output / "long_dream.png")  # fmt: skip
+    config = asdict(args) | {"recordings": args.recordings.name, "checkpoint": args.checkpoint.name}
+    config.pop("output")
+    result = write_result(
+        args.output, experiment="evaluate_world_model", config=config, seed=args.seed,
+        minutes=(time.monotonic() - started) / 60, metrics=metrics,
+    )  # fmt: skip
+    table = as_markdown(metrics)
+    print(table)
+    if args.card:
+        write_card(args.checkpoint / "README.md", table)
+    return result
+
+
+def reward_events(world: WorldModel, episodes: list[Episode]) -> dict[str, float]:
+    """Recall and precision of rewards other than zero, on real frames observed in order."""
+    predicted = predicted_rewards(world, episodes)[:, 1:] != 0
+    real = np.stack([episode.reward for episode in episodes])[:, 1:] != 0
+    hits = int((predicted & real).sum())
+    return {
+        "events": int(real.sum()),
+        "recall": hits / max(1, int(real.sum())),
+        "precision": hits / max(1, int(predicted.sum())),
+    }
+
+
+@torch.inference_mode()
+def long_dream(world: WorldModel, episodes: list[Episode], args: Args) -> NDArray[np.uint8]:
+    """Dreams on from first frames under the recorded actions, `(dreams, frames, H, W, 3)`; one denoising step."""
+    chosen = episodes[: args.long_dreams]
+    generators = [torch.Generator().manual_seed(args.seed + i) for i in range(len(chosen))]
+    c = world.config.dynamics
+    first = world.tokenizer.encode(frames_to_tensor(np.stack([e.image[0] for e in chosen])))
+    start = torch.full((len(chosen), 1), START_ACTION)
+    _, memory = world.dynamics.observe(world.dynamics.initial_memory(len(chosen)), first[:, None], start)
+    frames = []
+    for t in tqdm(range(1, args.long_dream + 1), desc="long dream", unit="frame"):
+        actions = torch.tensor([int(e.action[t]) for e in chosen])
+        noise = draw_noise(generators, (c.latent_channels, c.latent_size, c.latent_size))
+        prediction, memory = world.dynamics.imagine(memory, actions, noise, 1)
+        frames.append(tensor_to_frames(world.tokenizer.decode(prediction.latent)))
+    return np.stack(frames, axis=1)
+
+
+def drift(dreamed: NDArray[np.uint8], real: NDArray[np.uint8]) -> dict[str, Any]:
+    """Brightness, contrast, edges and frame-to-frame change of dreamed against real frames, by part of the dream."""
+    quarters = np.array_split(np.arange(dreamed.shape[1]), 4)
+    return {
+        "frames": dreamed.shape[1],
+        "real": statistics(real),
+        "dreamed_by_quarter": [statistics(dreamed[:, q]) for q in quarters],
+    }
+
+
+def statistics(frames: NDArray[np.uint8]) -> dict[str, float]:
+    """Means over frames, in grey levels of 256."""
+    levels = frames.astype(np.float32)
+    return {
+        "brightness": float(levels.mean()),
+        "contrast": float(levels.std(axis=(2, 3, 4)).mean()),
+        "edges": float(np.abs(np.diff(levels, axis=3)).mean()),
+        "change": float(np.abs(np.diff(levels, axis=1)).mean()),
+    }
+
+
+def as_markdown(metrics: dict[str, Any]) -> str:
+    """The numbers as the card shows them."""
+    lines = [
+        f"Held-out: {metrics['episodes']} episodes, {metrics['clips']} clips. PSNR is the mean over frames, in dB.",
+        "",
+        "| measure | value |",
+        "|---|---|",
+        f"| tokenizer reconstruction | {metrics['tokenizer_psnr']:.2f} dB |",
+    ]
+    for k, values in metrics["dream"].items():
+        lines.append(f"| first dreamed frame, {k} denoising step(s) | {values['psnr_first']:.2f} dB |")
+        lines.append(f"| mean of the dreamed frames, {k} denoising step(s) | {values['psnr_mean']:.2f} dB |")
+    copied, events = metrics["dream"]["1"], metrics["reward_events"]
+    lines += [
+        f"| repeating the last frame: first / mean | {copied['copy_psnr_first']:.2f} / {copied['copy_psnr_mean']:.2f} dB |",
+        f"| reward events ({events['events']}): recall / precision | {events['recall']:.3f} / {events['precision']:.3f} |",
+    ]
+    real, last = metrics["long_dream"]["real"], metrics["long_dream"]["dreamed_by_quarter"][-1]
+    for name in real:
+        lines.append(f"| {name}, real / last quarter of a long dream | {real[name]:.1f} / {last[name]:.1f} |")
+    return "\n".join(lines)
+
+
+def write_card(path: Path, table: str) -> None:
+    """Replaces what stands between the card's markers."""
+    begin, end = "<!-- numbers -->", "<!-- /numbers -->"
+    text = path.read_text()
+    head, rest = text.split(begin, 1)
+    path.write_text(f"{head}{begin}\n{table}\n{end}{rest.split(end, 1)[1]}")
+
+
+def plot_psnr(comparisons: dict[int, DreamComparison], path: Path) -> None:
+    """PSNR against the frame of the dream, one line a sampler."""
+    figure, axis = plt.subplots(figsize=(6, 4))
+    for k, comparison in comparisons.items():
+        curve = psnr(comparison.real, comparison.dreamed).mean(0)
+        axis.plot(range(1, len(curve) + 1), curve, label=f"{k} denoising steps")
+    last = np.broadcast_to(comparison.context[:, -1:], comparison.real.shape)
+    axis.plot(range(1, len(curve) + 1), psnr(comparison.real, last).mean(0), "k--", label="repeat the last frame")
+    axis.set(xlabel="dreamed frame", ylabel="PSNR, dB", title="dream against reality, held-out mazes")
+    axis.legend()
+    figure.savefig(path, dpi=110, bbox_inches="tight")
+    plt.close(figure)
+
+
+def save_strip(comparison: DreamComparison, path: Path) -> None:
+    """Some clips, real frames above dreamed ones."""
+    rows = []
+    for i in np.linspace(0, len(comparison.real) - 1, 4, dtype=int):
+        rows += [np.concatenate(list(comparison.real[i]), 1), np.concatenate(list(comparison.dreamed[i]), 1)]
+    save_image(np.concatenate(rows), 1, path)
+
+
+def save_image(pixels: NDArray[np.uint8], enlarge: int, path: Path) -> None:
+    """Writes a PNG."""
+    plt.imsave(path, pixels.repeat(enlarge, 0).repeat(enlarge, 1))
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Args, description=__doc__))

@@ -1,0 +1,67 @@
+"""The imagined-vs-real report says what the numbers say."""
+
+import numpy as np
+import pytest
+
+from agents.comparison import as_table, compare_worlds, verdict
+from agents.evaluate import Evaluation
+
+
+def scored(mean, episodes=10, first_seed=0):
+    return Evaluation(first_seed, tuple(float(mean + i % 2) for i in range(episodes)), (1000,) * episodes)
+
+
+def report(gain, real=True):
+    worlds = ("imagined", "real") if real else ("imagined",)
+    return compare_worlds(
+        {
+            "random": {world: scored(1) for world in worlds},
+            "PPO": {world: scored(1 + gain * (1 + (world == "imagined"))) for world in worlds},
+        }
+    )
+
+
+def test_the_report_has_the_keys_that_others_read():
+    found = report(gain=2)
+    assert [row["name"] for row in found["policies"]] == ["random", "PPO"]
+    for row in found["policies"]:
+        assert set(row) == {"name", "imagined", "real"}
+        assert set(row["real"]) == {"mean", "ci95", "episodes", "steps"}
+    assert found["differences"][0]["real"]["mean"] == pytest.approx(2)
+    assert found["differences"][0]["imagined"]["mean"] == pytest.approx(4)
+    assert np.mean(found["episode_returns"]["PPO"]["real"]) == found["policies"][1]["real"]["mean"] == 3.5
+
+
+@pytest.mark.parametrize(
+    ("mean", "interval", "says"),
+    [
+        (2.0, [0.5, 3.5], "beats random: +2.00"),
+        (2.0, [-0.1, 4.1], "is not shown to differ from random: +2.00"),
+        (-1.0, [-1.5, -0.5], "is worse than random: -1.00"),
+        (0.0, [0.0, 0.0], "is not shown to differ from random"),
+    ],
+)
+def test_the_verdict_follows_the_interval(mean, interval, says):
+    assert says in verdict("PPO", "random", {"mean": mean, "ci95": interval, "episodes": 10, "steps": 5})
+
+
+def test_the_table_shows_both_worlds_and_the_verdict():
+    lines = as_table(report(gain=2)).splitlines()
+    assert lines[0] == "mean return of 1000 steps [95 % interval], episodes"
+    assert lines[1].split() == ["imagined", "real"]
+    assert lines[3].split()[0] == "PPO"
+    assert "5.50 [" in lines[3]
+    assert "3.50 [" in lines[3]
+    assert lines[4].startswith("PPO - random")
+    assert "beats" in lines[-1]
+
+
+def test_without_the_real_environment_nothing_is_claimed():
+    table = as_table(report(gain=2, real=False))
+    assert table.count("not measured") == 3
+    assert "beats" not in table
+
+
+def test_policies_of_other_episodes_are_not_compared():
+    with pytest.raises(ValueError, match="the same episodes"):
+        compare_worlds({"random": {"real": scored(1)}, "PPO": {"real": scored(1, first_seed=5)}})

@@ -1,0 +1,77 @@
+"""Small networks whose every branch speaks. A fresh one is silent: its gates start at zero and its scans forget."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+
+def enliven(module, strength=0.1):
+    """Opens the gates of every branch and gives the scans time constants from one token to hundreds."""
+    for name, parameter in module.named_parameters():
+        if "modulation" in name:
+            torch.nn.init.normal_(parameter, std=strength)
+        elif name.endswith("step_bias"):
+            parameter.data = torch.linspace(-6, -1, len(parameter))
+    return module.eval()
+
+
+@pytest.fixture
+def layer_mixes():
+    """Every preset's order of block sizes, tokens and window, at the width of `micro`."""
+    from model.config import PRESETS
+
+    micro = PRESETS["micro"].dynamics
+    return {
+        "micro": micro,
+        "cpu": replace(micro, layers=3, block_sizes=((4, 4), (2, 2), (1, 1)), attention_window=6),
+        "gpu": replace(
+            micro, layers=4, patch=1, block_sizes=((8, 8), (4, 4), (2, 2), (1, 1)), attention_window=10
+        ),
+        "oblong": replace(micro, layers=2, block_sizes=((1, 4), (2, 1)), attention_window=1),
+    }
+
+
+@pytest.fixture
+def make_dynamics(layer_mixes):
+    """Builds an LSSVWM of a named layer mix, or of a given config."""
+    from model.lssvwm import LSSVWM
+
+    def make(config="micro", **changes):
+        config = layer_mixes[config] if isinstance(config, str) else config
+        return enliven(LSSVWM(replace(config, **changes)))
+
+    return make
+
+
+@pytest.fixture
+def micro_dynamics(make_dynamics):
+    """One `micro` LSSVWM."""
+    return make_dynamics()
+
+
+@pytest.fixture
+def make_world():
+    """Builds a `micro` world model, tokenizer and dynamics."""
+    from model.config import PRESETS
+    from model.world_model import WorldModel
+
+    def make():
+        world = enliven(WorldModel(PRESETS["micro"]))
+        world.tokenizer.scale.fill_(0.7)
+        return world
+
+    return make
+
+
+@pytest.fixture
+def make_episode():
+    """Draws latents, and actions of which the first led nowhere."""
+
+    def make(config, batch, frames):
+        latents = torch.randn(batch, frames, config.latent_channels, config.latent_size, config.latent_size)
+        actions = torch.randint(0, config.num_actions, (batch, frames))
+        actions[:, 0] = -1
+        return latents, actions
+
+    return make

@@ -1,0 +1,87 @@
+"""Configs refuse what cannot be built and survive JSON."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+
+from model.config import PRESETS, LSSVWMConfig, TokenizerConfig, WorldModelConfig
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"latent_size": 9}, "latent_size = 9 is not divisible by patch = 2"),
+        ({"block_sizes": ((2, 2), (3, 1))}, r"block size \(3, 1\) does not tile the 4 x 4 token grid"),
+        ({"block_sizes": ((8, 8),)}, r"block size \(8, 8\) does not tile"),
+        ({"attention_heads": 5}, "width = 192 must be divisible by attention_heads = 5"),
+        ({"scan_head_channels": 50}, "scan_head_channels = 50"),
+        ({"max_denoising_steps": 6}, "max_denoising_steps = 6 must be a power of two"),
+        ({"max_denoising_steps": 0}, "max_denoising_steps = 0 must be a power of two"),
+    ],
+)
+def test_refuses_shapes_that_do_not_fit(changes, named):
+    with pytest.raises(ValueError, match=named):
+        LSSVWMConfig(**changes)
+
+
+@pytest.mark.parametrize("changes", [{"frame_size": 60}, {"downsampling": 4}])
+def test_refuses_frames_the_tokenizer_cannot_rebuild(changes):
+    (name, value), *_ = changes.items()
+    with pytest.raises(ValueError, match=f"{name}={value}.*divisible by 8"):
+        TokenizerConfig(**changes)
+
+
+def test_refuses_a_pair_of_different_latents():
+    with pytest.raises(ValueError, match=r"emits latents of .* \(8, 8\), the dynamics expects \(16, 8\)"):
+        WorldModelConfig(tokenizer=TokenizerConfig(latent_channels=8))
+    with pytest.raises(ValueError, match=r"\(16, 10\), the dynamics expects \(16, 8\)"):
+        WorldModelConfig(tokenizer=TokenizerConfig(frame_size=80))
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_presets_survive_json(name):
+    values = json.loads(json.dumps(PRESETS[name].to_dict()))
+    assert WorldModelConfig.from_dict(values) == PRESETS[name]
+
+
+def test_derived_sizes():
+    config = PRESETS["micro"].dynamics
+    assert (config.tokens_per_side, config.tokens, config.scan_heads) == (4, 16, 2)
+    assert (config.features, config.start_action) == (128, 6)
+    assert [config.block_size(i) for i in range(3)] == [(2, 2), (1, 1), (2, 2)]
+    assert TokenizerConfig(frame_size=128).latent_size == 16
+
+
+@pytest.mark.parametrize("part", ["tokenizer", "dynamics"])
+def test_refuses_unknown_missing_and_ill_typed_keys(part):
+    for spoil in (
+        lambda v: v[part].update(colour=3),
+        lambda v: v[part].popitem(),
+        lambda v: v.update({part: None}),
+        lambda v: v.update({part: [1]}),
+        lambda v: v.pop(part),
+    ):
+        values = json.loads(json.dumps(PRESETS["micro"].to_dict()))
+        spoil(values)
+        with pytest.raises(ValueError, match="expects exactly the keys"):
+            WorldModelConfig.from_dict(values)
+
+
+@pytest.mark.parametrize(
+    ("name", "least", "most"), [("micro", 1e4, 1e5), ("cpu", 2e6, 10e6), ("paper", 150e6, 250e6)]
+)
+def test_presets_have_about_the_size_they_are_named_for(name, least, most):
+    from model.world_model import WorldModel
+
+    with torch.device("meta"):
+        world = WorldModel(PRESETS[name])
+    assert least < sum(p.numel() for p in world.parameters()) < most
+
+
+def test_configs_are_values():
+    config = PRESETS["micro"]
+    assert hash(config) == hash(replace(config))
+    with pytest.raises(AttributeError):
+        config.dynamics.width = 3

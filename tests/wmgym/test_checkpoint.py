@@ -1,0 +1,139 @@
+"""Opening checkpoints: what is found, what is shared, and what is refused with which words."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+import wmgym.checkpoint
+from wmgym.checkpoint import Checkpoint, open_checkpoint, save_first_frames
+from wmgym.env import DreamEnv
+from wmgym.errors import CheckpointError, DependencyError, WmgymError
+
+
+@pytest.fixture
+def folder(micro_folder, tmp_path):
+    """A copy to damage."""
+    return shutil.copytree(micro_folder, tmp_path / "copy")
+
+
+def test_a_folder_is_read_whole(micro_folder):
+    opened = open_checkpoint(str(micro_folder))
+    stored = load_file(micro_folder / "model.safetensors")
+    assert not opened.world.training
+    assert {key: v.shape for key, v in opened.world.state_dict().items()} == {
+        key: v.shape for key, v in stored.items()
+    }
+    assert opened.first_frames.shape == (5, 64, 64, 3)
+    assert opened.first_frames.dtype == np.uint8
+
+
+def test_an_open_checkpoint_shares_its_weights(micro):
+    assert open_checkpoint(micro).world is micro.world
+
+
+def test_the_shipped_checkpoint_is_the_default(micro_folder, monkeypatch):
+    monkeypatch.setattr(wmgym.checkpoint, "DEFAULT_CHECKPOINT", micro_folder)
+    assert open_checkpoint().name == str(micro_folder)
+
+
+def test_a_missing_default_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr(wmgym.checkpoint, "DEFAULT_CHECKPOINT", tmp_path / "absent")
+    with pytest.raises(CheckpointError, match=r"no checkpoint at .*absent.*checkpoint=FOLDER"):
+        open_checkpoint()
+
+
+@pytest.mark.parametrize("name", ["/nowhere/at/all", "no-such-folder", "nobody/no-such-model"])
+def test_unknown_checkpoints(name):
+    with pytest.raises(CheckpointError, match=f"no checkpoint .*{name}"):
+        DreamEnv(checkpoint=name)
+
+
+def test_truncated_weights(folder):
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[: weights.stat().st_size // 2])
+    with pytest.raises(CheckpointError, match=r"model\.safetensors .*not a readable safetensors file"):
+        open_checkpoint(folder)
+
+
+def test_weights_with_nan(folder):
+    weights = load_file(folder / "model.safetensors")
+    weights["dynamics.embed.weight"][0, 0] = torch.nan
+    save_file(weights, folder / "model.safetensors")
+    with pytest.raises(CheckpointError, match=r"NaN or infinity.*dynamics\.embed\.weight"):
+        open_checkpoint(folder)
+
+
+def test_weights_of_another_network(folder):
+    weights = load_file(folder / "model.safetensors")
+    del weights["dynamics.place"]
+    save_file(weights, folder / "model.safetensors")
+    with pytest.raises(CheckpointError, match=r"do not fit.*dynamics\.place"):
+        open_checkpoint(folder)
+
+
+def test_config_of_another_version(folder):
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"format_version": 99}))
+    with pytest.raises(CheckpointError, match="format_version = 99"):
+        open_checkpoint(folder)
+
+
+def test_config_that_is_no_json(folder):
+    (folder / "config.json").write_text("{")
+    with pytest.raises(CheckpointError, match=r"config\.json is not a JSON object"):
+        open_checkpoint(folder)
+
+
+@pytest.mark.parametrize("file", ["config.json", "model.safetensors", "contexts.safetensors"])
+def test_missing_files(folder, file):
+    (folder / file).unlink()
+    with pytest.raises(CheckpointError, match=f"{file} is missing"):
+        open_checkpoint(folder)
+
+
+def test_first_frames_under_another_key(folder):
+    save_file({"images": torch.zeros(1)}, folder / "contexts.safetensors")
+    with pytest.raises(CheckpointError, match=r"holds \['images'\], expected 'frames'"):
+        open_checkpoint(folder)
+
+
+@pytest.mark.parametrize(
+    "frames",
+    [
+        np.zeros((0, 64, 64, 3), np.uint8),
+        np.zeros((2, 32, 32, 3), np.uint8),
+        np.zeros((2, 3, 64, 64), np.uint8),
+        np.zeros((2, 64, 64, 3), np.float32),
+    ],
+    ids=["none", "small", "channels-first", "float"],
+)
+def test_first_frames_that_do_not_fit(folder, frames):
+    save_file({"frames": torch.from_numpy(frames)}, folder / "contexts.safetensors")
+    with pytest.raises(CheckpointError, match=r"expected uint8 \(n, 64, 64, 3\)"):
+        open_checkpoint(folder)
+
+
+def test_first_frames_are_checked_by_hand_made_checkpoints_too(micro):
+    with pytest.raises(CheckpointError, match="'unsaved'"):
+        Checkpoint(micro.world, np.zeros((2, 64, 64), np.uint8))
+
+
+def test_saved_first_frames_come_back(folder):
+    frames = np.random.default_rng(1).integers(0, 256, (3, 64, 64, 3), np.uint8)
+    save_first_frames(folder, frames)
+    np.testing.assert_array_equal(open_checkpoint(folder).first_frames, frames)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_no_cuda(micro_folder):
+    with pytest.raises(DependencyError, match="finds no CUDA device"):
+        DreamEnv(checkpoint=micro_folder, device="cuda")
+
+
+def test_every_error_is_one_of_the_tree():
+    assert issubclass(CheckpointError, WmgymError)
+    assert issubclass(DependencyError, ImportError)
