@@ -6,9 +6,11 @@ STAMP := $(VENV)/.complete
 PACKAGES := wmgym agents model
 SOURCES := $(PACKAGES) experiments tests
 
-# Arguments: make demo DEMO_ARGS="--seed 1"; make test PYTEST_ARGS="-x -k memory"
+# Arguments: make demo DEMO_ARGS="--seed 1"; make test PYTEST_ARGS="-x -k memory"; WORKERS=0 for one process
 DEMO_ARGS ?=
 PYTEST_ARGS ?=
+WORKERS ?= auto
+PYTEST = $(BIN)/pytest --numprocesses $(WORKERS) --maxprocesses 4
 
 # Read by scripts/setup.sh: the interpreter to use, and a pip index to take torch from.
 PYTHON ?=
@@ -30,12 +32,12 @@ $(STAMP): setup.cfg pyproject.toml constraints.txt scripts/setup.sh
 demo: $(STAMP) ## train PPO in the shipped dream and compare with the real maze: 10 minutes on 2 cores
 	$(BIN)/python experiments/dream_ppo.py --preset demo $(DEMO_ARGS)
 
-test: lint type imports pytest doctest ## everything CI checks
+test: lint type imports pytest ## everything CI checks
 
 check: test ## the same as test
 
-test-all: lint type imports doctest ## test, with the slow and GPU tests too
-	$(BIN)/pytest -m "" $(PYTEST_ARGS)
+test-all: lint type imports ## test, with the slow and GPU tests too
+	$(PYTEST) --doctest-modules -m "" tests $(PACKAGES) $(PYTEST_ARGS)
 
 test-base: ## a plain installation without extras in its own environment: imports, and dreams from the shipped checkpoint
 	rm -rf .venv-base build
@@ -43,8 +45,8 @@ test-base: ## a plain installation without extras in its own environment: import
 	cd / && $(CURDIR)/.venv-base/bin/python -W error $(CURDIR)/tests/base_install.py
 	rm -rf .venv-base build
 
-pytest: $(STAMP) ## the default tests only
-	$(BIN)/pytest $(PYTEST_ARGS)
+pytest: $(STAMP) ## the default tests and the examples in docstrings
+	$(PYTEST) --doctest-modules tests $(PACKAGES) $(PYTEST_ARGS)
 
 lint: $(STAMP) ## ruff and codespell
 	$(BIN)/ruff check $(SOURCES)
@@ -61,7 +63,7 @@ format: $(STAMP) ## rewrite the sources as ruff wants them
 	$(BIN)/ruff check --fix $(SOURCES)
 	$(BIN)/ruff format $(SOURCES)
 
-doctest: $(STAMP) ## run the examples in docstrings
+doctest: $(STAMP) ## the examples in docstrings only
 	$(BIN)/pytest --doctest-modules $(PACKAGES)
 
 docs: $(STAMP) ## check that links, files and make targets named in the Markdown pages exist

@@ -6,6 +6,8 @@ from typing import Any
 from agents.evaluate import Evaluation, compare
 
 WORLDS = ("imagined", "real")
+ENOUGH_EPISODES = 6
+"""With fewer, all differences having one sign is no rare chance: 2 * 0.5**5 is above 5 %."""
 
 
 def compare_worlds(policies: Mapping[str, Mapping[str, Evaluation]]) -> dict[str, Any]:
@@ -24,7 +26,7 @@ def compare_worlds(policies: Mapping[str, Mapping[str, Evaluation]]) -> dict[str
         ValueError: Policies did not run the same episodes.
     """
     (base, baseline), *others = policies.items()
-    differences = [
+    differences: list[dict[str, Any]] = [
         {"name": name, **{world: compare(found, baseline[world]) for world, found in worlds.items()}}
         for name, worlds in others
     ]
@@ -35,8 +37,7 @@ def compare_worlds(policies: Mapping[str, Mapping[str, Evaluation]]) -> dict[str
         ],
         "differences": differences,
         "episode_returns": {
-            name: {world: list(found.returns) for world, found in worlds.items()}
-            for name, worlds in policies.items()
+            name: {world: list(found.returns) for world, found in worlds.items()} for name, worlds in policies.items()
         },
         "verdicts": [verdict(row["name"], base, row["real"]) for row in differences if "real" in row],
     }
@@ -48,10 +49,12 @@ def verdict(name: str, baseline: str, difference: Mapping[str, Any]) -> str:
     Args:
         name: Of the policy.
         baseline: Its name.
-        difference: Policy less baseline, summarised; it counts as shown when its 95 % interval excludes zero.
+        difference: Policy less baseline, summarised; it counts as shown when its 95 % interval excludes zero
+            and there are at least six episodes.
     """
     low, high = difference["ci95"]
-    says = "beats" if low > 0 else "is worse than" if high < 0 else "is not shown to differ from"
+    shown = difference["episodes"] >= ENOUGH_EPISODES and (low > 0 or high < 0)
+    says = ("beats" if low > 0 else "is worse than") if shown else "is not shown to differ from"
     return (
         f"In the real environment, {name} {says} {baseline}: {difference['mean']:+.2f} an episode, 95 % "
         f"interval {low:+.2f} to {high:+.2f}, {difference['episodes']} episodes, the same starts for both."
@@ -65,9 +68,7 @@ def as_table(report: Mapping[str, Any]) -> str:
     rows += [(f"{row['name']} - {base['name']}", row) for row in report["differences"]]
     width = max(len(name) for name, _ in rows) + 2
     lines = [" " * width + "".join(f"{world:>28}" for world in WORLDS)]
-    lines += [
-        f"{name:{width}}" + "".join(f"{_cell(row.get(world)):>28}" for world in WORLDS) for name, row in rows
-    ]
+    lines += [f"{name:{width}}" + "".join(f"{_cell(row.get(world)):>28}" for world in WORLDS) for name, row in rows]
     steps = base["imagined"]["steps"]
     legend = f"mean return of {steps} steps [95 % interval], episodes"
     return "\n".join([legend, *lines, *report["verdicts"]])

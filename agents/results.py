@@ -3,6 +3,7 @@
 import json
 import platform
 import subprocess
+from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,29 @@ def write_json(path: Path, values: Any) -> None:
     partial = path.with_name(path.name + ".partial")
     partial.write_text(text)
     partial.replace(path)
+
+
+def training_record(settings: Any, progress: Any) -> dict[str, Any]:
+    """Return how something was trained, to ship with it: settings, counters, versions and commit.
+
+    Args:
+        settings: A dataclass; of paths only the last part is kept.
+        progress: A dataclass of counters.
+    """
+    return {
+        "settings": _json_able(asdict(settings)),
+        "progress": asdict(progress),
+        "versions": versions(),
+        "commit": commit(),
+    }
+
+
+def _json_able(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _json_able(v) for key, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_json_able(v) for v in value]
+    return value.name if isinstance(value, Path) else value
 
 
 def versions() -> dict[str, str]:

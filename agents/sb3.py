@@ -143,9 +143,7 @@ class SB3VecEnv(VecEnv):
     def _refuse_some(self, what: str, indices: Indices) -> None:
         """Raise unless all environments are meant."""
         if set(self._get_indices(indices)) != set(range(self.num_envs)):
-            raise ValueError(
-                f"{what} got indices = {indices}, expected None: {self.env} can only be asked as a whole."
-            )
+            raise ValueError(f"{what} got indices = {indices}, expected None: {self.env} can only be asked as a whole.")
 
 
 class SB3Policy:

@@ -2,8 +2,8 @@
 
     python experiments/bench_dream.py
 
-Runs the stock Memory Maze and wmgym's in as many processes as there are cores, one after the other, and dreams of the shipped
-checkpoint in batches; writes `result.json` with a row a system and prints the table. All act uniformly at random.
+Runs the stock Memory Maze and wmgym's in as many processes as there are cores, one after the other, and dreams of the
+shipped checkpoint in batches; writes `result.json` with a row a system and prints the table. All act at random.
 """
 
 import multiprocessing
@@ -62,7 +62,9 @@ def main(args: Args) -> dict[str, Any]:
         args.output, experiment="bench_dream", config=config, seed=args.seed,
         minutes=(time.monotonic() - started) / 60, metrics={"rows": rows},
     )  # fmt: skip
-    print(as_markdown(rows))
+    table = as_markdown(rows)
+    (args.output / "result.md").write_text(table + "\n")
+    print(table)
     return result
 
 
@@ -142,7 +144,10 @@ def _row(system: str, observation: str, batch: int, steps: int | None, latencies
 
 def as_markdown(rows: list[dict[str, Any]]) -> str:
     """The rows as a table."""
-    lines = ["| system | observation | batch | denoising steps | steps/s | ms a step | against stock |", "|" + "---|" * 7]
+    lines = [
+        "| system | observation | batch | denoising steps | steps/s | ms a step | against stock |",
+        "|" + "---|" * 7,
+    ]
     for r in rows:
         steps = r["denoising_steps"] or ""
         lines.append(

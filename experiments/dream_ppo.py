@@ -34,7 +34,7 @@ import tyro
 from gymnasium.vector import AsyncVectorEnv, VectorEnv
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
-from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.base_class import BaseAlgorithm
 from tqdm import tqdm
 
 import wmgym
@@ -43,6 +43,7 @@ from agents.evaluate import Evaluation, RandomPolicy, evaluate
 from agents.interfaces import Policy
 from agents.results import write_json, write_result
 from agents.sb3 import SB3Policy, load_ppo, make_ppo
+from agents.time_budget import TimeBudget, TrainingProgress
 from wmgym.wrappers import WorldModelObservation
 
 matplotlib.use("Agg")
@@ -155,9 +156,7 @@ def main(args: Args) -> dict[str, Any]:
         args.output, experiment="dream_ppo", config=settings_of(args), seed=args.seed,
         minutes=(time.monotonic() - started) / 60, metrics=metrics,
     )  # fmt: skip
-    print(
-        f"\n{as_table(metrics)}\nEverything is in {args.output}; curves: tensorboard --logdir {args.output}"
-    )
+    print(f"\n{as_table(metrics)}\nEverything is in {args.output}; curves: tensorboard --logdir {args.output}")
     return result
 
 
@@ -201,75 +200,43 @@ def measure(
     found = {}
     for world, env in worlds.items():
         with tqdm(total=episodes[world] * args.steps, unit="step", desc=f"{name}, {world}") as bar:
-            found[world] = evaluate(
-                make_policy(), env, episodes=episodes[world], seed=seed, on_step=bar.update
-            )
+            found[world] = evaluate(make_policy(), env, episodes=episodes[world], seed=seed, on_step=bar.update)
     return found
 
 
 def train(args: Args, seconds: float) -> None:
     """Train PPO in dreams for so long, and save it."""
     args.output.mkdir(parents=True, exist_ok=True)
-    budget = TimeBudget(args, seconds)
-    with closing(make_dreams(args, args.num_envs, args.horizon)) as env:
+    with (
+        closing(make_dreams(args, args.num_envs, args.horizon)) as env,
+        tqdm(total=round(seconds), unit="s", desc="PPO in dreams") as bar,
+    ):
+
+        def show(progress: TrainingProgress) -> None:
+            bar.update(min(round(progress.seconds), bar.total) - bar.n)
+            if progress.curve:
+                imagined_return = f"{progress.curve[-1]['return']:.2f}"
+                bar.set_postfix(steps=progress.steps, imagined_return=imagined_return, refresh=False)
+
         learner = make_ppo(
             env, seed=args.seed, recurrent=args.recurrent, tensorboard=args.output / "tensorboard",
             learning_rate=args.learning_rate, ent_coef=args.entropy,
         )  # fmt: skip
+        budget = TimeBudget(seconds, save=partial(save, args), show=show)
         try:
             learner.learn(10**12, callback=budget, tb_log_name="ppo")
         except KeyboardInterrupt:
-            budget.on_training_end()
-            print("Training was interrupted; what was learned so far is evaluated.", file=sys.stderr)
+            save(args, learner, budget.progress)
+            bar.write("The training was interrupted; what was learned so far is evaluated.")
 
 
-class TimeBudget(BaseCallback):
-    """Ends the training when its time is over, shows progress, and saves once a minute what there is."""
-
-    def __init__(self, args: Args, seconds: float) -> None:
-        super().__init__()
-        self._args, self._seconds = args, seconds
-        self._curve: list[dict[str, float]] = []
-
-    def _on_training_start(self) -> None:
-        self._started = self._saved = time.monotonic()
-        self._bar = tqdm(total=round(self._seconds), unit="s", desc="PPO in dreams")
-
-    def _on_step(self) -> bool:
-        """Say whether there is time left."""
-        elapsed = time.monotonic() - self._started
-        self._bar.update(min(round(elapsed), self._bar.total) - self._bar.n)
-        return elapsed < self._seconds
-
-    def _on_rollout_end(self) -> None:
-        """Note the mean return of the last episodes."""
-        if self.model.ep_info_buffer:
-            value = float(np.mean([episode["r"] for episode in self.model.ep_info_buffer]))
-            self._curve.append({"steps": self.num_timesteps, "return": value})
-            self._bar.set_postfix(steps=self.num_timesteps, imagined_return=f"{value:.2f}")
-        if time.monotonic() - self._saved > 60:
-            self._save()
-
-    def _on_training_end(self) -> None:
-        self._save()
-        self._bar.close()
-
-    def _save(self) -> None:
-        """Write policy and progress; each file appears whole or not at all."""
-        seconds = time.monotonic() - self._started
-        partial_file = self._args.output / "policy.partial.zip"
-        self.model.save(partial_file)
-        partial_file.replace(self._args.output / POLICY_FILE)
-        progress = {
-            "steps": self.num_timesteps,
-            "minutes": round(seconds / 60, 2),
-            "steps_per_s": round(self.num_timesteps / seconds, 1),
-            "horizon": self._args.horizon,
-            "curve": self._curve,
-        }
-        values = {"config": settings_of(self._args), "progress": progress}
-        write_json(self._args.output / TRAINING_FILE, values)
-        self._saved = time.monotonic()
+def save(args: Args, learner: BaseAlgorithm, progress: TrainingProgress) -> None:
+    """Write policy and progress; each file appears whole or not at all."""
+    partial_file = args.output / "policy.partial.zip"
+    learner.save(partial_file)
+    partial_file.replace(args.output / POLICY_FILE)
+    said = asdict(progress) | {"minutes": round(progress.seconds / 60, 2), "horizon": args.horizon}
+    write_json(args.output / TRAINING_FILE, {"config": settings_of(args), "progress": said})
 
 
 def plot(metrics: dict[str, Any], path: Path) -> None:
@@ -304,9 +271,12 @@ def save_side_by_side(args: Args, policy: Policy, path: Path, context: int = 40,
     with closing(gymnasium.make(DREAM, **kwargs)) as dream:
         given = {"frames": np.stack(frames[:context]), "actions": np.array(actions[:context])}
         dream.reset(seed=args.seed, options={"context": given})
-        imagined = frames[:context] + [dream.step(action)[0] for action in actions[context:]]
-    captions = ["real, to start from"] * context + ["dream"] * horizon
-    pictures = [side_by_side(*each) for each in zip(frames, imagined, captions, strict=True)]
+        pictures = [side_by_side(frame, frame, "real, to start from") for frame in frames[:context]]
+        for frame, action in zip(frames[context:], actions[context:], strict=True):
+            imagined, _, terminated, *_ = dream.step(action)
+            pictures.append(side_by_side(frame, imagined, "dream"))
+            if terminated:
+                break
     pictures[0].save(path, save_all=True, append_images=pictures[1:], duration=125, loop=0)
 
 

@@ -4,7 +4,7 @@
 
 Measures the tokenizer's reconstruction, the dream against reality under the real actions for each number of denoising
 steps, recall and precision of reward events on real frames, and what becomes of a long dream. Writes `result.json`,
-three plots, and with `--card` the numbers into the checkpoint's README.md.
+`result.md` and three plots.
 """
 
 import time
@@ -29,7 +29,7 @@ from wmgym.fidelity import DreamComparison, dream_against_reality, predicted_rew
 from wmgym.recording import Episode, scan
 
 matplotlib.use("Agg")
-from matplotlib import pyplot as plt  # noqa: E402  (the backend must be chosen first)
+from matplotlib import pyplot as plt
 
 
 @dataclass
@@ -56,8 +56,6 @@ class Args:
     """How many of them."""
     seed: int = 0
     """Fixes the noise of all dreams."""
-    card: bool = False
-    """Write the numbers into the checkpoint's README.md, between its markers."""
 
 
 def main(args: Args) -> dict[str, Any]:
@@ -96,9 +94,8 @@ def main(args: Args) -> dict[str, Any]:
         minutes=(time.monotonic() - started) / 60, metrics=metrics,
     )  # fmt: skip
     table = as_markdown(metrics)
+    (args.output / "result.md").write_text(table + "\n")
     print(table)
-    if args.card:
-        write_card(args.checkpoint / "README.md", table)
     return result
 
 
@@ -166,22 +163,16 @@ def as_markdown(metrics: dict[str, Any]) -> str:
         lines.append(f"| first dreamed frame, {k} denoising step(s) | {values['psnr_first']:.2f} dB |")
         lines.append(f"| mean of the dreamed frames, {k} denoising step(s) | {values['psnr_mean']:.2f} dB |")
     copied, events = metrics["dream"]["1"], metrics["reward_events"]
+    first, mean = copied["copy_psnr_first"], copied["copy_psnr_mean"]
+    recall, precision = events["recall"], events["precision"]
     lines += [
-        f"| repeating the last frame: first / mean | {copied['copy_psnr_first']:.2f} / {copied['copy_psnr_mean']:.2f} dB |",
-        f"| reward events ({events['events']}): recall / precision | {events['recall']:.3f} / {events['precision']:.3f} |",
+        f"| repeating the last frame: first / mean | {first:.2f} / {mean:.2f} dB |",
+        f"| reward events ({events['events']}): recall / precision | {recall:.3f} / {precision:.3f} |",
     ]
     real, last = metrics["long_dream"]["real"], metrics["long_dream"]["dreamed_by_quarter"][-1]
     for name in real:
         lines.append(f"| {name}, real / last quarter of a long dream | {real[name]:.1f} / {last[name]:.1f} |")
     return "\n".join(lines)
-
-
-def write_card(path: Path, table: str) -> None:
-    """Replaces what stands between the card's markers."""
-    begin, end = "<!-- numbers -->", "<!-- /numbers -->"
-    text = path.read_text()
-    head, rest = text.split(begin, 1)
-    path.write_text(f"{head}{begin}\n{table}\n{end}{rest.split(end, 1)[1]}")
 
 
 def plot_psnr(comparisons: dict[int, DreamComparison], path: Path) -> None:

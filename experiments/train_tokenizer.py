@@ -1,10 +1,10 @@
-"""Train the tokenizer on recorded frames, for a given number of minutes; a killed run goes on where it was.
+r"""Train the tokenizer on recorded frames, for a given number of minutes; a killed run goes on where it was.
 
     python experiments/train_tokenizer.py --recordings recordings/train --validation recordings/validation \\
         --output runs/tokenizer --minutes 20
 
 Writes into OUTPUT: `model.safetensors` and `config.json` (what train_world_model.py reads), the run's state (every
-minute), `metrics.jsonl`, and TensorBoard events with reconstructions. On several devices: `--devices 2` or under torchrun.
+minute), `metrics.jsonl`, and TensorBoard events with reconstructions. On several devices: `--devices 2`, or torchrun.
 """
 
 import json
@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
+from agents.results import training_record, write_json
 from model.checkpoint import save_weights
 from model.config import PRESETS, WorldModelConfig
 from model.tokenizer import Tokenizer
@@ -107,7 +108,7 @@ def main(args: Args) -> dict[str, float]:
             metrics["train_psnr"] = float(10 * torch.log10(4 / loss.detach()))
             bar.set_postfix(psnr=f"{metrics['psnr']:.2f}", frames=progress.frames)
             save_training_state(args.output, progress, model, average, [optimizer])
-            publish(args.output, average.module, config, batch)
+            publish(args, progress, average.module, config, batch)
             with (args.output / "metrics.jsonl").open("a") as log:
                 log.write(json.dumps({**vars(progress), **metrics}) + "\n")
             last_save = last_tick = time.monotonic()  # measuring and saving is not training time
@@ -154,11 +155,14 @@ def evaluate(
 
 
 @torch.no_grad()
-def publish(folder: Path, tokenizer: Tokenizer, config: WorldModelConfig, batch: torch.Tensor) -> None:
-    """Measures the latents' spread and writes the tokenizer for train_world_model.py."""
+def publish(
+    args: Args, progress: Progress, tokenizer: Tokenizer, config: WorldModelConfig, batch: torch.Tensor
+) -> None:
+    """Measures the latents' spread and writes the tokenizer, and how it was trained, for train_world_model.py."""
     weights = {k: v.clone() for k, v in tokenizer.state_dict().items()}
     weights["scale"] = (tokenizer.encode(batch) * tokenizer.scale).std()
-    save_weights(folder, config, weights)
+    save_weights(args.output, config, weights)
+    write_json(args.output / "training.json", training_record(args, progress))
 
 
 if __name__ == "__main__":

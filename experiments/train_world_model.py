@@ -1,4 +1,4 @@
-"""Train LSSVWM on recorded episodes, for a given number of minutes; a killed run goes on where it was.
+r"""Train LSSVWM on recorded episodes, for a given number of minutes; a killed run goes on where it was.
 
     python experiments/train_world_model.py --recordings recordings/train --validation recordings/validation \\
         --tokenizer runs/tokenizer --output runs/world_model --minutes 120
@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
+from agents.results import training_record, write_json
 from model.checkpoint import load_weights, save_tensors
 from model.config import PRESETS, WorldModelConfig
 from model.data import EncodedEpisode, LatentStore, append_episodes, stored_names
@@ -80,6 +81,8 @@ class Args:
     """Share of the budget after which few-step targets join; before, only the finest steps are learned."""
     pure_noise: float = 0.5
     """How often a frame to be denoised is pure noise."""
+    context_noise: float = 0.3
+    """`clean_past`: remembered frames get up to this share of noise, so that dreams survive their own mistakes."""
     cooldown: float = 0.4
     """Share of the budget, at its end, over which the learning rate falls to zero."""
     seed: int = 0
@@ -127,7 +130,11 @@ def main(args: Args) -> dict[str, float]:
         batch = _to(store.windows(rng, max(1, args.frames_per_step // window), window), fabric.device)
         shortcut = args.diffusion.shortcut_fraction if done >= args.shortcut_after else 0.0
         diffusion = dataclasses.replace(
-            args.diffusion, mode=args.mode, shortcut_fraction=shortcut, pure_noise_probability=args.pure_noise
+            args.diffusion,
+            mode=args.mode,
+            shortcut_fraction=shortcut,
+            pure_noise_probability=args.pure_noise,
+            context_noise=args.context_noise,
         )
         objective.diffusion = diffusion
         generator = step_generator(args.seed + fabric.global_rank, progress.step, fabric.device)
@@ -153,9 +160,11 @@ def main(args: Args) -> dict[str, float]:
         last_tick = now
         over = progress.seconds >= args.minutes * 60
         if writer is not None and (now - last_save > args.save_every or over):
-            world_average = publish(args.output, world, average.module, first_frames)
+            world_average = publish(args, progress, world, average.module, store, first_frames)
             save_training_state(args.output, progress, model, average, optimizers)
-            metrics = {name: float(value.detach()) for name, value in losses._asdict().items()} | {"recent": float(np.mean(recent))}
+            metrics = {name: float(value.detach()) for name, value in losses._asdict().items()} | {
+                "recent": float(np.mean(recent))
+            }
             recent.clear()
             if now - last_validation > args.validate_every or over:
                 metrics |= validate(world_average, args.validation, writer, progress)
@@ -235,14 +244,25 @@ def read_first_frame(path: Path) -> NDArray[np.uint8]:
 
 
 def publish(
-    folder: Path, world: WorldModel, average: torch.nn.Module, first_frames: NDArray[np.uint8]
+    args: Args,
+    progress: Progress,
+    world: WorldModel,
+    average: torch.nn.Module,
+    store: LatentStore,
+    first_frames: NDArray[np.uint8],
 ) -> WorldModel:
     """Writes the averaged model as a checkpoint that gym.make can open; returns it."""
+    folder = args.output / "checkpoint"
     shipped = WorldModel(world.config).to(world.device)
     shipped.tokenizer.load_state_dict(world.tokenizer.state_dict())
     shipped.dynamics.load_state_dict(average.state_dict())
-    shipped.save_pretrained(folder / "checkpoint")
-    save_tensors(folder / "checkpoint" / "contexts.safetensors", {"frames": torch.from_numpy(first_frames)})
+    shipped.save_pretrained(folder)
+    save_tensors(folder / "contexts.safetensors", {"frames": torch.from_numpy(first_frames)})
+    record = training_record(args, progress) | {"episodes": len(store.names), "recorded_frames": store.frames}
+    tokenizer = args.tokenizer / "training.json"
+    if tokenizer.exists():
+        record["tokenizer"] = json.loads(tokenizer.read_text())
+    write_json(folder / "training.json", record)
     return shipped.eval()
 
 

@@ -95,9 +95,7 @@ class Backbone(nn.Module):
         """
         c = self.config
         streams, frames = tokens.shape[1:3]
-        plan = plan_windows(
-            memory.filled, streams, frames, c.tokens, c.attention_window, c.attention_heads
-        )
+        plan = plan_windows(memory.filled, streams, frames, c.tokens, c.attention_window, c.attention_heads)
         scan: list[Float[Tensor, "b blocks heads p n"]] = []
         rings: list[tuple[Ring, Ring]] = []
         for i, layer in enumerate(self.layers):

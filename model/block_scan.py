@@ -6,7 +6,8 @@ all tokens would put them a whole frame away: small blocks remember longer, larg
 
 The mixer is Mamba-2's (arXiv:2405.21060): gate `z`, value `x`, `B`, `C` and step size from one projection, gated norm,
 output projection. Declared deviations: no short convolution (frame-local attention mixes neighbours, and memory stays
-one tensor a layer); LayerNorm for RMSNorm (one fused call on a processor); the step sizes start `bh * bw` times smaller, so that time constants are in frames, not tokens.
+one tensor a layer); LayerNorm for RMSNorm (one fused call on a processor); step sizes start `bh * bw` times smaller,
+so that time constants are in frames, not tokens.
 """
 
 import math

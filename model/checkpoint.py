@@ -8,7 +8,6 @@ import os
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -100,9 +99,13 @@ def read_config(path: Path) -> WorldModelConfig:
         values: dict[str, Any] = json.loads(path.read_text())
         version = values.pop("format_version", None)
     except FileNotFoundError as error:
-        raise CheckpointError(f"{path} is missing; a checkpoint folder needs {CONFIG_FILE} and {WEIGHTS_FILE}.") from error
+        raise CheckpointError(
+            f"{path} is missing; a checkpoint folder needs {CONFIG_FILE} and {WEIGHTS_FILE}."
+        ) from error
     except (ValueError, AttributeError) as error:
-        raise CheckpointError(f"{path} is not a JSON object ({error}); restore the checkpoint from its source.") from error
+        raise CheckpointError(
+            f"{path} is not a JSON object ({error}); restore the checkpoint from its source."
+        ) from error
     if version != FORMAT_VERSION:
         raise CheckpointError(
             f"{path} has format_version = {version}, this wmgym reads {FORMAT_VERSION}. "
@@ -161,8 +164,8 @@ def check_fit(name: str | Path, expected: dict[str, Tensor], weights: dict[str, 
     bad = sorted(key for key, v in weights.items() if not v.isfinite().all())
     if bad:
         raise CheckpointError(
-            f"the weights of '{name}' hold NaN or infinity in {len(bad)} tensors, the first is '{bad[0]}'. Training diverged before it "
-            "was saved, or the file was damaged: use an earlier checkpoint."
+            f"the weights of '{name}' hold NaN or infinity in {len(bad)} tensors, the first is '{bad[0]}'. Training "
+            "diverged before they were saved, or the file was damaged: use an earlier checkpoint."
         )
 
 

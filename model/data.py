@@ -1,7 +1,7 @@
 """Recorded episodes as latents: encoded once, kept on disk as memory maps, read as windows.
 
-A store is a folder: for every episode `NAME.latents.npy` (float16) and `NAME.steps.npz` (action, reward and termination of
-each frame), and `episodes.json` with names and lengths. Nothing but the windows asked for is read into memory.
+A store is a folder: for every episode `NAME.latents.npy` (float16) and `NAME.steps.npz` (action, reward and termination
+of each frame), and `episodes.json` with names and lengths. Only the windows asked for are read into memory.
 """
 
 import json

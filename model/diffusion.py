@@ -38,7 +38,7 @@ class DiffusionConfig:
     pure_noise_probability: float = 0.5
     """How often a noised frame is pure noise; the other noise levels share the rest. Prediction is learned there."""
     context_noise: float = 0.1
-    """`clean_past`: at most this share of noise is mixed into remembered frames, as dreamed frames are never perfect."""
+    """`clean_past`: remembered frames get at most this share of noise, as dreamed frames are never perfect."""
     shortcut_fraction: float = 0.25
     """Share of the rows whose target is two half-strides of the network itself."""
 

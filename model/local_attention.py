@@ -65,7 +65,9 @@ def plan_windows(
         seen = torch.cat([main, torch.cat([seen & (age > 0), own], -1)], -2)
         age = torch.cat([age, torch.zeros_like(age[..., :chunk])], -1).repeat(1, 2, 1)
     slopes = 16 ** -torch.linspace(0, 1, heads, device=device)
-    bias = (-slopes[:, None, None] * age).masked_fill(~rearrange(seen, "b c queries keys -> (b c) 1 queries keys"), -torch.inf)
+    bias = (-slopes[:, None, None] * age).masked_fill(
+        ~rearrange(seen, "b c queries keys -> (b c) 1 queries keys"), -torch.inf
+    )
     bias = bias.repeat_interleave(tokens, -2).repeat_interleave(tokens, -1)
     return WindowPlan(chunk, chunks, bias)
 
@@ -112,4 +114,3 @@ def _windows(past: Tensor, window: int, chunk: int, own: list[Tensor]) -> Tensor
 
 def _pad_time(v: Tensor, frames: int, dim: int) -> Tensor:
     return nn.functional.pad(v, (0, 0) * (v.dim() - 1 - dim) + (0, frames)) if frames else v
-

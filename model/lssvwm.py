@@ -127,7 +127,7 @@ class LSSVWM(nn.Module):
 
         def denoise(z: Latent, level: int, stride: int) -> Latent:
             levels, strides = (torch.full_like(actions, v)[:, None] for v in (level, stride))
-            predicted, _, _ = self(z[:, None, None], actions, levels, strides, memory)
+            predicted: Latents = self(z[:, None, None], actions, levels, strides, memory)[0]
             return predicted[:, 0]
 
         latent = sample(denoise, noise, denoising_steps, self.config.max_denoising_steps)
@@ -143,7 +143,8 @@ class LSSVWM(nn.Module):
 
     def _untokens(self, cells: Float[Tensor, "b t q cell"]) -> Latents:
         size, side = self.config.patch, self.config.tokens_per_side
-        return rearrange(cells, "b t (h w) (d x y) -> b t d (h x) (w y)", x=size, y=size, h=side)
+        latents: Latents = rearrange(cells, "b t (h w) (d x y) -> b t d (h x) (w y)", x=size, y=size, h=side)
+        return latents
 
     def _check(self, latent: Latent, actions: Actions) -> None:
         c = self.config

@@ -22,9 +22,7 @@ def usable(x: Tensor) -> bool:
     return x.is_cuda and _kernels() is not None
 
 
-def scan(
-    x: Tensor, a: Tensor, b_in: Tensor, c_out: Tensor, state: Tensor, chunk_tokens: int
-) -> tuple[Tensor, Tensor]:
+def scan(x: Tensor, a: Tensor, b_in: Tensor, c_out: Tensor, state: Tensor, chunk_tokens: int) -> tuple[Tensor, Tensor]:
     """Computes `model.ssm.chunked_scan` of one stream with `mamba_chunk_scan_combined`.
 
     mamba-ssm takes the step size and the rate apart and multiplies them itself. We hand it a step of `-a`, a rate of

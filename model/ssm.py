@@ -123,7 +123,9 @@ def chunked_scan(
 
 def _own_frame(x: Tensor, decay: Tensor, b_in: Tensor, c_out: Tensor) -> Tensor:
     """What the read-only tokens read from the tokens before them in their own frame and stream."""
-    exponent = rearrange(decay, "g c heads t m -> g c t heads m 1") - rearrange(decay, "g c heads t m -> g c t heads 1 m")
+    exponent = rearrange(decay, "g c heads t m -> g c t heads m 1") - rearrange(
+        decay, "g c heads t m -> g c t heads 1 m"
+    )
     causal = torch.ones(exponent.shape[-2:], dtype=torch.bool, device=x.device).tril()
     weight = exponent.masked_fill(~causal, -torch.inf).exp() * (c_out @ b_in.mT)[:, :, :, None]
     y = weight.to(x.dtype) @ rearrange(x, "g c t m heads p -> g c t heads m p")

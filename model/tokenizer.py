@@ -21,7 +21,10 @@ class Residual(nn.Module):
         """Makes the convolutions."""
         super().__init__()
         self.inner = nn.Sequential(
-            nn.SiLU(), nn.Conv2d(channels, channels, 3, padding=1), nn.SiLU(), nn.Conv2d(channels, channels, 3, padding=1)
+            nn.SiLU(),
+            nn.Conv2d(channels, channels, 3, padding=1),
+            nn.SiLU(),
+            nn.Conv2d(channels, channels, 3, padding=1),
         )
 
     def forward(self, v: Float[Tensor, "b c x y"]) -> Float[Tensor, "b c x y"]:
@@ -78,7 +81,7 @@ class Tokenizer(nn.Module):
         size = self.config.frame_size
         if tuple(frames.shape[1:]) != (3, size, size):
             raise ValueError(
-                f"frames of shape {tuple(frames.shape[1:])} given, this tokenizer takes (3, {size}, {size}); resize them."
+                f"frames of shape {tuple(frames.shape[1:])} given, expected (3, {size}, {size}); resize them."
             )
         bounded: Tensor = torch.tanh(self.encoder(frames)) / self.scale
         return bounded

@@ -1,4 +1,4 @@
-"""What both training scripts share: schedules, optimizers, moving averages, and one optimisation step of the dynamics."""
+"""What both training scripts share: schedules, optimizers, moving averages, and the loss of the dynamics."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -81,7 +81,8 @@ def make_optimizers(model: nn.Module, learning_rate: float, use_muon: bool) -> l
         learning_rate: AdamW's; Muon's update is scaled to the same root mean square (arXiv:2502.16982).
         use_muon: torch's Muon orthogonalises each matrix update.
     """
-    hidden, other = [], []
+    hidden: list[nn.Parameter] = []
+    other: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():
         inside = "layers." in name and parameter.dim() == 2
         (hidden if use_muon and inside else other).append(parameter)
@@ -89,9 +90,7 @@ def make_optimizers(model: nn.Module, learning_rate: float, use_muon: bool) -> l
         torch.optim.AdamW(other, lr=learning_rate, betas=(0.9, 0.95), weight_decay=0.01, fused=True)
     ]
     if hidden:
-        optimizers.append(
-            torch.optim.Muon(hidden, lr=learning_rate, weight_decay=0.01, adjust_lr_fn="match_rms_adamw")
-        )
+        optimizers.append(torch.optim.Muon(hidden, lr=learning_rate, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"))
     return optimizers
 
 

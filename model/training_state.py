@@ -94,7 +94,7 @@ def load_training_state(
             "preset the run was started with, or start a new run in another folder."
         ) from error
     flat = get_optimizer_state_dict(model, list(optimizers), options=_FLAT)
-    flat.update(_under("optimizer.", tensors))
+    flat.update(_under("optimizer.", tensors))  # type: ignore[arg-type]  # flat: names to tensors, not to dicts
     set_optimizer_state_dict(model, list(optimizers), flat, options=_FLAT)
     return progress
 

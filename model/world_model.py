@@ -1,7 +1,6 @@
 """WorldModel: a tokenizer and the LSSVWM of its latents, as one unit that is loaded, saved and dreamed with."""
 
 from pathlib import Path
-from typing import Self
 
 import torch
 from torch import nn
@@ -28,9 +27,7 @@ class WorldModel(nn.Module):
         return self.dynamics.place.device
 
     @classmethod
-    def from_pretrained(
-        cls, name: str | Path, *, revision: str | None = None, local_files_only: bool = False
-    ) -> Self:
+    def from_pretrained(cls, name: str | Path, *, revision: str | None = None, local_files_only: bool = False) -> Self:
         """Loads a checkpoint, in evaluation mode on the CPU.
 
         Args:

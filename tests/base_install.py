@@ -10,19 +10,33 @@ import agents
 import model
 import wmgym
 
-for package in (agents, model, wmgym):
-    location = Path(package.__file__ or "").resolve()
-    if "site-packages" not in location.parts:
-        sys.exit(f"{package.__name__} was imported from {location}, not from the installation")
-    if not (location.parent / "py.typed").is_file():
-        sys.exit(f"{package.__name__} was installed without py.typed")
-for extra in ("stable_baselines3", "memory_maze", "mujoco", "tyro", "matplotlib"):
-    if importlib.util.find_spec(extra) is not None:
-        sys.exit(f"{extra} is installed: this is no base installation")
+EXTRAS = ("stable_baselines3", "memory_maze", "mujoco", "tyro", "matplotlib")
 
-env = gymnasium.make("wmgym:LSSVWM-MemoryMaze-v0", max_episode_steps=3)
-env.reset(seed=0)
-steps = [env.step(env.action_space.sample()) for _ in range(3)]
-if [truncated for *_, truncated, _ in steps] != [False, False, True]:
-    sys.exit("three steps in the shipped dream did not end in a truncation")
-env.close()
+
+def check_files():
+    """The three packages come from the installation, with their types, and nothing else came with them."""
+    for package in (agents, model, wmgym):
+        folder = Path(package.__file__).resolve().parent
+        if "site-packages" not in folder.parts:
+            sys.exit(f"{package.__name__} was imported from {folder}, not from the installation")
+        if not (folder / "py.typed").is_file():
+            sys.exit(f"{package.__name__} was installed without py.typed")
+    for name in ("experiments", "tests", *EXTRAS):
+        if importlib.util.find_spec(name) is not None:
+            sys.exit(f"{name} is importable: this is no base installation")
+
+
+def check_dream():
+    """The shipped checkpoint dreams, offline and without any extra."""
+    env = gymnasium.make("wmgym:LSSVWM-MemoryMaze-v0", max_episode_steps=3)
+    env.reset(seed=0)
+    ends = [env.step(env.action_space.sample())[2:4] for _ in range(3)]
+    env.close()
+    if [truncated for _, truncated in ends] != [False, False, True]:
+        sys.exit(f"three steps in the shipped dream ended as (terminated, truncated) = {ends}")
+
+
+if __name__ == "__main__":
+    check_files()
+    check_dream()
+    print("The base installation dreams.")

@@ -5,7 +5,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jaxtyping
 import pytest
+import torch
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("agents", "model", "wmgym")
@@ -99,9 +101,7 @@ def unsafe_calls(tree):
 @pytest.mark.parametrize("path", PACKAGE_FILES + SCRIPTS, ids=name_of)
 def test_no_file_outgrows_one_job(path):
     lines = len(path.read_text(encoding="utf-8").splitlines())
-    assert lines <= LINE_BUDGET, (
-        f"{name_of(path)} has {lines} lines, the budget is {LINE_BUDGET}: split it by job"
-    )
+    assert lines <= LINE_BUDGET, f"{name_of(path)} has {lines} lines, the budget is {LINE_BUDGET}: split it by job"
 
 
 @pytest.mark.parametrize("path", PACKAGE_FILES, ids=name_of)
@@ -179,3 +179,11 @@ def test_packages_import_without_extras_and_without_side_effects():
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout == ""
+
+
+def test_shapes_are_checked_in_this_run():
+    """The jaxtyping hook must be on, or a wrong shape in any other test passes unseen."""
+    from wmgym.codec import tensor_to_frames
+
+    with pytest.raises(jaxtyping.TypeCheckError):
+        tensor_to_frames(torch.zeros(4, 8, 8))

@@ -7,9 +7,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 
-def frames_to_tensor(
-    frames: NDArray[np.uint8], device: torch.device | str = "cpu"
-) -> Float[Tensor, "*batch 3 H W"]:
+def frames_to_tensor(frames: NDArray[np.uint8], device: torch.device | str = "cpu") -> Float[Tensor, "*batch 3 H W"]:
     """Turns frames `(..., H, W, 3)` of 256 levels into pixel intensities in [-1, 1], channels first."""
     pixels = torch.from_numpy(np.ascontiguousarray(frames)).to(device)
     return pixels.movedim(-1, -3).float() / 127.5 - 1

@@ -74,9 +74,7 @@ def _spawn(start: Callable[[], Work]) -> tuple[Any, Connection]:
     return process, ours
 
 
-def _hand_out(
-    connection: Connection, process: Any, waiting: list[Any], running: dict[Connection, Any]
-) -> None:
+def _hand_out(connection: Connection, process: Any, waiting: list[Any], running: dict[Connection, Any]) -> None:
     """Give a worker the next job, or send it home."""
     if waiting:
         job = waiting.pop()

@@ -95,9 +95,7 @@ def _read_frames(given: Any, where: str, size: int) -> NDArray[np.uint8]:
             "Resize the frames or move the axes; a single frame needs a leading axis, frame[None]."
         )
     if not len(frames):
-        raise ContextError(
-            f"{where} is empty, expected at least 1 frame. To dream the first frame too, pass None."
-        )
+        raise ContextError(f"{where} is empty, expected at least 1 frame. To dream the first frame too, pass None.")
     return frames
 
 

@@ -104,9 +104,7 @@ class Dreams:
         self.steps[rows], self.started[rows], self.over[rows] = 0, True, False
 
     @torch.inference_mode()
-    def step(
-        self, actions: NDArray[np.int64], idle: Bools | None = None
-    ) -> tuple[NDArray[np.float64], Bools]:
+    def step(self, actions: NDArray[np.int64], idle: Bools | None = None) -> tuple[NDArray[np.float64], Bools]:
         """Dream one more frame.
 
         Args:
@@ -209,7 +207,7 @@ class Dreams:
         self._put(rows, state.memory.to(device), state.latent.to(device), state.features.to(device))
         self.steps[rows], self.over[rows], self.started[rows] = state.steps.numpy(), state.over.numpy(), True
         for row, generator in zip(rows, state.generators, strict=True):
-            self._generators[row].set_state(generator)
+            self._generators[row].set_state(generator.clone())  # torch reads a row of a stack from its start
 
     def _noise(self, rows: Sequence[int]) -> Float[Tensor, "i d h w"]:
         """Draw for these dreams on the CPU, then move."""

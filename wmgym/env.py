@@ -57,9 +57,8 @@ class DreamEnv(gymnasium.Env[NDArray[Any], Any]):
     ## Episode End
     1. Termination: when the model finds an end likelier than not. Memory Maze has none.
     2. Truncation: by `gymnasium.make`, after 1000 steps, or `max_episode_steps` if given there. Made
-      directly, a
-       `DreamEnv` goes on for ever. A restored state brings its own step count, but not that of the
-       `TimeLimit` wrapper: planners use `DreamVectorEnv`, or `make(..., max_episode_steps=-1)`.
+       directly, a `DreamEnv` goes on for ever. A restored state brings its own step count, but not that of
+       Gymnasium's `TimeLimit`: planners use `DreamVectorEnv`, or `make(..., max_episode_steps=-1)`.
 
     ## Information
     Always empty.

@@ -1,6 +1,6 @@
 """How far a dream is from reality: dreams on from held-out recordings under the real actions, and compares.
 
-Held-out recordings are mazes the model never trained on. All comparisons are made between uint8 frames, border included.
+Held-out recordings are mazes the model never trained on. Comparisons are made between uint8 frames, border included.
 """
 
 from collections.abc import Iterator, Sequence
@@ -36,7 +36,7 @@ class DreamComparison:
     dreamed: Frames
 
     def summary(self) -> dict[str, float]:
-        """Mean over clips of per-frame PSNR in dB: first frame, all frames, and the same for repeating the last frame."""
+        """Mean over clips of per-frame PSNR in dB: first frame, all frames; the same for repeating the last frame."""
         dream = psnr(self.real, self.dreamed)
         copied = psnr(self.real, np.broadcast_to(self.context[:, -1:], self.real.shape))
         return {

@@ -27,7 +27,5 @@ def observation_space(config: WorldModelConfig, observation: str) -> spaces.Box:
     if observation == "pixels":
         return spaces.Box(0, 255, (size, size, 3), np.uint8)
     if observation not in shapes:
-        raise ValueError(
-            f"observation = {observation!r}, expected one of {', '.join(map(repr, OBSERVATIONS))}."
-        )
+        raise ValueError(f"observation = {observation!r}, expected one of {', '.join(map(repr, OBSERVATIONS))}.")
     return spaces.Box(-np.inf, np.inf, shapes[observation], np.float32)

@@ -223,9 +223,7 @@ def scan(folder: Path) -> Scan:
         RecordingError: There is no such folder.
     """
     if not folder.is_dir():
-        raise RecordingError(
-            f"{folder}: no such folder. Fix: record one with experiments/collect_episodes.py."
-        )
+        raise RecordingError(f"{folder}: no such folder. Fix: record one with experiments/collect_episodes.py.")
     usable, unusable = [], {}
     for path in sorted(folder.glob("*.npz")):
         try:
@@ -271,9 +269,7 @@ def _check(path: Path, headers: Mapping[str, tuple[tuple[int, ...], np.dtype[Any
             raise RecordingError(f"{path}: {key} is {key_dtype} {key_shape}, expected {ndim} numeric axes.")
     for key in ("action", "reward", *STATE_KEYS):
         if key in headers and headers[key][0][:1] != shape[:1]:
-            raise RecordingError(
-                f"{path}: {key} has shape {headers[key][0]}, expected {shape[0]} rows, as image has."
-            )
+            raise RecordingError(f"{path}: {key} has shape {headers[key][0]}, expected {shape[0]} rows, as image has.")
 
 
 def _as_stored(key: str, values: NDArray[Any]) -> NDArray[Any]:

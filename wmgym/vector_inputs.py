@@ -50,9 +50,7 @@ def read_seeds(seed: int | Sequence[int | None] | None, num_dreams: int) -> list
     if isinstance(seed, int):
         return [seed + i for i in range(num_dreams)]
     if len(seed) != num_dreams:
-        raise ValueError(
-            f"{len(seed)} seeds given for {num_dreams} dreams; pass one a dream, or one integer for all."
-        )
+        raise ValueError(f"{len(seed)} seeds given for {num_dreams} dreams; pass one a dream, or one integer for all.")
     return list(seed)
 
 

@@ -44,9 +44,10 @@ class WorldModelObservation(gymnasium.Wrapper[NDArray[Any], Any, NDArray[Any], A
         observation: str = "features",
         device: str = "cpu",
     ) -> None:
+        name = str(checkpoint) if isinstance(checkpoint, Path) else checkpoint  # a spec holds JSON
         # Not copied: it may be an open checkpoint.
         RecordConstructorArgs.__init__(
-            self, _disable_deepcopy=True, checkpoint=checkpoint, observation=observation, device=device
+            self, _disable_deepcopy=True, checkpoint=name, observation=observation, device=device
         )
         super().__init__(env)
         opened = open_checkpoint(checkpoint, device)

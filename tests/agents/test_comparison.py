@@ -33,16 +33,17 @@ def test_the_report_has_the_keys_that_others_read():
 
 
 @pytest.mark.parametrize(
-    ("mean", "interval", "says"),
+    ("mean", "interval", "episodes", "says"),
     [
-        (2.0, [0.5, 3.5], "beats random: +2.00"),
-        (2.0, [-0.1, 4.1], "is not shown to differ from random: +2.00"),
-        (-1.0, [-1.5, -0.5], "is worse than random: -1.00"),
-        (0.0, [0.0, 0.0], "is not shown to differ from random"),
+        (2.0, [0.5, 3.5], 10, "beats random: +2.00"),
+        (2.0, [-0.1, 4.1], 10, "is not shown to differ from random: +2.00"),
+        (-1.0, [-1.5, -0.5], 10, "is worse than random: -1.00"),
+        (0.0, [0.0, 0.0], 10, "is not shown to differ from random"),
+        (2.0, [0.5, 3.5], 5, "is not shown to differ from random"),
     ],
 )
-def test_the_verdict_follows_the_interval(mean, interval, says):
-    assert says in verdict("PPO", "random", {"mean": mean, "ci95": interval, "episodes": 10, "steps": 5})
+def test_the_verdict_follows_the_interval(mean, interval, episodes, says):
+    assert says in verdict("PPO", "random", {"mean": mean, "ci95": interval, "episodes": episodes, "steps": 5})
 
 
 def test_the_table_shows_both_worlds_and_the_verdict():

@@ -83,9 +83,7 @@ def test_summary_has_the_keys_that_reports_read():
 
 def test_bootstrap_interval_covers_the_true_mean_as_often_as_it_says():
     rng = np.random.default_rng(0)
-    intervals = [
-        bootstrap_interval(rng.poisson(2.0, size=40).astype(float).tolist(), seed=i) for i in range(100)
-    ]
+    intervals = [bootstrap_interval(rng.poisson(2.0, size=40).astype(float).tolist(), seed=i) for i in range(100)]
     covered = np.mean([low <= 2.0 <= high for low, high in intervals])
     assert 0.90 <= covered <= 0.99
     assert bootstrap_interval([4.0, 4.0]) == (4.0, 4.0)

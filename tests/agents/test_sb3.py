@@ -45,9 +45,7 @@ class BatchedWorld(VectorEnv):
 
     def step(self, actions):
         self.steps += 1
-        rewards = (
-            torch.ones(self.num_envs) if self.endless else torch.from_numpy(1.0 * (actions == self.shown))
-        )
+        rewards = torch.ones(self.num_envs) if self.endless else torch.from_numpy(1.0 * (actions == self.shown))
         truncated = torch.from_numpy(self.steps >= self.limit)
         infos = {}
         observations = self.show()
@@ -188,9 +186,7 @@ def endless_value(adapter_class):
     """Train PPO on a reward of 1 for ever, cut into episodes of 5 steps; return the value it learns."""
     env = adapter_class(BatchedWorld(num_envs=8, symbols=2, limit=5, endless=True))
     settings = {"n_steps": 20, "batch_size": 160, "n_epochs": 15, "gamma": 0.9, "learning_rate": 0.03}
-    model = PPO(
-        "MlpPolicy", env, seed=0, vf_coef=1.0, device="cpu", policy_kwargs={"net_arch": [8]}, **settings
-    )
+    model = PPO("MlpPolicy", env, seed=0, vf_coef=1.0, device="cpu", policy_kwargs={"net_arch": [8]}, **settings)
     model.learn(8 * 20 * 20)
     with torch.no_grad():
         return float(model.policy.predict_values(torch.zeros(1, 2)))
@@ -217,9 +213,7 @@ def test_an_identity_task_is_learned():
     settings = {"n_steps": 32, "batch_size": 64, "learning_rate": 5e-3, "gamma": 0.5}
     model = make_ppo(BatchedWorld(), seed=0, policy_kwargs={"net_arch": [32]}, **settings)
     model.learn(8 * 32 * 12)
-    assert (
-        np.mean(evaluate(SB3Policy(model, seed=1), BatchedWorld(), episodes=32, seed=3).returns) > 4.5
-    )  # of 5
+    assert np.mean(evaluate(SB3Policy(model, seed=1), BatchedWorld(), episodes=32, seed=3).returns) > 4.5  # of 5
 
 
 @pytest.mark.parametrize("recurrent", [False, True])
@@ -228,9 +222,7 @@ def test_a_saved_policy_acts_as_it_did(recurrent, tmp_path):
     model.learn(8 * 8)
     model.save(tmp_path / "policy.zip")
     loaded = load_ppo(tmp_path / "policy.zip", recurrent=recurrent)
-    first, second = (
-        evaluate(SB3Policy(each, seed=1), BatchedWorld(), episodes=16, seed=3) for each in (model, loaded)
-    )
+    first, second = (evaluate(SB3Policy(each, seed=1), BatchedWorld(), episodes=16, seed=3) for each in (model, loaded))
     assert first == second
 
 

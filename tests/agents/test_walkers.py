@@ -79,9 +79,7 @@ def test_steers_towards_the_waypoint(waypoint, action):
 
 
 def test_seeker_takes_about_the_shortest_time():
-    assert (
-        steps_to_target(TargetSeeker(np.random.default_rng(0), noise=0.0), 200) < 100
-    )  # 62 rolling steps + turns
+    assert steps_to_target(TargetSeeker(np.random.default_rng(0), noise=0.0), 200) < 100  # 62 rolling steps + turns
 
 
 def test_noise_slows_but_does_not_stop():
@@ -111,9 +109,7 @@ def test_noise_is_the_share_of_random_steps():
     maze, seeker = FlatMaze(target=(4.5, 0.5)), TargetSeeker(np.random.default_rng(0), noise=0.3)
     seeker._is_stuck = lambda position: False
     others = np.mean([seeker.act(None, maze.info()) != 1 for _ in range(20_000)])
-    assert others == pytest.approx(
-        0.3 * 5 / 6, abs=0.02
-    )  # standard error about 0.007, as bursts are correlated
+    assert others == pytest.approx(0.3 * 5 / 6, abs=0.02)  # standard error about 0.007, as bursts are correlated
 
 
 def test_sticky_repeats_as_often_as_it_says():

@@ -18,16 +18,14 @@ def enliven(module, strength=0.1):
 
 @pytest.fixture
 def layer_mixes():
-    """Every preset's order of block sizes, tokens and window, at the width of `micro`."""
+    """Every preset's order of block sizes and tokens, and one of its own kind, at the width of `micro`."""
     from model.config import PRESETS
 
     micro = PRESETS["micro"].dynamics
     return {
         "micro": micro,
-        "cpu": replace(micro, layers=3, block_sizes=((4, 4), (2, 2), (1, 1)), attention_window=6),
-        "gpu": replace(
-            micro, layers=4, patch=1, block_sizes=((8, 8), (4, 4), (2, 2), (1, 1)), attention_window=10
-        ),
+        "cpu": replace(micro, layers=3, block_sizes=((4, 4), (2, 2), (1, 1)), attention_window=4),
+        "gpu": replace(micro, layers=4, patch=1, block_sizes=((8, 8), (4, 4), (2, 2), (1, 1)), attention_window=5),
         "oblong": replace(micro, layers=2, block_sizes=((1, 4), (2, 1)), attention_window=1),
     }
 

@@ -44,9 +44,7 @@ def test_the_second_stream_changes_neither_the_first_nor_memory(mix, make_dynami
     both, after_both = backbone(tokens, conditioning, start)
     alone, after_alone = backbone(tokens[:, :1], conditioning[:, :1], start)
     torch.testing.assert_close(both[:, :1], alone, rtol=0, atol=1e-4)
-    for (name, ours), theirs in zip(
-        after_both.to_dict().items(), after_alone.to_dict().values(), strict=True
-    ):
+    for (name, ours), theirs in zip(after_both.to_dict().items(), after_alone.to_dict().values(), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-4, msg=lambda m, name=name: f"{name}: {m}")
 
 

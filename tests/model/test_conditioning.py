@@ -2,8 +2,8 @@
 
 import torch
 
-from model.config import PRESETS
 from model.conditioning import FrameConditioning, Modulation
+from model.config import PRESETS
 
 MICRO = PRESETS["micro"].dynamics
 

@@ -163,9 +163,7 @@ def test_an_oracle_has_no_loss(mode, shortcut_fraction, scripted):
 @pytest.mark.parametrize("mode", ["clean_past", "diffusion_forcing"])
 def test_the_loss_is_the_weighted_mean_square_error(mode, scripted):
     """An error of 2 at level 0 only: weights there are 0.1, elsewhere 0.9 tau + 0.1."""
-    model, latents, actions = scripted(
-        lambda clean, noised, levels: clean + 2.0 * (levels == 0)[..., None, None, None]
-    )
+    model, latents, actions = scripted(lambda clean, noised, levels: clean + 2.0 * (levels == 0)[..., None, None, None])
     config = DiffusionConfig(mode=mode, shortcut_fraction=0.0)
     loss, _, _ = denoising_loss(model, latents, actions, config, generator())
     levels = add_noise(latents, config, MAX_STEPS, 0, generator()).levels
@@ -216,9 +214,7 @@ def test_clean_past_predicts_a_frame_from_frames_before_it_only(scripted):
     config = DiffusionConfig(shortcut_fraction=0.0, pure_noise_probability=0.0)
     denoising_loss(model, latents, actions, config, generator())
     streams, _, _, _, predicted = model.calls[0]
-    to_stream, to_latents = torch.autograd.grad(
-        predicted[:, frame].square().sum(), (streams, latents)
-    )
+    to_stream, to_latents = torch.autograd.grad(predicted[:, frame].square().sum(), (streams, latents))
     reached = to_stream.abs().sum((0, 3, 4, 5)) > 0
     assert reached[0].tolist() == [t < frame for t in range(10)]
     assert reached[1].tolist() == [t == frame for t in range(10)]

@@ -21,9 +21,7 @@ def test_features_average_each_column_of_the_token_grid():
     features = frame_features(tokens, 4)
     assert features.shape == (2, 3, CONFIG.features)
     for column in range(4):
-        normed = [
-            torch.nn.functional.layer_norm(tokens[:, :, 4 * row + column], (32,)) for row in range(4)
-        ]
+        normed = [torch.nn.functional.layer_norm(tokens[:, :, 4 * row + column], (32,)) for row in range(4)]
         expected = sum(normed) / 4
         torch.testing.assert_close(features[:, :, 32 * column : 32 * (column + 1)], expected)
 

@@ -67,9 +67,7 @@ def test_equals_a_softmax_written_out(frames, window, filled, streams):
 def test_rows_may_have_seen_different_numbers_of_frames():
     *inputs, _ = draw(frames=4, window=3, batch=3)
     filled = torch.tensor([0, 3, 1])
-    torch.testing.assert_close(
-        attend(*inputs, filled)[0], naive(*inputs, filled, 3), rtol=1e-6, atol=1e-6
-    )
+    torch.testing.assert_close(attend(*inputs, filled)[0], naive(*inputs, filled, 3), rtol=1e-6, atol=1e-6)
 
 
 def test_a_wide_window_is_full_causal_attention():

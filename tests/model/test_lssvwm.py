@@ -31,7 +31,7 @@ def streams_of(model, clean, noised, levels, strides):
     )
 
 
-@pytest.mark.parametrize("mix", MIXES)
+@pytest.mark.parametrize("mix", ["micro", "cpu", "gpu"])
 @torch.no_grad()
 def test_stepping_equals_the_sequence_over_300_frames(mix, make_dynamics, make_episode):
     model = make_dynamics(mix)
@@ -63,9 +63,7 @@ def test_a_sequence_may_be_observed_in_two_parts(micro_dynamics, make_episode, f
 @pytest.mark.parametrize("streams", [1, 2])
 @pytest.mark.parametrize("mix", MIXES)
 @torch.no_grad()
-def test_later_frames_and_actions_change_no_earlier_output(
-    mix, streams, changed_from, make_dynamics, make_episode
-):
+def test_later_frames_and_actions_change_no_earlier_output(mix, streams, changed_from, make_dynamics, make_episode):
     """Bit for bit: what a masked entry holds is multiplied by an exact zero."""
     model = make_dynamics(mix)
     latents, actions = make_episode(model.config, 2, 12)
@@ -88,14 +86,16 @@ def test_later_frames_and_actions_change_no_earlier_output(
         assert not torch.equal(before[:, changed_from:], after[:, changed_from:])
 
 
-@pytest.mark.parametrize("denoising_steps", [1, 2, 4, 8])
-@pytest.mark.parametrize("mix", MIXES)
+@pytest.mark.parametrize(
+    ("mix", "denoising_steps"),
+    [("micro", 1), ("micro", 2), ("micro", 4), ("micro", 8), ("cpu", 2), ("gpu", 2), ("oblong", 4)],
+)
 @torch.no_grad()
 def test_the_two_stream_pass_predicts_what_a_dream_of_each_frame_does(
     mix, denoising_steps, make_dynamics, make_episode
 ):
     """Frame t of one training pass = `imagine` after observing the frames before t, at every level and stride used."""
-    model, frames = make_dynamics(mix), 14
+    model, frames = make_dynamics(mix), 11
     latents, actions = make_episode(model.config, 2, frames)
     noise = torch.randn_like(latents)
 
@@ -119,9 +119,7 @@ def test_the_two_stream_pass_predicts_what_a_dream_of_each_frame_does(
 
 
 @torch.no_grad()
-def test_levels_strides_and_actions_steer_only_their_own_frame_of_the_reading_stream(
-    make_dynamics, make_episode
-):
+def test_levels_strides_and_actions_steer_only_their_own_frame_of_the_reading_stream(make_dynamics, make_episode):
     model = make_dynamics()
     latents, actions = make_episode(model.config, 1, 6)
     noised, levels = torch.randn_like(latents), torch.tensor([[0, 4, 7, 2, 0, 6]])
@@ -247,16 +245,12 @@ def test_refuses_latents_of_another_shape(shape, make_dynamics):
 def test_refuses_step_counts_it_was_not_trained_for(denoising_steps, make_dynamics):
     model = make_dynamics()
     with pytest.raises(ValueError, match=rf"denoising_steps = {denoising_steps},.*\[1, 2, 4, 8\]"):
-        model.imagine(
-            model.initial_memory(1), torch.tensor([0]), torch.zeros(1, 4, 8, 8), denoising_steps
-        )
+        model.imagine(model.initial_memory(1), torch.tensor([0]), torch.zeros(1, 4, 8, 8), denoising_steps)
 
 
 def test_a_first_frame_can_be_dreamed_from_nothing(make_dynamics):
     model = make_dynamics()
     with torch.no_grad():
-        prediction, memory = model.imagine(
-            model.initial_memory(2), torch.tensor([-1, -1]), torch.randn(2, 4, 8, 8), 2
-        )
+        prediction, memory = model.imagine(model.initial_memory(2), torch.tensor([-1, -1]), torch.randn(2, 4, 8, 8), 2)
     assert prediction.latent.isfinite().all()
     assert memory.filled.tolist() == [1, 1]

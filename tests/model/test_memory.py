@@ -14,9 +14,7 @@ def memory(make_dynamics, make_episode):
 
 
 def assert_same(first, second):
-    for (name, ours), (other, theirs) in zip(
-        first.to_dict().items(), second.to_dict().items(), strict=True
-    ):
+    for (name, ours), (other, theirs) in zip(first.to_dict().items(), second.to_dict().items(), strict=True):
         assert name == other
         assert torch.equal(ours, theirs), name
 
@@ -40,9 +38,7 @@ def test_replace_changes_the_given_rows_of_a_copy(memory):
     assert_same(memory.replace(torch.tensor([1]), memory.select(torch.tensor([1]))), memory)
 
 
-@pytest.mark.parametrize(
-    "copy", [Memory.clone, lambda m: m.select(torch.arange(3)), lambda m: m.repeat(1)]
-)
+@pytest.mark.parametrize("copy", [Memory.clone, lambda m: m.select(torch.arange(3)), lambda m: m.repeat(1)])
 def test_copies_share_no_storage(memory, copy):
     before, copied = memory.clone(), copy(memory)
     for value in copied.to_dict().values():

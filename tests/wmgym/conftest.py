@@ -21,6 +21,7 @@ def micro_folder(tmp_path_factory):
         for name, weight in world.named_parameters():
             if "modulation" in name:  # zero in a fresh network, which would ignore actions and noise levels
                 torch.nn.init.normal_(weight, std=0.3)
+        torch.nn.init.constant_(world.dynamics.heads.termination[-1].bias, -100.0)  # as in Memory Maze
     folder = tmp_path_factory.mktemp("micro")
     world.save_pretrained(folder)
     frames = np.random.default_rng(0).integers(0, 256, (5, 64, 64, 3), np.uint8)

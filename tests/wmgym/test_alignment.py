@@ -121,9 +121,7 @@ def test_contexts_of_any_length_are_taken_in_frame_by_frame(toy, length):
 
 def test_contexts_of_different_lengths_go_to_their_dreams(toy):
     lengths = [4, 70, None, 4]
-    contexts = [
-        n and {"frames": grey(np.arange(n) + i), "actions": np.full(n, i)} for i, n in enumerate(lengths)
-    ]
+    contexts = [n and {"frames": grey(np.arange(n) + i), "actions": np.full(n, i)} for i, n in enumerate(lengths)]
     envs = DreamVectorEnv(4, checkpoint=toy, observation="features")
     shown, _ = envs.reset(seed=0, options={"context": contexts})
     np.testing.assert_array_equal(shown[:, NUMBER], [4, 70, 1, 4])

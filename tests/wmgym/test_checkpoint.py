@@ -24,9 +24,7 @@ def test_a_folder_is_read_whole(micro_folder):
     opened = open_checkpoint(str(micro_folder))
     stored = load_file(micro_folder / "model.safetensors")
     assert not opened.world.training
-    assert {key: v.shape for key, v in opened.world.state_dict().items()} == {
-        key: v.shape for key, v in stored.items()
-    }
+    assert {key: v.shape for key, v in opened.world.state_dict().items()} == {key: v.shape for key, v in stored.items()}
     assert opened.first_frames.shape == (5, 64, 64, 3)
     assert opened.first_frames.dtype == np.uint8
 

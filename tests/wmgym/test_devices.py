@@ -19,7 +19,9 @@ from wmgym.vector_env import DreamVectorEnv
 checkpoint = open_checkpoint(sys.argv[1])
 courses = []
 for compiled in (False, True):
-    envs = DreamVectorEnv(2, checkpoint=checkpoint, observation="latent", compile=compiled, max_episode_steps=4)
+    envs = DreamVectorEnv(
+        2, checkpoint=checkpoint, observation="latent", compile=compiled, max_episode_steps=4
+    )
     shown = [envs.reset(seed=0)[0], *(envs.step([i % 6, 5 - i % 6])[0] for i in range(6))]
     courses.append(np.stack(shown))
     touched = [hasattr(layer, "_compiled_call_impl") and layer._compiled_call_impl is not None

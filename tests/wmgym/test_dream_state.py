@@ -123,9 +123,7 @@ def test_states_are_picked_and_repeated_by_number(micro):
 
 
 def test_step_count_and_end_travel_along(toy):
-    envs = DreamVectorEnv(
-        2, checkpoint=toy, observation="features", max_episode_steps=5, autoreset_mode="NextStep"
-    )
+    envs = DreamVectorEnv(2, checkpoint=toy, observation="features", max_episode_steps=5, autoreset_mode="NextStep")
     envs.reset(seed=0)
     envs.step([0, 0])
     envs.step([0, FATAL_ACTION])

@@ -82,9 +82,7 @@ def test_variants_equal_stock(variant):
 
     def walk(image, info):
         return (
-            int(rng.integers(6))
-            if variant.get("discrete_actions", True)
-            else rng.uniform(-1, 1, 2).astype(np.float32)
+            int(rng.integers(6)) if variant.get("discrete_actions", True) else rng.uniform(-1, 1, 2).astype(np.float32)
         )
 
     assert_same_episode("9x9", 3, walk, steps=20, **variant)
@@ -267,9 +265,7 @@ def test_both_checkers_accept(size):
 
 
 def run_python(code):
-    return subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=False
-    )
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=False)
 
 
 def test_importing_wmgym_is_cheap():

@@ -20,18 +20,14 @@ def pretend_versions(monkeypatch, **versions):
     monkeypatch.setattr(importlib.metadata, "version", version)
 
 
-@pytest.mark.parametrize(
-    ("control", "mujoco"), [("1.0.41", "3.9.0"), ("1.0.50", "3.8.1"), ("1.0.9", "4.0.0")]
-)
+@pytest.mark.parametrize(("control", "mujoco"), [("1.0.41", "3.9.0"), ("1.0.50", "3.8.1"), ("1.0.9", "4.0.0")])
 def test_packages_from_two_sides_of_the_contact_change(monkeypatch, control, mujoco):
     pretend_versions(monkeypatch, memory_maze="1.0.3", dm_control=control, mujoco=mujoco)
     with pytest.raises(DependencyError, match=f"{control}.*{mujoco}"):
         memory_maze_setup.check_versions()
 
 
-@pytest.mark.parametrize(
-    ("control", "mujoco"), [("1.0.27", "3.2.7"), ("1.0.50", "3.17.0"), ("1.1.0rc1", "4.0.0")]
-)
+@pytest.mark.parametrize(("control", "mujoco"), [("1.0.27", "3.2.7"), ("1.0.50", "3.17.0"), ("1.1.0rc1", "4.0.0")])
 def test_packages_that_fit(monkeypatch, control, mujoco):
     pretend_versions(monkeypatch, memory_maze="1.0.3", dm_control=control, mujoco=mujoco)
     memory_maze_setup.check_versions()

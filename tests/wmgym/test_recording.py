@@ -42,9 +42,7 @@ class CountingEnv(gymnasium.Env):
 @pytest.fixture
 def episode():
     actions = iter([2, 0, 1, 2, 3, 3, 1])
-    return record_episode(
-        CountingEnv(), lambda image, info: next(actions), seed=5, policy_name="list of seven"
-    )
+    return record_episode(CountingEnv(), lambda image, info: next(actions), seed=5, policy_name="list of seven")
 
 
 @pytest.fixture

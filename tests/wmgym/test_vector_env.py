@@ -17,9 +17,9 @@ from wmgym.vector_env import DreamVectorEnv
 DREAM = "LSSVWM-MemoryMaze-v0"
 MODES = list(AutoresetMode)
 
-# A batch of 32 multiplies matrices in another order than a batch of 1. Measured over 20 steps of preset micro:
-# 6e-6 in latents of unit variance; a pixel near the border between two of 256 levels may fall to either side.
-ROUNDING = {"pixels": 1, "latent": 1e-4, "features": 1e-4}
+# A batch of 32 multiplies matrices in another order than a batch of 1. Measured over 100 steps of preset
+# micro: 1.4e-6 in latents and features of about unit variance, and one of 256 levels in pixels.
+ROUNDING = {"pixels": 1, "latent": 2e-5, "features": 2e-5}
 
 
 def some_actions(steps, dreams, seed=0, count=6):
@@ -27,13 +27,13 @@ def some_actions(steps, dreams, seed=0, count=6):
 
 
 def assert_same(one, other):
-    """Compare nested infos: same keys, types and values."""
+    """Compare what two environments returned, infos included: same keys, types and values."""
     assert type(one) is type(other)
     if isinstance(one, dict):
         assert set(one) == set(other)
         for key in one:
             assert_same(one[key], other[key])
-    elif isinstance(one, np.ndarray) and one.dtype == object:
+    elif isinstance(one, tuple) or (isinstance(one, np.ndarray) and one.dtype == object):
         assert len(one) == len(other)
         for a, b in zip(one, other, strict=True):
             assert_same(a, b)
@@ -65,9 +65,7 @@ def test_a_dream_alone_is_the_dream_among_32(micro, kind):
         env = DreamEnv(checkpoint=micro, observation=kind)
         alone = [env.reset(seed=100 + i)[0], *(env.step(row[i])[0] for row in actions)]
         for one, all_of_them in zip(alone, together, strict=True):
-            np.testing.assert_allclose(
-                one.astype(np.float64), all_of_them[i].astype(np.float64), atol=ROUNDING[kind]
-            )
+            np.testing.assert_allclose(one.astype(np.float64), all_of_them[i].astype(np.float64), atol=ROUNDING[kind])
 
 
 def test_seeds_may_be_given_one_by_one(micro):
@@ -91,9 +89,7 @@ def test_unseeded_dreams_differ_from_each_other(micro):
 def test_autoreset_is_gymnasiums_own(toy, mode):
     """Against Gymnasium's SyncVectorEnv of single dreams with its TimeLimit, through ends of both kinds."""
     limit, dreams = 4, 5
-    ours = DreamVectorEnv(
-        dreams, checkpoint=toy, observation="features", max_episode_steps=limit, autoreset_mode=mode
-    )
+    ours = DreamVectorEnv(dreams, checkpoint=toy, observation="features", max_episode_steps=limit, autoreset_mode=mode)
     theirs = SyncVectorEnv(
         [lambda: TimeLimit(DreamEnv(checkpoint=toy, observation="features"), limit)] * dreams,
         autoreset_mode=mode,
@@ -109,9 +105,7 @@ def test_autoreset_is_gymnasiums_own(toy, mode):
         ends += [mine[2].sum(), mine[3].sum()]
         over = mine[2] | mine[3]
         if mode is AutoresetMode.DISABLED and over.any():
-            assert_same(
-                ours.reset(options={"reset_mask": over}), theirs.reset(options={"reset_mask": over.copy()})
-            )
+            assert_same(ours.reset(options={"reset_mask": over}), theirs.reset(options={"reset_mask": over.copy()}))
     assert ends.min() > 5
 
 
@@ -244,11 +238,11 @@ def test_rendering_shows_every_dream(toy):
 
 
 def test_long_dreams_do_not_grow(toy):
-    envs = DreamVectorEnv(2, checkpoint=toy, observation="features", max_episode_steps=500)
+    envs = DreamVectorEnv(2, checkpoint=toy, observation="features", max_episode_steps=100)
     envs.reset(seed=0)
     sizes = []
     for _ in range(3):
-        for _ in range(1000):
+        for _ in range(300):
             envs.step([0, 1])
         gc.collect()
         sizes.append((len(gc.get_objects()), envs.state_nbytes))

@@ -1,0 +1,66 @@
+"""Train an SB3 learner for a time instead of a number of steps, saving on the way."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.callbacks import BaseCallback
+
+
+@dataclass
+class TrainingProgress:
+    """How far a training has come."""
+
+    steps: int = 0
+    """Environment steps made."""
+    seconds: float = 0.0
+    """Time since it started."""
+    curve: list[dict[str, float]] = field(default_factory=list)
+    """`{"steps", "return"}` after each rollout: mean return of the last hundred episodes that ended."""
+
+
+class TimeBudget(BaseCallback):
+    """Ends `learn` when its time is over; give that a number of steps that is never reached.
+
+    Args:
+        seconds: How long to train, the update in progress not counted.
+        save: Called with learner and progress every `save_every` seconds and at the end.
+        show: Called with the progress after every step.
+        save_every: Seconds between saves: what a kill loses at most, but for a rollout and its update.
+    """
+
+    def __init__(
+        self,
+        seconds: float,
+        *,
+        save: Callable[[BaseAlgorithm, TrainingProgress], None],
+        show: Callable[[TrainingProgress], None] = lambda progress: None,
+        save_every: float = 60.0,
+    ) -> None:
+        super().__init__()
+        self.progress = TrainingProgress()
+        self._seconds, self._save, self._show, self._save_every = seconds, save, show, save_every
+
+    def _on_training_start(self) -> None:
+        self._started = time.monotonic()
+        self._next_save = self._save_every
+
+    def _on_step(self) -> bool:
+        """Say whether there is time left."""
+        self.progress.steps = self.num_timesteps
+        self.progress.seconds = time.monotonic() - self._started
+        self._show(self.progress)
+        return self.progress.seconds < self._seconds
+
+    def _on_rollout_end(self) -> None:
+        episodes = self.model.ep_info_buffer
+        if episodes:
+            mean = sum(float(episode["r"]) for episode in episodes) / len(episodes)
+            self.progress.curve.append({"steps": self.num_timesteps, "return": mean})
+        if self.progress.seconds >= self._next_save:
+            self._next_save = self.progress.seconds + self._save_every
+            self._save(self.model, self.progress)
+
+    def _on_training_end(self) -> None:
+        self._save(self.model, self.progress)

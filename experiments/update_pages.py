@@ -1,0 +1,86 @@
+"""Write the numbers on README and checkpoint card from the committed `docs/results/*/result.json`; none is typed.
+
+    python experiments/update_pages.py
+
+What stands between `<!-- NAME -->` and `<!-- /NAME -->` is replaced.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tyro
+
+RESULTS = Path("docs/results")
+CARD = Path("wmgym/checkpoints/memory-maze-9x9")
+
+
+@dataclass
+class Args:
+    """Write the numbers on README and checkpoint card."""
+
+    root: Path = Path(__file__).parent.parent
+    """The repository."""
+
+
+def main(args: Args) -> None:
+    """Fills the markers from every result that is there."""
+    fidelity, speed = (table_of(args.root, name) for name in ("evaluate_world_model", "bench_dream"))
+    parts = []
+    if fidelity:
+        replace(args.root / CARD / "README.md", "numbers", fidelity)
+        parts += ["**Held-out mazes** (`experiments/evaluate_world_model.py`)", fidelity]
+    for name in ("dream_ppo_demo", "dream_ppo_full"):
+        path = RESULTS / name / "result.json"
+        if (args.root / path).exists():
+            parts += [f"**PPO trained only in the dream** ([{name}]({path}))"]
+            parts += [returns(json.loads((args.root / path).read_text()))]
+    if speed:
+        parts += ["**Speed**, one run (`experiments/bench_dream.py`)", speed]
+    replace(args.root / "README.md", "results", "\n\n".join(parts))
+    record = json.loads((args.root / CARD / "training.json").read_text())
+    replace(args.root / CARD / "README.md", "recipe", recipe(record))
+
+
+def table_of(root: Path, name: str) -> str | None:
+    """The table an experiment wrote beside its committed result, if there is one."""
+    path = root / RESULTS / name / "result.md"
+    return path.read_text().rstrip() if path.exists() else None
+
+
+def returns(result: dict[str, Any]) -> str:
+    """Imagined and real return of each policy."""
+    lines = ["| policy | imagined | 95 % | real | 95 % | real episodes |", "|" + "---|" * 6]
+    for policy in result["metrics"]["policies"]:
+        imagined, real = policy["imagined"], policy["real"]
+        lines.append(
+            f"| {policy['name']} | {imagined['mean']:.2f} | {imagined['ci95'][0]:.2f} to {imagined['ci95'][1]:.2f} | "
+            f"{real['mean']:.2f} | {real['ci95'][0]:.2f} to {real['ci95'][1]:.2f} | {real['episodes']} |"
+        )
+    return "\n".join(lines)
+
+
+def recipe(record: dict[str, Any]) -> str:
+    """How the checkpoint was trained, from the record its training wrote."""
+    world, tokenizer, settings = record["progress"], record["tokenizer"]["progress"], record["settings"]
+    optimizer = "Muon and AdamW" if settings["muon"] else "AdamW"
+    stages = ", ".join(f"{frames} frames until {until:.0%} of the time" for until, frames in settings["stages"])
+    return (
+        f"- **Recorded**: {record['episodes']} training episodes, {record['recorded_frames']:,} frames.\n"
+        f"- **Tokenizer**: {tokenizer['seconds'] / 60:.0f} minutes, {tokenizer['frames']:,} frames.\n"
+        f"- **World model**: {world['seconds'] / 60:.0f} minutes, {world['step']:,} steps, {world['frames']:,} frames; "
+        f"mode `{settings['mode']}`; {optimizer} at {settings['learning_rate']}; windows of {stages}.\n"
+        f"- Settings and versions: `training.json`; torch {record['versions']['torch']}."
+    )
+
+
+def replace(path: Path, marker: str, content: str) -> None:
+    """Replaces what stands between two markers of a page."""
+    begin, end = f"<!-- {marker} -->", f"<!-- /{marker} -->"
+    head, rest = path.read_text().split(begin, 1)
+    path.write_text(f"{head}{begin}\n{content}\n{end}{rest.split(end, 1)[1]}")
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Args, description=__doc__))

@@ -1,0 +1,44 @@
+"""Training for a time: it ends, it saves, it knows how far it came."""
+
+import gymnasium
+import pytest
+
+from agents.sb3 import make_ppo
+from agents.time_budget import TimeBudget
+
+
+@pytest.fixture
+def learner():
+    env = gymnasium.make_vec("CartPole-v1", 4, "sync", {"autoreset_mode": gymnasium.vector.AutoresetMode.SAME_STEP})
+    return make_ppo(env, seed=0, n_steps=16, n_epochs=1)
+
+
+def test_training_ends_in_time_and_saves_on_the_way(learner):
+    saved, shown = [], []
+    budget = TimeBudget(
+        1.0,
+        save=lambda model, progress: saved.append((model, progress.steps)),
+        show=lambda progress: shown.append(progress.seconds),
+        save_every=0.2,
+    )
+    learner.learn(10**12, callback=budget)
+    assert 1.0 <= budget.progress.seconds < 5.0
+    assert shown == sorted(shown)
+    assert len(saved) >= 2
+    assert saved[-1] == (learner, budget.progress.steps)
+    assert learner.num_timesteps == budget.progress.steps > 0
+    assert [point["steps"] for point in budget.progress.curve] == sorted(
+        {point["steps"] for point in budget.progress.curve}
+    )
+    assert all(5 < point["return"] < 500 for point in budget.progress.curve)
+
+
+def test_an_interrupted_training_can_still_be_saved(learner):
+    def interrupt(progress):
+        if progress.steps >= 40:
+            raise KeyboardInterrupt
+
+    budget = TimeBudget(60.0, save=lambda model, progress: None, show=interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        learner.learn(10**12, callback=budget)
+    assert budget.progress.steps == 40

@@ -1,0 +1,138 @@
+"""The whole story of dream_ppo.py in seconds, with a world model of random weights."""
+
+import importlib.util
+import json
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from experiments.dream_ppo import PRESETS, main, make_dreams, make_real_maze, parse
+
+needs_maze = pytest.mark.skipif(importlib.util.find_spec("memory_maze") is None, reason="memory-maze is not installed")
+SUMMARY = {"mean", "ci95", "episodes", "steps"}
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    """A checkpoint of random weights, in which actions matter and nothing terminates."""
+    from model.config import PRESETS as MODEL_PRESETS
+    from model.world_model import WorldModel
+    from wmgym.checkpoint import save_first_frames
+
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        world = WorldModel(MODEL_PRESETS["micro"])
+        for name, weight in world.named_parameters():
+            if "modulation" in name:
+                torch.nn.init.normal_(weight, std=0.3)
+        torch.nn.init.constant_(world.dynamics.heads.termination[-1].bias, -10)  # as in Memory Maze: never
+    folder = tmp_path_factory.mktemp("checkpoints") / "micro"
+    world.save_pretrained(folder)
+    save_first_frames(folder, np.random.default_rng(0).integers(0, 256, (5, 64, 64, 3), np.uint8))
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
+def dreamed(checkpoint, tmp_path_factory):
+    """A finished run that left the real maze out: its arguments and result."""
+    output = tmp_path_factory.mktemp("dreamed") / "run"
+    args = replace(PRESETS["tiny"], checkpoint=checkpoint, output=output, real_episodes=0)
+    return args, main(args)
+
+
+def numbers(values):
+    if isinstance(values, dict | list):
+        for each in values.values() if isinstance(values, dict) else values:
+            yield from numbers(each)
+    elif isinstance(values, int | float):
+        yield values
+
+
+def test_a_run_leaves_what_it_promises(dreamed):
+    args, result = dreamed
+    assert json.loads((args.output / "result.json").read_text()) == result
+    assert set(result) == {"experiment", "config", "seed", "versions", "commit", "minutes", "metrics"}
+    assert result["config"]["checkpoint"] == "micro"
+    assert str(args.output) not in json.dumps(result)
+    metrics = result["metrics"]
+    assert all(math.isfinite(number) for number in numbers(metrics))
+    assert [row["name"] for row in metrics["policies"]] == ["random policy", "PPO trained in dreams"]
+    for row in metrics["policies"]:
+        assert set(row["imagined"]) == SUMMARY
+        assert (row["imagined"]["episodes"], row["imagined"]["steps"]) == (4, 20)
+        assert "real" not in row
+    assert metrics["verdicts"] == []
+    assert metrics["training"]["steps"] >= 4
+    assert (args.output / "policy.zip").stat().st_size < 5_000_000
+    with Image.open(args.output / "dream_ppo.png") as picture:
+        assert picture.size[0] > 500
+    assert list((args.output / "tensorboard").rglob("events.out.tfevents.*"))
+    assert not list(args.output.glob("*partial*"))
+
+
+def test_a_saved_policy_is_evaluated_again_to_the_same_returns(dreamed, capsys):
+    args, result = dreamed
+    policy = (args.output / "policy.zip").read_bytes()
+    elsewhere = replace(args, evaluate=args.output, output=args.output / "unused", observation="latent")
+    again = main(elsewhere)
+    assert again["metrics"]["episode_returns"] == result["metrics"]["episode_returns"]
+    assert again["config"]["observation"] == "features"  # what the policy was trained on
+    assert (args.output / "policy.zip").read_bytes() == policy
+    assert not (args.output / "unused").exists()
+    assert "PPO trained in dreams - random policy" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("changes", [{"observation": "latent"}, {"observation": "pixels", "recurrent": True}])
+def test_other_observations_and_networks_run_too(changes, checkpoint, tmp_path):
+    args = replace(
+        PRESETS["tiny"], checkpoint=checkpoint, output=tmp_path, real_episodes=0, dream_episodes=2, steps=6,
+        minutes=0.01, num_envs=2, **changes,
+    )  # fmt: skip
+    assert main(args)["metrics"]["training"]["steps"] >= 2
+
+
+@needs_maze
+def test_dream_and_reality_are_measured_and_drawn_side_by_side(dreamed):
+    args, _ = dreamed
+    metrics = main(replace(args, evaluate=args.output, real_episodes=1))["metrics"]
+    for row in metrics["policies"]:
+        assert set(row["real"]) == SUMMARY
+        assert (row["real"]["episodes"], row["real"]["steps"]) == (1, 20)
+    assert len(metrics["verdicts"]) == 1
+    shown = []
+    with Image.open(args.output / "dream_beside_reality.gif") as picture:
+        assert picture.n_frames == 20
+        assert picture.size == (260, 142)
+        for i in (9, 15):
+            picture.seek(i)
+            frame = np.asarray(picture.convert("RGB"))[14:].astype(int)
+            shown.append(np.abs(frame[:, :128] - frame[:, 132:]).mean())
+    assert shown[0] < 1 < shown[1]  # both show the real frame first; a dream of random weights goes astray
+
+
+@needs_maze
+@pytest.mark.parametrize("observation", ["features", "latent", "pixels"])
+def test_dream_and_reality_show_a_policy_the_same_kind_of_thing(observation, checkpoint):
+    args = replace(PRESETS["tiny"], checkpoint=checkpoint, observation=observation)
+    dreams, real = make_dreams(args, 2, 20), make_real_maze(args)
+    assert dreams.single_observation_space == real.observation_space
+    assert dreams.single_action_space == real.action_space
+
+
+def test_the_preset_decides_what_the_command_line_leaves_open():
+    assert parse([]) == PRESETS["demo"]
+    chosen = parse(["--preset", "full", "--seed", "3", "--recurrent"])
+    assert chosen == replace(PRESETS["full"], seed=3, recurrent=True)
+    assert PRESETS["demo"].minutes < 10
+    assert PRESETS["demo"].mazes == PRESETS["full"].mazes == "test"
+
+
+def test_mistakes_are_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"there is no training\.json"):
+        main(replace(PRESETS["tiny"], evaluate=tmp_path))
+    with pytest.raises(ValueError, match="--steps 1001 given, expected 1 to 1000"):
+        main(replace(PRESETS["tiny"], steps=1001))

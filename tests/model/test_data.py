@@ -1,0 +1,94 @@
+"""Encoded episodes on disk: what is written is read, window by window."""
+
+import json
+
+import numpy as np
+import pytest
+
+from model.data import EncodedEpisode, LatentStore, append_episodes, stored_names
+
+
+def episode(name, frames, first=0):
+    """Frame i of an episode holds `first + i` everywhere; its action is i modulo 6 and its reward 1 every third."""
+    count = np.arange(frames)
+    return EncodedEpisode(
+        name=name,
+        latents=np.broadcast_to((first + count)[:, None, None, None], (frames, 2, 4, 4)).astype(np.float16),
+        actions=(count % 6).astype(np.int64),
+        rewards=(count % 3 == 0).astype(np.float32),
+        terminated=(count == frames - 1).astype(np.float32),
+    )
+
+
+@pytest.fixture
+def store(tmp_path):
+    append_episodes(tmp_path, iter([episode("a", 10), episode("b", 4, 100), episode("c", 7, 200)]))
+    return LatentStore(tmp_path)
+
+
+def test_rows_of_a_window_belong_together(store):
+    windows = store.windows(np.random.default_rng(0), batch=300, frames=4)
+    number = windows.latents[:, :, 0, 0, 0].long()
+    assert windows.latents.shape == (300, 4, 2, 4, 4)
+    assert (number.diff(dim=1) == 1).all()
+    within = number % 100
+    assert (windows.actions == within % 6).all()
+    assert (windows.rewards == (within % 3 == 0)).all()
+    last = (number == 9) | (number == 103) | (number == 206)
+    assert (windows.terminated == last).all()
+
+
+def test_every_position_is_equally_likely(store):
+    """12 places of 4 frames: 7 in a, 1 in b, 4 in c. Over 12,000 draws, 5 standard deviations are 152."""
+    windows = store.windows(np.random.default_rng(0), batch=12_000, frames=4)
+    starts, counts = windows.latents[:, 0, 0, 0, 0].long().unique(return_counts=True)
+    assert starts.tolist() == [0, 1, 2, 3, 4, 5, 6, 100, 200, 201, 202, 203]
+    assert (counts - 1000).abs().max() < 152
+
+
+def test_short_episodes_give_no_long_windows(store):
+    starts = store.windows(np.random.default_rng(0), batch=200, frames=7).latents[:, 0, 0, 0, 0]
+    assert set(starts.tolist()) == {0, 1, 2, 3, 200}
+
+
+def test_refuses_windows_longer_than_every_episode(store):
+    with pytest.raises(ValueError, match=r"windows of 11 frames asked for, but the longest .* has 10; shorten"):
+        store.windows(np.random.default_rng(0), batch=1, frames=11)
+
+
+def test_draws_follow_from_the_generator(store):
+    first, second = (store.windows(np.random.default_rng(3), 20, 4) for _ in range(2))
+    assert (first.latents == second.latents).all()
+
+
+def test_counts_frames_and_rewards(store):
+    assert store.frames == 21
+    assert store.reward_values() == (0.0, 1.0)
+    assert store.names == ["a", "b", "c"]
+
+
+def test_appending_goes_on(tmp_path, store):
+    append_episodes(tmp_path, iter([episode("d", 5)]))
+    assert stored_names(tmp_path) == ["a", "b", "c", "d"]
+    assert LatentStore(tmp_path).frames == 26
+    assert stored_names(tmp_path / "none") == []
+
+
+def test_a_kill_loses_the_episode_being_written(tmp_path):
+    def killed():
+        yield episode("a", 4)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        append_episodes(tmp_path, killed())
+    assert LatentStore(tmp_path).names == ["a"]
+    assert json.loads((tmp_path / "episodes.json").read_text()) == [{"name": "a", "frames": 4}]
+
+
+def test_latents_stay_on_disk(store):
+    assert all(isinstance(latents, np.memmap) for latents in store.latents)
+
+
+def test_an_empty_folder_is_no_store(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        LatentStore(tmp_path)
