@@ -99,10 +99,10 @@ class Args:
     entropy: float = 0.01
     """Weight of PPO's entropy bonus, which keeps it exploring."""
 
-    steps: int = REAL_STEPS
+    steps: int = REAL_STEPS // 2
     """Steps of an episode in evaluation, in both worlds; at most 1,000, the real maze's limit."""
 
-    dream_episodes: int = 32
+    dream_episodes: int = 16
     """Episodes to evaluate a policy in dreams."""
 
     real_episodes: int = 10
@@ -123,7 +123,7 @@ class Args:
 
 PRESETS: dict[Preset, Args] = {
     "demo": Args(),
-    "full": Args(preset="full", minutes=180.0, dream_episodes=128, real_episodes=100),
+    "full": Args(preset="full", minutes=180.0, steps=REAL_STEPS, dream_episodes=128, real_episodes=100),
     "tiny": Args(
         preset="tiny", output=Path("runs/dream_ppo_tiny"), minutes=0.05, num_envs=4, horizon=8, steps=20,
         dream_episodes=4, real_episodes=1, workers=1,

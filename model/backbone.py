@@ -49,11 +49,17 @@ class Layer(nn.Module):
         self.mlp_modulation = Modulation(config.width)
 
     def forward(
-        self, tokens: Tokens, conditioning: Conditioning, states: BlockStates, ring: tuple[Ring, Ring], plan: WindowPlan
+        self,
+        tokens: Tokens,
+        conditioning: Conditioning,
+        states: BlockStates,
+        ring: tuple[Ring, Ring],
+        plan: WindowPlan,
+        remember: bool = True,
     ) -> tuple[Tokens, BlockStates, tuple[Ring, Ring]]:
-        """Tokens after the layer, and the layer's memory after the last frame of stream 0."""
+        """Tokens after the layer, and with `remember` the layer's memory after the last frame of stream 0."""
         modulated, gate = self.scan_modulation(tokens, conditioning)
-        mixed, states = self.scan(modulated, states)
+        mixed, states = self.scan(modulated, states, remember)
         tokens = torch.addcmul(tokens, gate, mixed)
         modulated, gate = self.attention_modulation(tokens, conditioning)
         mixed, ring = self.attention(modulated, ring, plan)
@@ -82,13 +88,16 @@ class Backbone(nn.Module):
         scan = [torch.zeros(batch, n, c.scan_heads, c.scan_head_channels, c.scan_state, device=device) for n in blocks]
         return Memory(tuple(scan), ring, ring.clone(), torch.zeros(batch, dtype=torch.int64, device=device))
 
-    def forward(self, tokens: Tokens, conditioning: Conditioning, memory: Memory) -> tuple[Tokens, Memory]:
+    def forward(
+        self, tokens: Tokens, conditioning: Conditioning, memory: Memory, remember: bool = True
+    ) -> tuple[Tokens, Memory]:
         """Runs the stack over a sequence that follows on `memory`.
 
         Args:
             tokens: stream 0 is remembered; stream 1, if present, sees the past of stream 0 and leaves no trace.
             conditioning: one vector a frame and stream.
             memory: what came before; it is not changed.
+            remember: without it the given memory is returned, and the work of making a new one is saved.
 
         Returns:
             The tokens after the last layer, and the memory after the last frame of stream 0.
@@ -100,9 +109,11 @@ class Backbone(nn.Module):
         rings: list[tuple[Ring, Ring]] = []
         for i, layer in enumerate(self.layers):
             ring = memory.keys[:, i].to(tokens.dtype), memory.values[:, i].to(tokens.dtype)
-            tokens, states, ring = layer(tokens, conditioning, memory.scan[i], ring, plan)
+            tokens, states, ring = layer(tokens, conditioning, memory.scan[i], ring, plan, remember)
             scan.append(states)
             rings.append(ring)
+        if not remember:
+            return tokens, memory
         keys, values = (torch.stack([ring[j] for ring in rings], dim=1).to(memory.keys.dtype) for j in (0, 1))
         filled = (memory.filled + frames).clamp_max(c.attention_window)
         return tokens, Memory(tuple(scan), keys, values, filled)

@@ -53,12 +53,13 @@ class BlockScan(nn.Module):
         """Blocks that tile a frame."""
         return self.side**2 // (self.block_size[0] * self.block_size[1])
 
-    def forward(self, tokens: Tokens, states: BlockStates) -> tuple[Tokens, BlockStates]:
+    def forward(self, tokens: Tokens, states: BlockStates, remember: bool = True) -> tuple[Tokens, BlockStates]:
         """Mixes each token with what its block remembers.
 
         Args:
             tokens: stream 0 is read and written in order; stream 1, if present, only reads.
             states: each block's memory before the first frame.
+            remember: whether the memory after the last frame is wanted.
 
         Returns:
             The mixed tokens, and each block's memory after the last frame of stream 0.
@@ -74,6 +75,7 @@ class BlockScan(nn.Module):
             self._fold(c_out),
             rearrange(states, "b blocks ... -> (b blocks) ..."),
             self.chunk_tokens,
+            remember,
         )
         y = self._unfold(y) + self.skip[:, None].to(x.dtype) * x
         y = rearrange(y, "... heads p -> ... (heads p)")

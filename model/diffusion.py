@@ -167,7 +167,8 @@ def _run(
         clean = torch.full_like(levels, model.config.max_denoising_steps)
         all_levels = torch.stack([clean, levels], dim=1)
         all_strides = torch.stack([torch.zeros_like(strides), strides], dim=1)
-    predicted, features, _ = model(streams, actions, all_levels, all_strides, model.initial_memory(len(latents)))
+    empty = model.initial_memory(len(latents))
+    predicted, features, _ = model(streams, actions, all_levels, all_strides, empty, remember=False)
     return predicted, features
 
 

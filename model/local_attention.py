@@ -109,7 +109,8 @@ def _windows(past: Tensor, window: int, chunk: int, own: list[Tensor]) -> Tensor
     else:
         parts.append(rearrange(past.unfold(1, window + chunk, chunk), "b c q heads e t -> b c t q heads e"))
     parts += [v.unflatten(1, (chunks, chunk)) for v in own]
-    return rearrange(torch.cat(parts, 2), "b c t q heads e -> (b c) heads (t q) e")
+    frames = torch.cat(parts, 2) if len(parts) > 1 else parts[0]
+    return rearrange(frames, "b c t q heads e -> (b c) heads (t q) e")
 
 
 def _pad_time(v: Tensor, frames: int, dim: int) -> Tensor:

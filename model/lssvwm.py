@@ -66,7 +66,13 @@ class LSSVWM(nn.Module):
         return self.backbone.initial_memory(batch, self.place.device)
 
     def forward(
-        self, latents: Streams, actions: Actions, noise_levels: NoiseLevels, strides: NoiseLevels, memory: Memory
+        self,
+        latents: Streams,
+        actions: Actions,
+        noise_levels: NoiseLevels,
+        strides: NoiseLevels,
+        memory: Memory,
+        remember: bool = True,
     ) -> tuple[Latents, Features, Memory]:
         """Runs the network over a sequence that follows on `memory`.
 
@@ -76,12 +82,13 @@ class LSSVWM(nn.Module):
             noise_levels: `tau * max_denoising_steps` of each frame of each stream.
             strides: log2 of the sampler's stride for each frame of each stream; 0 for clean frames.
             memory: what came before; it is not changed.
+            remember: without it the given memory is returned, and the work of making a new one is saved.
 
         Returns:
             The predicted clean latents of the last stream, the features of stream 0, and the memory after stream 0.
         """
         conditioning = self.condition(actions, noise_levels, strides)
-        tokens, memory = self.backbone(self._tokens(latents), conditioning, memory)
+        tokens, memory = self.backbone(self._tokens(latents), conditioning, memory, remember)
         shift, scale = self.final_modulation(conditioning[:, -1]).unsqueeze(-2).chunk(2, dim=-1)
         normed = nn.functional.layer_norm(tokens[:, -1], tokens.shape[-1:])
         predicted = self._untokens(self.unembed(torch.addcmul(shift, normed, 1 + scale)))
@@ -127,7 +134,7 @@ class LSSVWM(nn.Module):
 
         def denoise(z: Latent, level: int, stride: int) -> Latent:
             levels, strides = (torch.full_like(actions, v)[:, None] for v in (level, stride))
-            predicted: Latents = self(z[:, None, None], actions, levels, strides, memory)[0]
+            predicted: Latents = self(z[:, None, None], actions, levels, strides, memory, remember=False)[0]
             return predicted[:, 0]
 
         latent = sample(denoise, noise, denoising_steps, self.config.max_denoising_steps)

@@ -56,7 +56,13 @@ def scan_reference(
 
 
 def chunked_scan(
-    x: ScanInput, a: ScanDecay, b_in: ScanGate, c_out: ScanGate, state: ScanState, chunk_tokens: int
+    x: ScanInput,
+    a: ScanDecay,
+    b_in: ScanGate,
+    c_out: ScanGate,
+    state: ScanState,
+    chunk_tokens: int,
+    remember: bool = True,
 ) -> tuple[ScanInput, ScanState]:
     """Computes `scan_reference` with matrix products over chunks of whole frames.
 
@@ -70,9 +76,11 @@ def chunked_scan(
         c_out: where in the state a token reads.
         state: what was remembered before the first frame.
         chunk_tokens: tokens per chunk aimed at; at least one frame, at most the sequence, is taken.
+        remember: without it the state after the last frame is not worked out: half the time of a denoising step.
 
     Returns:
-        What each token of each stream reads, and the state after the last frame of stream 0.
+        What each token of each stream reads, and the state after the last frame of stream 0 (without `remember`, some
+        earlier state that is not to be used).
     """
     streams, frames, m = x.shape[1:4]
     if mamba_kernels.usable(x) and streams == 1:
@@ -107,13 +115,16 @@ def chunked_scan(
         y = y + torch.nn.functional.pad(_own_frame(xs[1], within_frame, b_ins[1], own_queries), (0, 0, chunk * m, 0))
 
     # what each chunk adds to the state, then the state at each chunk's start
-    kept = (chunk_decay[..., None] - written_decay).exp()[..., None] * written
-    added = torch.einsum("gchlp,gcln->gchpn", kept, keys.to(kept.dtype))
+    chunks = written.shape[1]
+    updates = chunks if remember else chunks - 1
+    kept = (chunk_decay[:, :updates, :, None] - written_decay[:, :updates]).exp()[..., None] * written[:, :updates]
+    added = torch.einsum("gchlp,gcln->gchpn", kept, keys[:, :updates].to(kept.dtype))
     survival = chunk_decay.exp()[..., None, None]
-    starts = []
-    for i in range(added.shape[1]):
+    starts = [state]
+    for i in range(updates):
+        state = torch.addcmul(added[:, i], survival[:, i], state)
         starts.append(state)
-        state = survival[:, i] * state + added[:, i]
+    starts = starts[:chunks]
     before = torch.stack(starts, dim=1)
     carried = torch.einsum("gcqn,gchpn->gchqp", queries.to(before.dtype), before)
     y = y + decay.exp()[..., None] * carried

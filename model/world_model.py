@@ -27,7 +27,9 @@ class WorldModel(nn.Module):
         return self.dynamics.place.device
 
     @classmethod
-    def from_pretrained(cls, name: str | Path, *, revision: str | None = None, local_files_only: bool = False) -> Self:
+    def from_pretrained(
+        cls, name: str | Path, *, revision: str | None = None, local_files_only: bool = False
+    ) -> "WorldModel":
         """Loads a checkpoint, in evaluation mode on the CPU.
 
         Args:

@@ -215,7 +215,7 @@ def read_summary(path: Path) -> tuple[int, float, str]:
 def scan(folder: Path) -> Scan:
     """Sort the `.npz` files of a folder into usable and unusable ones, by their tables of contents.
 
-    That finds truncated files, missing keys and arrays of wrong type, shape or length, in a millisecond a
+    That finds truncated files, missing keys and arrays of wrong type, shape or length, in milliseconds a
     file. Damage inside an array shows only when it is read: catch `RecordingError` from `read_episode` and
     count.
 

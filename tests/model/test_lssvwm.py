@@ -165,6 +165,7 @@ def test_memory_costs_the_same_at_frame_10_and_at_frame_2000(make_dynamics, make
         sizes[first + 100] = memory.nbytes
     assert set(sizes.values()) == {start}
     assert {10, 2000} <= set(sizes)
+    assert memory.filled.tolist() == [model.config.attention_window]
     assert all(v.isfinite().all() for v in memory.to_dict().values())
 
 
@@ -254,3 +255,19 @@ def test_a_first_frame_can_be_dreamed_from_nothing(make_dynamics):
         prediction, memory = model.imagine(model.initial_memory(2), torch.tensor([-1, -1]), torch.randn(2, 4, 8, 8), 2)
     assert prediction.latent.isfinite().all()
     assert memory.filled.tolist() == [1, 1]
+
+
+@torch.no_grad()
+def test_memory_stays_float32_under_mixed_precision(make_dynamics, make_episode):
+    """Rounding to bfloat16 (8 bits) must not add up over frames: as far off at the end as at the start."""
+    model = make_dynamics("cpu")
+    latents, actions = make_episode(model.config, 2, 60)
+    exact, _ = model.observe(model.initial_memory(2), latents, actions)
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded, memory = model.observe(model.initial_memory(2), latents, actions)
+        prediction, memory = model.imagine(memory, actions[:, 1], torch.randn_like(latents[:, 0]), 2)
+    assert {v.dtype for v in memory.to_dict().values()} == {torch.float32, torch.int64}
+    assert prediction.latent.isfinite().all()
+    error = (rounded.float() - exact).square().mean((0, 2)).sqrt()
+    assert error.max() < 0.1
+    assert error[-20:].mean() < 2 * error[:20].mean()
