@@ -42,7 +42,7 @@ test-all: lint type imports ## test, with the slow and GPU tests too
 test-base: ## a plain installation without extras in its own environment: imports, and dreams from the shipped checkpoint
 	rm -rf .venv-base build
 	SKIP_GL=1 scripts/setup.sh .venv-base .
-	cd / && $(CURDIR)/.venv-base/bin/python -W error $(CURDIR)/tests/base_install.py
+	cd / && $(CURDIR)/.venv-base/bin/python -P -W error $(CURDIR)/tests/base_install.py
 	rm -rf .venv-base build
 
 pytest: $(STAMP) ## the default tests and the examples in docstrings

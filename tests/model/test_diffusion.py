@@ -31,8 +31,8 @@ class Scripted(LSSVWM):
         self.clean, self.answer, self.calls = clean, answer, []
         return self
 
-    def forward(self, latents, actions, noise_levels, strides, memory):
-        real, features, memory = super().forward(latents, actions, noise_levels, strides, memory)
+    def forward(self, latents, actions, noise_levels, strides, memory, remember=True):
+        real, features, memory = super().forward(latents, actions, noise_levels, strides, memory, remember)
         self.calls.append((latents, actions, noise_levels, strides, real))
         predicted = self.answer(self.clean[: len(latents)], latents[:, -1], noise_levels[:, -1])
         return real if predicted is None else predicted, features, memory

@@ -257,6 +257,22 @@ def test_a_first_frame_can_be_dreamed_from_nothing(make_dynamics):
     assert memory.filled.tolist() == [1, 1]
 
 
+@pytest.mark.parametrize("streams", [1, 2])
+@pytest.mark.parametrize("mix", MIXES)
+@torch.no_grad()
+def test_without_remembering_the_prediction_is_the_same(mix, streams, make_dynamics, make_episode):
+    model = make_dynamics(mix)
+    latents, actions = make_episode(model.config, 2, 9)
+    _, memory = model.observe(model.initial_memory(2), latents, actions)
+    levels = torch.randint(0, 8, (2, 9))
+    inputs = [v[:, -streams:] for v in streams_of(model, latents, torch.randn_like(latents), levels, 0 * levels)]
+    predicted, features, _ = model(inputs[0], actions, *inputs[1:], memory)
+    fleeting, fleeting_features, same = model(inputs[0], actions, *inputs[1:], memory, remember=False)
+    assert same is memory
+    torch.testing.assert_close(fleeting, predicted, rtol=0, atol=1e-6)
+    torch.testing.assert_close(fleeting_features, features, rtol=0, atol=1e-6)
+
+
 @torch.no_grad()
 def test_memory_stays_float32_under_mixed_precision(make_dynamics, make_episode):
     """Rounding to bfloat16 (8 bits) must not add up over frames: as far off at the end as at the start."""
@@ -265,9 +281,18 @@ def test_memory_stays_float32_under_mixed_precision(make_dynamics, make_episode)
     exact, _ = model.observe(model.initial_memory(2), latents, actions)
     with torch.autocast("cpu", torch.bfloat16):
         rounded, memory = model.observe(model.initial_memory(2), latents, actions)
-        prediction, memory = model.imagine(memory, actions[:, 1], torch.randn_like(latents[:, 0]), 2)
     assert {v.dtype for v in memory.to_dict().values()} == {torch.float32, torch.int64}
-    assert prediction.latent.isfinite().all()
     error = (rounded.float() - exact).square().mean((0, 2)).sqrt()
     assert error.max() < 0.1
     assert error[-20:].mean() < 2 * error[:20].mean()
+
+
+@torch.no_grad()
+def test_dreams_under_mixed_precision(make_dynamics):
+    model = make_dynamics()
+    noise, action = torch.randn(2, 4, 8, 8), torch.tensor([1, 2])
+    exact, _ = model.imagine(model.initial_memory(2), action, noise, 2)
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded, memory = model.imagine(model.initial_memory(2), action, noise, 2)
+    assert (rounded.latent.float() - exact.latent).square().mean().sqrt() < 0.05
+    assert {v.dtype for v in memory.to_dict().values()} == {torch.float32, torch.int64}

@@ -43,6 +43,17 @@ def test_chunks_equal_the_reference_with_every_gradient(chunk_tokens, m, streams
         torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-9, msg=lambda m, name=name: f"{name}: {m}")
 
 
+@pytest.mark.parametrize("streams", [1, 2])
+@pytest.mark.parametrize("chunk_tokens", [4, 12, 64])
+def test_without_remembering_the_same_is_read(chunk_tokens, streams):
+    inputs = draw(frames=7, m=4, streams=streams)
+    read, _ = chunked_scan(*inputs, chunk_tokens)
+    fleeting, _ = chunked_scan(*inputs, chunk_tokens, remember=False)
+    torch.testing.assert_close(fleeting, read, rtol=1e-12, atol=1e-12)
+    for ours, theirs in zip(gradients([fleeting], inputs), gradients([read], inputs), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-10)
+
+
 @given(
     frames=st.integers(2, 12),
     m=st.sampled_from([1, 2, 3]),
