@@ -14,7 +14,7 @@ import math
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -79,6 +79,8 @@ class Args:
     """Use Muon for the matrices of the layers."""
     shortcut_after: float = 0.5
     """Share of the budget after which few-step targets join; before, only the finest steps are learned."""
+    shortcut_fraction: float = 0.25
+    """Share of a batch that learns few-step targets once they have joined."""
     pure_noise: float = 0.5
     """How often a frame to be denoised is pure noise."""
     context_noise: float = 0.3
@@ -101,7 +103,6 @@ class Args:
     """Use at most this many episodes."""
     average_decay: float = 0.998
     """Decay of the moving average of the weights."""
-    diffusion: tyro.conf.Suppress[DiffusionConfig] = field(default_factory=DiffusionConfig)
 
 
 def main(args: Args) -> dict[str, float]:
@@ -113,7 +114,7 @@ def main(args: Args) -> dict[str, float]:
     model = world.dynamics
     average = moving_average(model, args.average_decay).to(fabric.device)
     optimizers = make_optimizers(model, args.learning_rate, args.muon)
-    objective = _Loss(model, args.diffusion)
+    objective = _Loss(model, DiffusionConfig())
     wrapped, *wrapped_optimizers = fabric.setup(objective, *optimizers)
     progress = load_training_state(args.output, model, average, optimizers) or Progress()
     writer = SummaryWriter(str(args.output)) if fabric.is_global_zero else None
@@ -128,15 +129,12 @@ def main(args: Args) -> dict[str, float]:
         window = context_stage(done, args.stages)
         rng = np.random.default_rng([args.seed, progress.step, fabric.global_rank])
         batch = _to(store.windows(rng, max(1, args.frames_per_step // window), window), fabric.device)
-        shortcut = args.diffusion.shortcut_fraction if done >= args.shortcut_after else 0.0
-        diffusion = dataclasses.replace(
-            args.diffusion,
+        objective.diffusion = DiffusionConfig(
             mode=args.mode,
-            shortcut_fraction=shortcut,
             pure_noise_probability=args.pure_noise,
             context_noise=args.context_noise,
+            shortcut_fraction=args.shortcut_fraction if done >= args.shortcut_after else 0.0,
         )
-        objective.diffusion = diffusion
         generator = step_generator(args.seed + fabric.global_rank, progress.step, fabric.device)
         losses: Losses = wrapped(batch, generator)
         fabric.backward(losses.total)

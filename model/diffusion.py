@@ -177,7 +177,7 @@ def _clean_prefix(
 ) -> Bool[Tensor, "b t"]:
     rows, frames = shape
     kept = torch.rand((rows, 1), generator=generator, device=device) < probability
-    shortest = frames // 2 + 1
+    shortest = min(frames // 2 + 1, frames - 1)  # at least one frame is scored
     length = torch.randint(shortest, max(frames, shortest + 1), (rows, 1), generator=generator, device=device)
     return kept & (torch.arange(frames, device=device) < length)
 

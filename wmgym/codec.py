@@ -9,7 +9,7 @@ from torch import Tensor
 
 def frames_to_tensor(frames: NDArray[np.uint8], device: torch.device | str = "cpu") -> Float[Tensor, "*batch 3 H W"]:
     """Turns frames `(..., H, W, 3)` of 256 levels into pixel intensities in [-1, 1], channels first."""
-    pixels = torch.from_numpy(np.ascontiguousarray(frames)).to(device)
+    pixels = torch.tensor(np.ascontiguousarray(frames), device=device)
     return pixels.movedim(-1, -3).float() / 127.5 - 1
 
 

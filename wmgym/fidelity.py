@@ -36,15 +36,23 @@ class DreamComparison:
     dreamed: Frames
 
     def summary(self) -> dict[str, float]:
-        """Mean over clips of per-frame PSNR in dB: first frame, all frames; the same for repeating the last frame."""
-        dream = psnr(self.real, self.dreamed)
-        copied = psnr(self.real, np.broadcast_to(self.context[:, -1:], self.real.shape))
-        return {
-            "psnr_first": float(dream[:, 0].mean()),
-            "psnr_mean": float(dream.mean()),
-            "copy_psnr_first": float(copied[:, 0].mean()),
-            "copy_psnr_mean": float(copied.mean()),
-        }
+        """PSNR in dB of the first dreamed frame and of all, and the same for repeating the last real frame.
+
+        `psnr_*` is that of the squared error averaged over clips, so that a clip in which nothing moves, where
+        repeating is perfect, does not outweigh the others. `mean_psnr_*` averages PSNR over frames, none above 60 dB.
+        """
+        copied = np.broadcast_to(self.context[:, -1:], self.real.shape)
+        values: dict[str, float] = {}
+        for name, frames in (("", self.dreamed), ("copy_", copied)):
+            per_frame = psnr(self.real, frames)
+            error = 10 ** (-per_frame / 10)
+            values |= {
+                f"{name}psnr_first": float(-10 * np.log10(error[:, 0].mean())),
+                f"{name}psnr_mean": float(-10 * np.log10(error.mean())),
+                f"{name}mean_psnr_first": float(per_frame[:, 0].clip(max=60).mean()),
+                f"{name}mean_psnr_mean": float(per_frame.clip(max=60).mean()),
+            }
+        return values
 
 
 @torch.inference_mode()

@@ -67,3 +67,10 @@ def test_every_parameter_of_every_layer_is_used(make_dynamics, layer_mixes):
     out.square().sum().backward()
     silent = [name for name, p in backbone.named_parameters() if p.grad is None or not p.grad.any()]
     assert silent == []
+
+
+def test_scan_and_attention_may_have_different_numbers_of_heads(make_dynamics, make_episode):
+    model = make_dynamics(attention_heads=4)
+    assert model.config.scan_heads == 2
+    features, _ = model.observe(model.initial_memory(2), *make_episode(model.config, 2, 3))
+    assert features.isfinite().all()
