@@ -105,7 +105,7 @@ class Backbone(nn.Module):
         c = self.config
         streams, frames = tokens.shape[1:3]
         plan = plan_windows(memory.filled, streams, frames, c.tokens, c.attention_window, c.attention_heads)
-        scan: list[Float[Tensor, "b blocks heads p n"]] = []
+        scan: list[Float[Tensor, "b blocks scan_heads p n"]] = []
         rings: list[tuple[Ring, Ring]] = []
         for i, layer in enumerate(self.layers):
             ring = memory.keys[:, i].to(tokens.dtype), memory.values[:, i].to(tokens.dtype)

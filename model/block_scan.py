@@ -21,7 +21,7 @@ from model.axes import Tokens
 from model.config import BlockSize, LSSVWMConfig
 from model.ssm import chunked_scan
 
-BlockStates = Float[Tensor, "b blocks heads p n"]
+BlockStates = Float[Tensor, "b blocks scan_heads p n"]
 
 
 class BlockScan(nn.Module):

@@ -102,7 +102,7 @@ def read_config(path: Path) -> WorldModelConfig:
         raise CheckpointError(
             f"{path} is missing; a checkpoint folder needs {CONFIG_FILE} and {WEIGHTS_FILE}."
         ) from error
-    except (ValueError, AttributeError) as error:
+    except (ValueError, AttributeError, TypeError) as error:
         raise CheckpointError(
             f"{path} is not a JSON object ({error}); restore the checkpoint from its source."
         ) from error
@@ -160,6 +160,12 @@ def check_fit(name: str | Path, expected: dict[str, Tensor], weights: dict[str, 
         raise CheckpointError(
             f"the weights of '{name}' do not fit its {CONFIG_FILE}: {len(wrong)} tensors differ, the first is '{key}' "
             f"with shape {given.get(key)}, expected {wanted.get(key)}. The two files come from different checkpoints."
+        )
+    odd = sorted(key for key, v in weights.items() if not v.is_floating_point())
+    if odd:
+        raise CheckpointError(
+            f"the weights of '{name}' hold {weights[odd[0]].dtype} in '{odd[0]}', expected floating point. Quantised "
+            "checkpoints are not supported: save the weights as float32, float16 or bfloat16."
         )
     bad = sorted(key for key, v in weights.items() if not v.isfinite().all())
     if bad:

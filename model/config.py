@@ -69,7 +69,8 @@ class LSSVWMConfig:
     """Rewards that occur in the recordings; the reward head picks one of them."""
 
     def __post_init__(self) -> None:
-        """Refuses shapes that do not divide."""
+        """Refuses sizes below one and shapes that do not divide."""
+        self._check_sizes()
         side = self.latent_size // self.patch
         if self.latent_size % self.patch:
             raise ValueError(f"latent_size = {self.latent_size} is not divisible by patch = {self.patch}.")
@@ -87,6 +88,20 @@ class LSSVWMConfig:
             raise ValueError(f"width / attention_heads = {self.width / self.attention_heads} must be divisible by 4.")
         if self.max_denoising_steps < 1 or self.max_denoising_steps & (self.max_denoising_steps - 1):
             raise ValueError(f"max_denoising_steps = {self.max_denoising_steps} must be a power of two.")
+
+    def _check_sizes(self) -> None:
+        for f in fields(self):
+            value = getattr(self, f.name)
+            if f.type is int and f.name != "max_denoising_steps" and (not isinstance(value, int) or value < 1):
+                raise ValueError(f"{f.name} = {value!r} given, expected a whole number of at least 1.")
+        if not self.block_sizes or min(side for size in self.block_sizes for side in size) < 1:
+            raise ValueError(
+                f"block_sizes = {self.block_sizes} given, expected at least one pair of sides of 1 or more."
+            )
+        if not self.reward_values:
+            raise ValueError(
+                "reward_values is empty, expected the rewards that occur in the recordings, such as (0, 1)."
+            )
 
     @property
     def tokens_per_side(self) -> int:
@@ -145,6 +160,10 @@ class WorldModelConfig:
         Raises:
             ValueError: a key is unknown or missing, or the shapes do not fit each other.
         """
+        if set(values) != {"tokenizer", "dynamics"}:
+            raise ValueError(
+                f"{cls.__name__} expects exactly the keys ['dynamics', 'tokenizer'], got {sorted(values)}."
+            )
         return cls(
             tokenizer=_from_json(TokenizerConfig, values.get("tokenizer")),
             dynamics=_from_json(LSSVWMConfig, values.get("dynamics")),
@@ -183,7 +202,7 @@ PRESETS: dict[str, WorldModelConfig] = {
     "paper": WorldModelConfig(
         TokenizerConfig(encoder_channels=(128, 256), decoder_channels=(384, 192)),
         LSSVWMConfig(
-            patch=1, width=1024, layers=14, block_sizes=((8, 8), (4, 4), (2, 2), (1, 1)), scan_head_channels=64,
+            patch=1, width=768, layers=14, block_sizes=((8, 8), (4, 4), (2, 2), (1, 1)), scan_head_channels=64,
             scan_state=128, attention_heads=16, attention_window=10, mlp_ratio=4,
         ),
     ),

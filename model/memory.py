@@ -13,13 +13,13 @@ class Memory:
     """What a dream remembers: scan states and a ring of keys and values, nothing that grows with time.
 
     Attributes:
-        scan: one tensor a layer, `[b blocks heads p n]`: the state-space memory of each spatial block, float32.
+        scan: one tensor a layer, `[b blocks scan_heads p n]`: the state-space memory of each spatial block, float32.
         keys: `[b layers k q heads e]`: attention keys of the last `k` frames, oldest first, before rotation.
         values: `[b layers k q heads e]`: attention values of the same frames.
         filled: `[b]`: how many of the `k` frames hold something, at most `k`.
     """
 
-    scan: tuple[Float[Tensor, "b _blocks heads p n"], ...]
+    scan: tuple[Float[Tensor, "b _blocks scan_heads p n"], ...]
     keys: Float[Tensor, "b layers k q heads e"]
     values: Float[Tensor, "b layers k q heads e"]
     filled: Int[Tensor, " b"]

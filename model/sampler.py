@@ -43,7 +43,7 @@ def sample(denoise: Denoiser, noise: Latent, steps: int, max_steps: int) -> Late
     z = noise
     for level in range(0, max_steps, stride):
         clean = denoise(z, level, stride.bit_length() - 1)
-        z = torch.lerp(z, clean, stride / (max_steps - level))
+        z = torch.lerp(z, clean.to(z.dtype), stride / (max_steps - level))
     return z
 
 

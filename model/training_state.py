@@ -8,6 +8,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -84,7 +85,13 @@ def load_training_state(
     if not path.exists():
         return None
     tensors = load_tensors(path)
-    progress = Progress(**json.loads(bytes(tensors.pop("progress").tolist())))
+    try:
+        progress = Progress(**json.loads(bytes(tensors.pop("progress").tolist())))
+    except (KeyError, ValueError, TypeError) as error:
+        raise CheckpointError(
+            f"{path} holds no training run (its counters are missing or unreadable: {error!r}). A file of "
+            "weights alone cannot be continued: start a new run in another folder."
+        ) from error
     try:
         model.load_state_dict(_under("model.", tensors))
         average.load_state_dict(_under("average.", tensors))
@@ -93,8 +100,15 @@ def load_training_state(
             f"{path} belongs to a network of another shape ({str(error).splitlines()[-1].strip()}). Continue with the "
             "preset the run was started with, or start a new run in another folder."
         ) from error
-    flat = get_optimizer_state_dict(model, list(optimizers), options=_FLAT)
-    flat.update(_under("optimizer.", tensors))  # type: ignore[arg-type]  # flat: names to tensors, not to dicts
+    flat: dict[str, Any] = dict(get_optimizer_state_dict(model, list(optimizers), options=_FLAT))
+    moments, saved = {k for k, v in flat.items() if isinstance(v, Tensor)}, _under("optimizer.", tensors).keys()
+    if moments != saved:
+        odd = sorted(moments ^ saved)
+        raise CheckpointError(
+            f"{path} was written with other optimizers ({len(odd)} moments differ, the first is '{odd[0]}'). Continue "
+            "with the optimizer the run was started with, or start a new run in another folder."
+        )
+    flat.update(_under("optimizer.", tensors))
     set_optimizer_state_dict(model, list(optimizers), flat, options=_FLAT)
     return progress
 
