@@ -44,7 +44,7 @@ class Args:
     """Checkpoint folder; the shipped one by default."""
     episodes: int = 24
     """At most this many episodes."""
-    clips_per_episode: int = 4
+    clips_per_episode: int = 2
     """Clips cut from each episode for dream against reality."""
     context: int = 50
     """Real frames before a dream."""

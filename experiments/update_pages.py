@@ -30,14 +30,15 @@ def main(args: Args) -> None:
     parts = []
     if fidelity:
         replace(args.root / CARD / "README.md", "numbers", fidelity)
-        parts += ["**Held-out mazes** (`experiments/evaluate_world_model.py`)", fidelity]
+        parts += ["**Held-out mazes** (`experiments/evaluate_world_model.py --recordings recordings/test`)", fidelity]
     for name in ("dream_ppo_demo", "dream_ppo_full"):
         path = RESULTS / name / "result.json"
         if (args.root / path).exists():
             parts += [f"**PPO trained only in the dream** ([{name}]({path}))"]
             parts += [returns(json.loads((args.root / path).read_text()))]
     if speed:
-        parts += ["**Speed**, one run (`experiments/bench_dream.py`)", speed]
+        parts += ["**Speed**, one run (`experiments/bench_dream.py --seconds 5 --denoising-steps 1`)", speed]
+    parts += ["The settings of each run stand in its `result.json` under `docs/results`."]
     replace(args.root / "README.md", "results", "\n\n".join(parts))
     record = json.loads((args.root / CARD / "training.json").read_text())
     replace(args.root / CARD / "README.md", "recipe", recipe(record))

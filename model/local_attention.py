@@ -103,11 +103,10 @@ def frame_local_attention(
 def _windows(past: Tensor, window: int, chunk: int, own: list[Tensor]) -> Tensor:
     """For every chunk the window before it, itself, and the read-only stream's frames of the same chunk."""
     chunks = (past.shape[1] - window) // chunk
-    parts = [past[:, : chunks * chunk].unflatten(1, (chunks, chunk))] if window == chunk else []
-    if window == chunk:
-        parts.append(past[:, window:].unflatten(1, (chunks, chunk)))
+    if window == chunk:  # the window is the chunk before: plain slices do
+        parts = [v.unflatten(1, (chunks, chunk)) for v in (past[:, :-chunk], past[:, window:])]
     else:
-        parts.append(rearrange(past.unfold(1, window + chunk, chunk), "b c q heads e t -> b c t q heads e"))
+        parts = [rearrange(past.unfold(1, window + chunk, chunk), "b c q heads e t -> b c t q heads e")]
     parts += [v.unflatten(1, (chunks, chunk)) for v in own]
     frames = torch.cat(parts, 2) if len(parts) > 1 else parts[0]
     return rearrange(frames, "b c t q heads e -> (b c) heads (t q) e")
