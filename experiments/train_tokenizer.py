@@ -78,7 +78,8 @@ def main(args: Args) -> dict[str, float]:
     progress = load_training_state(args.output, model, average, [optimizer]) or Progress()
 
     writer = SummaryWriter(str(args.output)) if fabric.is_global_zero else None
-    bar = tqdm(total=round(args.minutes * 60), initial=round(progress.seconds), unit="s", desc="tokenizer")
+    bar = tqdm(total=round(args.minutes * 60), initial=round(progress.seconds), unit="s", desc="tokenizer",
+               disable=writer is None)  # fmt: skip
     metrics: dict[str, float] = {}
     last_save = last_tick = time.monotonic()
     while progress.seconds < args.minutes * 60:
@@ -99,7 +100,7 @@ def main(args: Args) -> dict[str, float]:
         now = time.monotonic()
         progress.step += 1
         progress.frames += args.batch * fabric.world_size
-        progress.seconds += now - last_tick
+        progress.seconds += fabric.broadcast(now - last_tick)  # one clock for all devices: they end together
         bar.update(round(progress.seconds) - bar.n)
         last_tick = now
         over = progress.seconds >= args.minutes * 60

@@ -27,7 +27,7 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from agents.results import training_record, write_json
-from model.checkpoint import load_weights, save_tensors
+from model.checkpoint import check_fit, load_weights, save_tensors
 from model.config import PRESETS, WorldModelConfig
 from model.data import EncodedEpisode, LatentStore, append_episodes, stored_names
 from model.diffusion import DiffusionConfig
@@ -47,8 +47,11 @@ from model.training_state import Progress, load_training_state, save_training_st
 from model.world_model import WorldModel
 from wmgym.codec import frames_to_tensor
 from wmgym.errors import RecordingError
-from wmgym.fidelity import dream_against_reality, read_all
-from wmgym.recording import read_episode, scan
+from wmgym.fidelity import cut_clips, dream_against_reality, read_all
+from wmgym.recording import Episode, read_episode, scan
+
+CLIPS = {"clips_per_episode": 2, "context": 50, "horizon": 16}
+"""What is cut from each of the episodes that are measured on while training."""
 
 
 @dataclass
@@ -63,6 +66,8 @@ class Args:
     """Run folder of train_tokenizer.py."""
     output: Path
     """Run folder; an existing run in it is continued."""
+    start_from: Path | None = None
+    """Checkpoint whose weights a new run starts with (optimizer, average and clock start afresh)."""
     preset: str = "cpu"
     """Size of the network: micro, cpu, gpu or paper."""
     minutes: float = 120.0
@@ -82,9 +87,13 @@ class Args:
     shortcut_fraction: float = 0.25
     """Share of a batch that learns few-step targets once they have joined."""
     pure_noise: float = 0.5
-    """How often a frame to be denoised is pure noise."""
+    """How often a frame is predicted in one step from pure noise."""
     context_noise: float = 0.3
     """`clean_past`: remembered frames get up to this share of noise, so that dreams survive their own mistakes."""
+    dreamed_frames: int = 16
+    """`clean_past`: up to this many remembered frames, the last ones, are dreamed by the model as it stands."""
+    dream_after: float = 0.2
+    """Share of the budget after which the model trains on its own dreams."""
     cooldown: float = 0.4
     """Share of the budget, at its end, over which the learning rate falls to zero."""
     seed: int = 0
@@ -110,6 +119,8 @@ def main(args: Args) -> dict[str, float]:
     fabric = Fabric(accelerator="auto", devices=args.devices, precision=args.precision)  # type: ignore[arg-type]
     fabric.launch()
     torch.manual_seed(args.seed)
+    held_out = read_all(scan(args.validation).usable[:16])
+    cut_clips(held_out, **CLIPS)  # episodes that are too short are refused now, not when they are first needed
     world, store, first_frames = prepare(args, fabric)
     model = world.dynamics
     average = moving_average(model, args.average_decay).to(fabric.device)
@@ -118,7 +129,8 @@ def main(args: Args) -> dict[str, float]:
     wrapped, *wrapped_optimizers = fabric.setup(objective, *optimizers)
     progress = load_training_state(args.output, model, average, optimizers) or Progress()
     writer = SummaryWriter(str(args.output)) if fabric.is_global_zero else None
-    bar = tqdm(total=round(args.minutes * 60), initial=round(progress.seconds), unit="s", desc="world model")
+    bar = tqdm(total=round(args.minutes * 60), initial=round(progress.seconds), unit="s", desc="world model",
+               disable=writer is None)  # fmt: skip
     metrics: dict[str, float] = {}
     last_save = last_validation = last_tick = time.monotonic()
     recent: list[float] = []
@@ -129,10 +141,12 @@ def main(args: Args) -> dict[str, float]:
         window = context_stage(done, args.stages)
         rng = np.random.default_rng([args.seed, progress.step, fabric.global_rank])
         batch = _to(store.windows(rng, max(1, args.frames_per_step // window), window), fabric.device)
+        dreamed = np.random.default_rng([args.seed, progress.step]).integers(args.dreamed_frames + 1)  # on all devices
         objective.diffusion = DiffusionConfig(
             mode=args.mode,
             pure_noise_probability=args.pure_noise,
             context_noise=args.context_noise,
+            dreamed_frames=int(dreamed) if done >= args.dream_after else 0,
             shortcut_fraction=args.shortcut_fraction if done >= args.shortcut_after else 0.0,
         )
         generator = step_generator(args.seed + fabric.global_rank, progress.step, fabric.device)
@@ -152,7 +166,7 @@ def main(args: Args) -> dict[str, float]:
         now = time.monotonic()
         progress.step += 1
         progress.frames += batch.actions.numel() * fabric.world_size
-        progress.seconds += now - last_tick
+        progress.seconds += fabric.broadcast(now - last_tick)  # one clock for all devices: they end together
         bar.update(round(progress.seconds) - bar.n)
         recent.append(float(losses.denoising.detach()))
         last_tick = now
@@ -165,7 +179,7 @@ def main(args: Args) -> dict[str, float]:
             }
             recent.clear()
             if now - last_validation > args.validate_every or over:
-                metrics |= validate(world_average, args.validation, writer, progress)
+                metrics |= validate(world_average, held_out, writer, progress)
                 last_validation = time.monotonic()
             for name, value in metrics.items():
                 writer.add_scalar(name, value, progress.step)
@@ -205,6 +219,10 @@ def prepare(args: Args, fabric: Fabric) -> tuple[WorldModel, LatentStore, NDArra
     if any(value not in config.dynamics.reward_values for value in rewards):
         config = WorldModelConfig(config.tokenizer, dataclasses.replace(config.dynamics, reward_values=rewards))
     world = WorldModel(config)
+    if args.start_from is not None:
+        _, start = load_weights(args.start_from)
+        check_fit(args.start_from, world.state_dict(), start)
+        world.load_state_dict(start)
     world.tokenizer.load_state_dict(weights)
     files = scan(args.recordings).usable[: args.contexts]
     first_frames = np.stack([read_first_frame(path) for path in files])
@@ -257,20 +275,19 @@ def publish(
     shipped.save_pretrained(folder)
     save_tensors(folder / "contexts.safetensors", {"frames": torch.from_numpy(first_frames)})
     record = training_record(args, progress) | {"episodes": len(store.names), "recorded_frames": store.frames}
-    tokenizer = args.tokenizer / "training.json"
-    if tokenizer.exists():
-        record["tokenizer"] = json.loads(tokenizer.read_text())
+    for name, source in (("tokenizer", args.tokenizer), ("start_from", args.start_from)):
+        if source is not None and (source / "training.json").exists():
+            record[name] = json.loads((source / "training.json").read_text())
     write_json(folder / "training.json", record)
     return shipped.eval()
 
 
-def validate(world: WorldModel, folder: Path, writer: SummaryWriter, progress: Progress) -> dict[str, float]:
+def validate(world: WorldModel, episodes: list[Episode], writer: SummaryWriter, progress: Progress) -> dict[str, float]:
     """Dreams on from held-out contexts under the real actions and compares."""
     metrics = {}
     steps = [k for k in (1, 4) if k <= world.config.dynamics.max_denoising_steps]
-    episodes = read_all(scan(folder).usable[:16])
     for k in steps:
-        report = dream_against_reality(world, episodes, clips_per_episode=2, denoising_steps=k)
+        report = dream_against_reality(world, episodes, **CLIPS, denoising_steps=k)
         metrics |= {f"validation/{name}_{k}_steps": value for name, value in report.summary().items()}
         strip = np.concatenate([report.real[0], report.dreamed[0]], axis=1)  # real above dreamed
         writer.add_image(f"validation/real above dreamed, {k} steps", np.concatenate(list(strip), 1), progress.step,

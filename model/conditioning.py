@@ -23,8 +23,9 @@ class FrameConditioning(nn.Module):
         self.action = nn.Embedding(config.num_actions + 1, config.width)
         self.noise_level = nn.Embedding(config.max_denoising_steps + 1, config.width)
         self.stride = nn.Embedding(config.max_denoising_steps.bit_length(), config.width)
-        for table in (self.action, self.noise_level, self.stride):
+        for table in (self.action, self.noise_level):
             nn.init.normal_(table.weight, std=0.5)
+        nn.init.zeros_(self.stride.weight)  # a stride not yet trained behaves as the finest
 
     def forward(
         self, actions: Int[Tensor, "b t"], noise_levels: NoiseLevels, strides: Int[Tensor, "b s t"]

@@ -10,10 +10,15 @@ scored, each frame of it seeing stream 0's past: every frame is predicted as ste
 
 Targets are clean latents (flow matching, x-prediction), or for a share of the rows the point that two half-strides of
 the network itself reach (shortcut models, arXiv:2410.12557; x-space form and ramp weight from arXiv:2509.24527).
+
+Declared deviation: the one-step sampler learns from clean latents too. Its output is then the conditional mean of the
+next frame, and not a draw that two half-strides would reach; 2, 4 and more steps draw. On `clean_past` the end of the
+remembered stream can be the network's own dream, so that it learns to go on from its mistakes (self forcing, in the
+spirit of arXiv:2506.08009).
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -36,9 +41,11 @@ class DiffusionConfig:
     prefix_probability: float = 0.5
     """`diffusion_forcing`: how often a prefix longer than half the sequence is kept clean. 0 is plain forcing."""
     pure_noise_probability: float = 0.5
-    """How often a noised frame is pure noise; the other noise levels share the rest. Prediction is learned there."""
+    """How often a frame is predicted in one step from pure noise; the samplers' noise levels share the rest."""
     context_noise: float = 0.1
     """`clean_past`: remembered frames get at most this share of noise, as dreamed frames are never perfect."""
+    dreamed_frames: int = 0
+    """`clean_past`: this many remembered frames, at the end of the window, are the network's own dream."""
     shortcut_fraction: float = 0.25
     """Share of the rows whose target is two half-strides of the network itself."""
 
@@ -71,19 +78,20 @@ def add_noise(
         latents: clean.
         config: what to draw.
         max_steps: the network's finest sampler.
-        shortcut_rows: the first rows get strides above the finest.
+        shortcut_rows: the first rows get the strides between the finest and the one-step sampler's.
         generator: consumed for levels, strides, prefix and noise.
     """
     shape, device = latents.shape[:2], latents.device
     exponents = max_steps.bit_length() - 1
     strides = torch.zeros(shape, dtype=torch.int64, device=device)
     if shortcut_rows:
-        drawn = torch.randint(1, exponents + 1, (shortcut_rows, shape[1]), generator=generator, device=device)
+        drawn = torch.randint(1, exponents, (shortcut_rows, shape[1]), generator=generator, device=device)
         strides[:shortcut_rows] = drawn
     uniform = torch.rand(shape, generator=generator, device=device)
     levels = (uniform * (max_steps >> strides)).long() << strides  # a multiple of the stride below clean
-    pure = torch.rand(shape, generator=generator, device=device) < config.pure_noise_probability
-    levels = levels.masked_fill(pure, 0)
+    one_step = torch.rand(shape, generator=generator, device=device) < config.pure_noise_probability
+    one_step[:shortcut_rows] = False
+    levels, strides = levels.masked_fill(one_step, 0), strides.masked_fill(one_step, exponents)
     scored = torch.ones(shape, dtype=torch.bool, device=device)
     if config.mode == "diffusion_forcing":
         scored = ~_clean_prefix(shape, config.prefix_probability, generator, device)
@@ -100,22 +108,30 @@ def add_noise(
 def denoising_loss(
     model: LSSVWM, latents: Latents, actions: Actions, config: DiffusionConfig, generator: torch.Generator
 ) -> tuple[Float[Tensor, ""], Float[Tensor, "b t f"], Bool[Tensor, "b t"]]:
-    """How far predicted clean latents are from where they should be, weighted by `0.9 tau + 0.1`.
+    """How far predicted clean latents are from where they should be.
+
+    Frames predicted in one step weigh 1, the others `0.9 tau + 0.1`.
 
     Args:
         model: the network; each sequence starts from an empty memory.
         latents: clean.
         actions: the action that led to each frame; the first of each row is ignored.
         config: what is noised and scored.
-        generator: consumed for levels, strides and noise.
+        generator: consumed for levels, strides, noise and the number of rows with few-step targets.
 
     Returns:
         The loss, the features of the remembered frames, and which of these frames were remembered clean.
     """
     max_steps = model.config.max_denoising_steps
-    rows = round(config.shortcut_fraction * latents.shape[0]) if max_steps > 1 else 0
+    rows = 0
+    if config.shortcut_fraction and max_steps > 2:  # strides between the finest and the one-step sampler's exist
+        rounding = float(torch.rand((), generator=generator, device=latents.device))
+        rows = int(config.shortcut_fraction * len(latents) + rounding)
     noised = add_noise(latents, config, max_steps, rows, generator)
     actions = torch.cat([torch.full_like(actions[:, :1], START_ACTION), actions[:, 1:]], dim=1)
+    if noised.remembered is not None and config.dreamed_frames:
+        frames = min(config.dreamed_frames, latents.shape[1] - 1)
+        noised = replace(noised, remembered=dream_the_end(model, noised.remembered, actions, frames, generator))
     target = latents
     if rows:
         head = Noised(*(v[:rows] if v is not None else None for v in vars(noised).values()))  # type: ignore[arg-type]
@@ -128,9 +144,33 @@ def denoising_loss(
         target = torch.cat([torch.where(scored, reached, latents[:rows]), latents[rows:]])
     predicted, features = _run(model, noised, actions, noised.latents, noised.levels, noised.strides)
     error = (predicted.float() - target).square().mean((2, 3, 4))
-    weight = (0.9 * noised.levels / max_steps + 0.1) * noised.scored
+    ramp = 0.9 * noised.levels / max_steps + 0.1
+    weight = ramp.masked_fill(noised.strides == max_steps.bit_length() - 1, 1.0) * noised.scored
     remembered_clean = noised.levels == max_steps if noised.remembered is None else torch.ones_like(noised.scored)
     return (weight * error).sum() / weight.sum(), features, remembered_clean
+
+
+@torch.no_grad()
+def dream_the_end(
+    model: LSSVWM, latents: Latents, actions: Actions, frames: int, generator: torch.Generator
+) -> Latents:
+    """The latents with their last `frames` replaced by what the model dreams there in one denoising step each.
+
+    Args:
+        model: the dreamer.
+        latents: what it observes up to the dream.
+        actions: the action that led to each frame.
+        frames: how many are dreamed, fewer than there are.
+        generator: consumed for one noise a dreamed frame.
+    """
+    kept = latents.shape[1] - frames
+    _, memory = model.observe(model.initial_memory(len(latents)), latents[:, :kept], actions[:, :kept])
+    dreamed = []
+    for t in range(kept, latents.shape[1]):
+        noise = torch.randn(latents[:, t].shape, generator=generator, device=latents.device)
+        prediction, memory = model.imagine(memory, actions[:, t], noise, denoising_steps=1)
+        dreamed.append(prediction.latent.to(latents.dtype))
+    return torch.cat([latents[:, :kept], torch.stack(dreamed, dim=1)], dim=1)
 
 
 def shortcut_target(

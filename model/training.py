@@ -49,7 +49,8 @@ def world_model_loss(
 ) -> Losses:
     """Denoising loss of the frames plus classification losses of rewards and terminations.
 
-    Heads learn on frames that were remembered clean, the first of a window excepted: what came before it is unknown.
+    Heads learn on remembered frames, dreamed ones included and the first of a window excepted: what came before it is
+    unknown.
 
     Args:
         model: the network.
@@ -74,7 +75,7 @@ def world_model_loss(
 
 
 def make_optimizers(model: nn.Module, learning_rate: float, use_muon: bool) -> list[torch.optim.Optimizer]:
-    """AdamW for everything, or Muon for the matrices inside the layers and AdamW for the rest.
+    """AdamW for everything, or Muon for the matrices that mix tokens inside the layers and AdamW for the rest.
 
     Args:
         model: what is trained.
@@ -84,7 +85,7 @@ def make_optimizers(model: nn.Module, learning_rate: float, use_muon: bool) -> l
     hidden: list[nn.Parameter] = []
     other: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():
-        inside = "layers." in name and parameter.dim() == 2
+        inside = "layers." in name and "modulation" not in name and parameter.dim() == 2
         (hidden if use_muon and inside else other).append(parameter)
     optimizers: list[torch.optim.Optimizer] = [
         torch.optim.AdamW(other, lr=learning_rate, betas=(0.9, 0.95), weight_decay=0.01, fused=True)

@@ -37,6 +37,27 @@ def fixed_seeds():
     torch.manual_seed(SEED)
 
 
+@pytest.fixture(scope="session")
+def micro_folder(tmp_path_factory):
+    """A complete checkpoint on disk: preset micro, weights that make every input matter."""
+    from model.config import PRESETS
+    from model.world_model import WorldModel
+    from wmgym.checkpoint import save_first_frames
+
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        world = WorldModel(PRESETS["micro"])
+        for name, weight in world.named_parameters():
+            if "modulation" in name:  # zero in a fresh network, which would ignore actions and noise levels
+                torch.nn.init.normal_(weight, std=0.3)
+        torch.nn.init.constant_(world.dynamics.heads.termination[-1].bias, -100.0)  # as in Memory Maze
+    folder = tmp_path_factory.mktemp("checkpoints") / "micro"
+    world.save_pretrained(folder)
+    frames = np.random.default_rng(0).integers(0, 256, (5, 64, 64, 3), np.uint8)
+    save_first_frames(folder, frames)
+    return folder
+
+
 def pytest_collection_modifyitems(items):
     """Skip tests marked gpu where there is no CUDA device."""
     if torch.cuda.is_available():

@@ -80,7 +80,7 @@ def dream_against_reality(
     Raises:
         ContextError: an episode is shorter than `context + horizon` frames.
     """
-    clips = [clip for episode in episodes for clip in _cut(episode, clips_per_episode, context, horizon)]
+    clips = cut_clips(episodes, clips_per_episode, context, horizon)
     images = np.stack([image for image, _ in clips])
     actions = torch.from_numpy(np.stack([action for _, action in clips])).to(world.device)
     actions[:, 0] = START_ACTION
@@ -127,16 +127,28 @@ def read_all(paths: Sequence[Path]) -> list[Episode]:
     return [read_episode(path, state_keys=()) for path in paths]
 
 
-def _cut(episode: Episode, clips: int, context: int, horizon: int) -> Iterator[tuple[Frames, NDArray[np.int64]]]:
-    room = len(episode.image) - context - horizon
-    if room < 0:
-        raise ContextError(
-            f"an episode of {len(episode.image)} frames is too short for {context} frames of context and {horizon} "
-            "dreamed ones; use longer episodes or a shorter context."
-        )
-    for start in np.linspace(0, room, clips, dtype=int):
-        stop = start + context + horizon
-        yield episode.image[start:stop], episode.action[start:stop].copy()
+def cut_clips(
+    episodes: Sequence[Episode], clips_per_episode: int, context: int, horizon: int
+) -> list[tuple[Frames, NDArray[np.int64]]]:
+    """Frames and actions of clips of `context + horizon` frames, spread evenly over each episode.
+
+    Raises:
+        ContextError: there is no episode, or one is too short.
+    """
+    if not episodes:
+        raise ContextError("no episode to cut clips from; record some with experiments/collect_episodes.py.")
+    clips = []
+    for episode in episodes:
+        room = len(episode.image) - context - horizon
+        if room < 0:
+            raise ContextError(
+                f"an episode of {len(episode.image)} frames is too short for {context} frames of context and "
+                f"{horizon} dreamed ones; use longer episodes or a shorter context."
+            )
+        for start in np.linspace(0, room, clips_per_episode, dtype=int):
+            stop = start + context + horizon
+            clips.append((episode.image[start:stop], episode.action[start:stop].copy()))
+    return clips
 
 
 def _together(episodes: Sequence[Episode], frames: int) -> Iterator[tuple[Frames, torch.Tensor]]:

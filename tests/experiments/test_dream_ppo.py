@@ -7,7 +7,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from experiments.dream_ppo import PRESETS, main, make_dreams, make_real_maze, parse
@@ -16,24 +15,10 @@ needs_maze = pytest.mark.skipif(importlib.util.find_spec("memory_maze") is None,
 SUMMARY = {"mean", "ci95", "episodes", "steps"}
 
 
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory):
+@pytest.fixture(scope="session")
+def checkpoint(micro_folder):
     """A checkpoint of random weights, in which actions matter and nothing terminates."""
-    from model.config import PRESETS as MODEL_PRESETS
-    from model.world_model import WorldModel
-    from wmgym.checkpoint import save_first_frames
-
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        world = WorldModel(MODEL_PRESETS["micro"])
-        for name, weight in world.named_parameters():
-            if "modulation" in name:
-                torch.nn.init.normal_(weight, std=0.3)
-        torch.nn.init.constant_(world.dynamics.heads.termination[-1].bias, -10)  # as in Memory Maze: never
-    folder = tmp_path_factory.mktemp("checkpoints") / "micro"
-    world.save_pretrained(folder)
-    save_first_frames(folder, np.random.default_rng(0).integers(0, 256, (5, 64, 64, 3), np.uint8))
-    return str(folder)
+    return str(micro_folder)
 
 
 @pytest.fixture(scope="module")

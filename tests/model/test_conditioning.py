@@ -30,6 +30,7 @@ def test_has_a_row_for_every_level_stride_and_action():
     assert condition.action.num_embeddings == MICRO.num_actions + 1
     assert condition.noise_level.num_embeddings == 9
     assert condition.stride.num_embeddings == 4
+    torch.nn.init.normal_(condition.stride.weight)
     everything = torch.cartesian_prod(torch.arange(-1, MICRO.num_actions), torch.arange(9), torch.arange(4)).T
     out = condition(everything[0][None], everything[1][None, None], everything[2][None, None])[0, 0]
     assert len(out.detach().unique(dim=0)) == 7 * 9 * 4

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from model.diffusion import DiffusionConfig, add_noise, denoising_loss, shortcut_target
+from model.diffusion import DiffusionConfig, add_noise, denoising_loss, dream_the_end, shortcut_target
 from model.lssvwm import LSSVWM
 from model.sampler import sample
 
@@ -56,8 +56,9 @@ def test_levels_are_multiples_of_the_stride_below_clean(mode):
     assert (levels[scored] % (1 << strides[scored]) == 0).all()
     assert (levels[scored] + (1 << strides[scored]) <= MAX_STEPS).all()
     assert (levels >= 0).all()
-    assert set(strides[:100][scored[:100]].tolist()) == {1, 2, 3}
-    assert not strides[100:].any()
+    assert set(strides[:100][scored[:100]].tolist()) == {1, 2}
+    assert set(strides[100:][scored[100:]].tolist()) == {0, 3}
+    assert not levels[strides == 3].any()
     assert set(levels[100:][scored[100:]].tolist()) == set(range(MAX_STEPS))
 
 
@@ -162,15 +163,17 @@ def test_an_oracle_has_no_loss(mode, shortcut_fraction, scripted):
 
 @pytest.mark.parametrize("mode", ["clean_past", "diffusion_forcing"])
 def test_the_loss_is_the_weighted_mean_square_error(mode, scripted):
-    """An error of 2 at level 0 only: weights there are 0.1, elsewhere 0.9 tau + 0.1."""
+    """An error of 2 at level 0 only: weights there are 1 in one step and 0.1 in eight, elsewhere 0.9 tau + 0.1."""
     model, latents, actions = scripted(lambda clean, noised, levels: clean + 2.0 * (levels == 0)[..., None, None, None])
     config = DiffusionConfig(mode=mode, shortcut_fraction=0.0)
     loss, _, _ = denoising_loss(model, latents, actions, config, generator())
-    levels = add_noise(latents, config, MAX_STEPS, 0, generator()).levels
-    weight = 0.9 * levels / MAX_STEPS + 0.1
-    if mode == "diffusion_forcing":
-        weight = weight * (levels < MAX_STEPS)
-    assert loss.item() == pytest.approx((4 * 0.1 * (levels == 0).sum() / weight.sum()).item(), rel=1e-5)
+    noised = add_noise(latents, config, MAX_STEPS, 0, generator())
+    total = wrong = 0.0
+    for level, stride in zip(noised.levels.flatten().tolist(), noised.strides.flatten().tolist(), strict=True):
+        weight = 1.0 if stride == 3 else 0.9 * level / MAX_STEPS + 0.1
+        total += weight * (level < MAX_STEPS)
+        wrong += weight * 4 * (level == 0)
+    assert loss.item() == pytest.approx(wrong / total, rel=1e-5)
 
 
 def test_frames_of_the_prefix_do_not_count(scripted):
@@ -202,6 +205,45 @@ def test_shortcut_rows_have_the_target_of_two_half_strides_without_gradient(scri
     error = (final[4] - target).square().mean((2, 3, 4))
     weight = 0.9 * levels / MAX_STEPS + 0.1
     assert loss.item() == pytest.approx(((weight * error).sum() / weight.sum()).item(), rel=1e-4)
+
+
+def test_the_share_of_rows_with_few_step_targets_is_kept_on_average(scripted):
+    """Two rows and a share of a quarter: one row half of the time, none otherwise."""
+    model, latents, actions = scripted(lambda clean, noised, levels: clean, batch=2, frames=2)
+    config, noise = DiffusionConfig(shortcut_fraction=0.25), generator()
+    passes = []
+    for _ in range(200):
+        model.calls.clear()
+        denoising_loss(model, latents, actions, config, noise)
+        passes.append(len(model.calls))
+    assert set(passes) == {1, 3}
+    assert passes.count(3) / 200 == pytest.approx(0.5, abs=FIVE_SIGMA * (0.25 / 200) ** 0.5)
+
+
+def test_the_end_of_the_remembered_stream_is_what_stepping_dreams(layer_mixes, make_episode):
+    config = layer_mixes["micro"]
+    model = LSSVWM(config)
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.05)
+    latents, actions = make_episode(config, 2, 9)
+    dreamed = dream_the_end(model, latents, actions, 4, generator(7))
+    assert torch.equal(dreamed[:, :5], latents[:, :5])
+    noise = generator(7)
+    _, memory = model.observe(model.initial_memory(2), latents[:, :5], actions[:, :5])
+    for t in range(5, 9):
+        prediction, memory = model.imagine(memory, actions[:, t], torch.randn(latents[:, t].shape, generator=noise), 1)
+        torch.testing.assert_close(dreamed[:, t], prediction.latent)
+    assert not dreamed.requires_grad
+
+
+def test_dreamed_frames_are_remembered_and_real_ones_are_the_target(scripted):
+    model, latents, actions = scripted(lambda clean, noised, levels: clean)
+    config = DiffusionConfig(dreamed_frames=3, context_noise=0.0, shortcut_fraction=0.0)
+    loss, _, _ = denoising_loss(model, latents, actions, config, generator())
+    remembered = model.calls[-1][0][:, 0]
+    assert torch.equal(remembered[:, :7], latents[:, :7])
+    assert (remembered[:, 7:] != latents[:, 7:]).any((2, 3, 4)).all()
+    assert loss.item() == pytest.approx(0, abs=1e-9)
 
 
 def test_clean_past_predicts_a_frame_from_frames_before_it_only(scripted):

@@ -1,0 +1,176 @@
+"""The training and evaluation scripts on a few random frames: what they leave behind, kills, several processes."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from experiments import evaluate_world_model, train_tokenizer, train_world_model
+from model.checkpoint import CheckpointError
+from model.config import PRESETS
+from model.world_model import WorldModel
+from wmgym.checkpoint import open_checkpoint
+from wmgym.codec import psnr
+from wmgym.errors import ContextError
+from wmgym.recording import Episode, read_episode, scan, write_episode
+
+FRAMES = 70
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def recordings(tmp_path_factory):
+    """Three episodes of noise, and a file that is none."""
+    folder = tmp_path_factory.mktemp("recordings")
+    rng = np.random.default_rng(0)
+    for i in range(3):
+        image = rng.integers(0, 256, (FRAMES, 64, 64, 3), np.uint8)
+        reward = (rng.random(FRAMES) < 0.1).astype(np.float32)
+        action = rng.integers(0, 6, FRAMES)
+        write_episode(folder / f"{i}.npz", Episode(image, action, reward, action_count=6, seed=i, policy="noise"))
+    (folder / "broken.npz").write_bytes(b"not a zip file")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def tokenizer(recordings, tmp_path_factory):
+    """A tokenizer trained for three seconds."""
+    output = tmp_path_factory.mktemp("runs") / "tokenizer"
+    args = train_tokenizer.Args(recordings, recordings, output, preset="micro", minutes=0.05, batch=4, save_every=1)
+    assert np.isfinite(train_tokenizer.main(args)["psnr"])
+    return output
+
+
+def world_model_args(recordings, tokenizer, output, **changes):
+    settings = {"preset": "micro", "minutes": 0.05, "stages": ((0.5, 8), (1.0, 16)), "frames_per_step": 32}
+    settings |= {"save_every": 0.5, "dreamed_frames": 4, "contexts": 2}
+    settings |= {"recordings": recordings, "validation": recordings, "tokenizer": tokenizer, "output": output}
+    return train_world_model.Args(**settings | changes)
+
+
+def command(args, *extra):
+    """The same run as a command line."""
+    flags = [f"--{name.replace('_', '-')}={getattr(args, name)}" for name in ("recordings", "validation", "tokenizer")]
+    flags += [f"--output={args.output}", "--preset=micro", "--stages", "1.0", "16", "--frames-per-step=32"]
+    flags += [f"--minutes={args.minutes}", "--save-every=0.5", "--contexts=2"]
+    return [sys.executable, str(ROOT / "experiments/train_world_model.py"), *flags, *extra]
+
+
+def shell():
+    """An environment in which the packages are found from anywhere."""
+    return os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+
+
+def steps(run):
+    return [json.loads(line)["step"] for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def run(recordings, tokenizer, tmp_path_factory):
+    """A world model trained for three seconds."""
+    args = world_model_args(recordings, tokenizer, tmp_path_factory.mktemp("runs") / "world_model")
+    metrics = train_world_model.main(args)
+    return args, metrics
+
+
+def test_a_run_leaves_a_checkpoint_that_opens_and_says_where_it_comes_from(run, recordings):
+    args, metrics = run
+    world = open_checkpoint(args.output / "checkpoint").world
+    assert world.config.dynamics.width == 32
+    record = json.loads((args.output / "checkpoint" / "training.json").read_text())
+    assert record["episodes"] == 3
+    assert record["recorded_frames"] == 3 * FRAMES
+    assert record["progress"]["step"] == steps(args.output)[-1]
+    assert record["tokenizer"]["settings"]["batch"] == 4
+    assert str(recordings.parent) not in json.dumps(record)
+    assert np.isfinite(metrics["validation/psnr_first_1_steps"])
+    assert list(args.output.glob("events.out.tfevents.*"))
+
+
+def test_raising_the_minutes_goes_on(run, recordings, tokenizer):
+    args, _ = run
+    before = steps(args.output)[-1]
+    train_world_model.main(world_model_args(recordings, tokenizer, args.output, minutes=0.1))
+    assert steps(args.output)[-1] > before
+
+
+def test_a_new_run_can_start_from_the_weights_of_another(run, recordings, tokenizer, tmp_path):
+    source = run[0].output / "checkpoint"
+    args = world_model_args(recordings, tokenizer, tmp_path / "second", start_from=source, learning_rate=0.0)
+    train_world_model.main(args)
+    weights = [dict(open_checkpoint(f).world.named_parameters()) for f in (source, args.output / "checkpoint")]
+    for name, weight in weights[0].items():
+        np.testing.assert_allclose(weight, weights[1][name], atol=1e-6, err_msg=name)
+    record = json.loads((args.output / "checkpoint" / "training.json").read_text())
+    assert record["start_from"]["progress"] == json.loads((source / "training.json").read_text())["progress"]
+
+
+def test_weights_of_another_shape_are_refused(recordings, tokenizer, tmp_path):
+    micro = PRESETS["micro"]
+    smaller = replace(micro, dynamics=replace(micro.dynamics, layers=1))
+    WorldModel(smaller).save_pretrained(tmp_path / "smaller")
+    args = world_model_args(recordings, tokenizer, tmp_path / "run", start_from=tmp_path / "smaller")
+    with pytest.raises(CheckpointError, match="do not fit"):
+        train_world_model.main(args)
+
+
+def test_validation_episodes_that_are_too_short_are_refused_before_training(recordings, tokenizer, tmp_path):
+    episode = read_episode(scan(recordings).usable[0])
+    short = Episode(episode.image[:65], episode.action[:65], episode.reward[:65], action_count=6)
+    (tmp_path / "short").mkdir()
+    write_episode(tmp_path / "short" / "0.npz", short)
+    args = world_model_args(recordings, tokenizer, tmp_path / "run", validation=tmp_path / "short")
+    with pytest.raises(ContextError, match="65 frames is too short"):
+        train_world_model.main(args)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_killed_run_goes_on_where_it_last_saved(recordings, tokenizer, tmp_path):
+    args = world_model_args(recordings, tokenizer, tmp_path / "killed", minutes=5.0)
+    killed = subprocess.Popen(command(args), env=shell(), stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not (args.output / "metrics.jsonl").exists() and time.monotonic() < deadline:
+        time.sleep(0.2)
+    killed.send_signal(signal.SIGKILL)
+    killed.wait()
+    saved = json.loads((args.output / "metrics.jsonl").read_text().splitlines()[-1])
+    args.minutes = saved["seconds"] / 60 + 0.03
+    train_world_model.main(args)
+    assert len(steps(args.output)) == len(set(steps(args.output)))
+    assert steps(args.output)[-1] > saved["step"]
+    last = json.loads((args.output / "metrics.jsonl").read_text().splitlines()[-1])
+    assert last["frames"] == 32 * last["step"]
+
+
+@pytest.mark.slow
+def test_two_processes_train_one_model(recordings, tokenizer, tmp_path):
+    args = world_model_args(recordings, tokenizer, tmp_path / "two")
+    finished = subprocess.run(command(args, "--devices=2"), env=shell(), capture_output=True, text=True, timeout=300)
+    assert finished.returncode == 0, finished.stderr
+    last = json.loads((args.output / "metrics.jsonl").read_text().splitlines()[-1])
+    assert last["frames"] == 2 * 32 * last["step"]
+    assert open_checkpoint(args.output / "checkpoint")
+
+
+def test_the_evaluation_measures_what_it_says(micro_folder, recordings, tmp_path):
+    args = evaluate_world_model.Args(
+        recordings, tmp_path, micro_folder, clips_per_episode=1, context=20, horizon=4, long_dream=8, long_dreams=2
+    )
+    metrics = evaluate_world_model.main(args)["metrics"]
+    assert metrics["episodes"] == 3
+    assert metrics["clips"] == 3
+    episodes = [read_episode(path) for path in scan(recordings).usable]
+    error = np.mean([10 ** (-psnr(e.image[20:21], e.image[19:20]) / 10) for e in episodes])
+    for k in ("1", "2", "4", "8"):
+        assert metrics["dream"][k]["copy_psnr_first"] == pytest.approx(-10 * np.log10(error), abs=1e-6)
+    events = sum(int((e.reward[1:] != 0).sum()) for e in episodes)
+    assert metrics["reward_events"]["events"] == events
+    for name in ("result.json", "result.md", "psnr.png", "clips.png", "long_dream.png"):
+        assert (tmp_path / name).stat().st_size > 0
