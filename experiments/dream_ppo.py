@@ -87,8 +87,11 @@ class Args:
     num_envs: int = 64
     """Dreams trained in at once."""
 
-    horizon: int = 250
+    horizon: int = 64
     """Steps of a dream in training; then another one starts."""
+
+    starts: Literal["clips", "first_frames"] = "clips"
+    """Where dreams start in training: in recorded clips, most of them shortly before a reward, or as episodes do."""
 
     denoising_steps: int = 1
     """Sampler steps for a dreamed frame, in training and evaluation."""
@@ -171,11 +174,11 @@ def make_worlds(args: Args) -> dict[str, VectorEnv[Any, Any, Any]]:
     return worlds
 
 
-def make_dreams(args: Args, count: int, steps: int) -> VectorEnv[Any, Any, Any]:
+def make_dreams(args: Args, count: int, steps: int, starts: str = "first_frames") -> VectorEnv[Any, Any, Any]:
     """Return dreams that end after so many steps."""
     return gymnasium.make_vec(
         DREAM, count, checkpoint=args.checkpoint, observation=args.observation, device=args.device,
-        denoising_steps=args.denoising_steps, max_episode_steps=steps,
+        denoising_steps=args.denoising_steps, starts=starts, max_episode_steps=steps,
     )  # fmt: skip
 
 
@@ -208,7 +211,7 @@ def train(args: Args, seconds: float) -> None:
     """Train PPO in dreams for so long, and save it."""
     args.output.mkdir(parents=True, exist_ok=True)
     with (
-        closing(make_dreams(args, args.num_envs, args.horizon)) as env,
+        closing(make_dreams(args, args.num_envs, args.horizon, args.starts)) as env,
         tqdm(total=round(seconds), unit="s", desc="PPO in dreams") as bar,
     ):
 

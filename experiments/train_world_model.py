@@ -9,6 +9,7 @@ frames under real ones. On several devices: `--devices 2` or under torchrun.
 """
 
 import dataclasses
+import functools
 import json
 import math
 import sys
@@ -27,7 +28,7 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from agents.results import training_record, write_json
-from model.checkpoint import check_fit, load_weights, save_tensors
+from model.checkpoint import check_fit, load_weights
 from model.config import PRESETS, WorldModelConfig
 from model.data import EncodedEpisode, LatentStore, append_episodes, stored_names
 from model.diffusion import DiffusionConfig
@@ -45,11 +46,14 @@ from model.training import (
 )
 from model.training_state import Progress, load_training_state, save_training_state, step_generator
 from model.world_model import WorldModel
+from wmgym.checkpoint import save_starts
 from wmgym.codec import frames_to_tensor
 from wmgym.errors import RecordingError
 from wmgym.fidelity import cut_clips, dream_against_reality, read_all
 from wmgym.recording import Episode, read_episode, scan
+from wmgym.starts import Clips, draw_clips
 
+Starts = tuple[NDArray[np.uint8], Clips]
 CLIPS = {"clips_per_episode": 2, "context": 50, "horizon": 16}
 """What is cut from each of the episodes that are measured on while training."""
 
@@ -106,8 +110,12 @@ class Args:
     """Seconds between saves: what a kill loses at most."""
     validate_every: float = 600.0
     """Seconds between measurements of dreams against held-out episodes."""
-    contexts: int = 256
-    """First frames of training episodes shipped with the checkpoint, for dreams to start from."""
+    contexts: int = 192
+    """Training episodes whose first frames are shipped with the checkpoint, for dreams to start from."""
+    clips: int = 160
+    """Training episodes of which a clip is shipped, too."""
+    clip_frames: int = 8
+    """Frames of a clip, 12 KB each at 64x64."""
     max_episodes: int = 100_000
     """Use at most this many episodes."""
     average_decay: float = 0.998
@@ -121,7 +129,7 @@ def main(args: Args) -> dict[str, float]:
     torch.manual_seed(args.seed)
     held_out = read_all(scan(args.validation).usable[:16])
     cut_clips(held_out, **CLIPS)  # episodes that are too short are refused now, not when they are first needed
-    world, store, first_frames = prepare(args, fabric)
+    world, store, starts = prepare(args, fabric)
     model = world.dynamics
     average = moving_average(model, args.average_decay).to(fabric.device)
     optimizers = make_optimizers(model, args.learning_rate, args.muon)
@@ -172,7 +180,7 @@ def main(args: Args) -> dict[str, float]:
         last_tick = now
         over = progress.seconds >= args.minutes * 60
         if writer is not None and (now - last_save > args.save_every or over):
-            world_average = publish(args, progress, world, average.module, store, first_frames)
+            world_average = publish(args, progress, world, average.module, store, starts)
             save_training_state(args.output, progress, model, average, optimizers)
             metrics = {name: float(value.detach()) for name, value in losses._asdict().items()} | {
                 "recent": float(np.mean(recent))
@@ -203,7 +211,7 @@ class _Loss(torch.nn.Module):
         return world_model_loss(self.model, batch, self.diffusion, generator)
 
 
-def prepare(args: Args, fabric: Fabric) -> tuple[WorldModel, LatentStore, NDArray[np.uint8]]:
+def prepare(args: Args, fabric: Fabric) -> tuple[WorldModel, LatentStore, Starts]:
     """Encodes episodes that are not yet in the store, and builds the world model around the trained tokenizer."""
     saved, weights = load_weights(args.tokenizer)
     config = WorldModelConfig(saved.tokenizer, PRESETS[args.preset].dynamics)
@@ -224,9 +232,16 @@ def prepare(args: Args, fabric: Fabric) -> tuple[WorldModel, LatentStore, NDArra
         check_fit(args.start_from, world.state_dict(), start)
         world.load_state_dict(start)
     world.tokenizer.load_state_dict(weights)
-    files = scan(args.recordings).usable[: args.contexts]
-    first_frames = np.stack([read_first_frame(path) for path in files])
-    return world.to(fabric.device), store, first_frames
+    return world.to(fabric.device), store, read_starts(args)
+
+
+def read_starts(args: Args) -> Starts:
+    """What dreams of the checkpoint start from."""
+    read = functools.partial(read_episode, state_keys=())
+    files = scan(args.recordings).usable
+    first_frames = [read(path).image[0] for path in tqdm(files[: args.contexts], desc="first frames", unit="episode")]
+    clipped = map(read, tqdm(files[: args.clips], desc="clips", unit="episode"))
+    return np.stack(first_frames), draw_clips(clipped, args.clip_frames, np.random.default_rng(args.seed))
 
 
 @torch.no_grad()
@@ -254,18 +269,13 @@ def encode_new(args: Args, tokenizer: Tokenizer, known: set[str]) -> Iterator[En
         print(f"{skipped + len(found.unusable)} unusable files: {[p.name for p in found.unusable]}", file=sys.stderr)
 
 
-def read_first_frame(path: Path) -> NDArray[np.uint8]:
-    """The frame an episode starts with."""
-    return read_episode(path, state_keys=()).image[0]
-
-
 def publish(
     args: Args,
     progress: Progress,
     world: WorldModel,
     average: torch.nn.Module,
     store: LatentStore,
-    first_frames: NDArray[np.uint8],
+    starts: Starts,
 ) -> WorldModel:
     """Writes the averaged model as a checkpoint that gym.make can open; returns it."""
     folder = args.output / "checkpoint"
@@ -273,7 +283,7 @@ def publish(
     shipped.tokenizer.load_state_dict(world.tokenizer.state_dict())
     shipped.dynamics.load_state_dict(average.state_dict())
     shipped.save_pretrained(folder)
-    save_tensors(folder / "contexts.safetensors", {"frames": torch.from_numpy(first_frames)})
+    save_starts(folder, *starts)
     record = training_record(args, progress) | {"episodes": len(store.names), "recorded_frames": store.frames}
     for name, source in (("tokenizer", args.tokenizer), ("start_from", args.start_from)):
         if source is not None and (source / "training.json").exists():

@@ -42,7 +42,8 @@ def micro_folder(tmp_path_factory):
     """A complete checkpoint on disk: preset micro, weights that make every input matter."""
     from model.config import PRESETS
     from model.world_model import WorldModel
-    from wmgym.checkpoint import save_first_frames
+    from wmgym.checkpoint import save_starts
+    from wmgym.starts import Clips
 
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -53,8 +54,9 @@ def micro_folder(tmp_path_factory):
         torch.nn.init.constant_(world.dynamics.heads.termination[-1].bias, -100.0)  # as in Memory Maze
     folder = tmp_path_factory.mktemp("checkpoints") / "micro"
     world.save_pretrained(folder)
-    frames = np.random.default_rng(0).integers(0, 256, (5, 64, 64, 3), np.uint8)
-    save_first_frames(folder, frames)
+    rng = np.random.default_rng(0)
+    frames, clips = (rng.integers(0, 256, (*shape, 64, 64, 3), np.uint8) for shape in ((5,), (4, 3)))
+    save_starts(folder, frames, Clips(clips, rng.integers(0, 6, (4, 3))))
     return folder
 
 

@@ -12,12 +12,15 @@ from numpy.typing import NDArray
 import model.checkpoint
 from model.config import WorldModelConfig
 from model.world_model import WorldModel
+from wmgym.context import Context, first_frame
 from wmgym.errors import CheckpointError, DependencyError
+from wmgym.starts import Clips
 
 DEFAULT_CHECKPOINT = Path(__file__).parent / "checkpoints" / "memory-maze-9x9"
 """The checkpoint that ships inside the package."""
-FIRST_FRAMES_FILE = "contexts.safetensors"
-FIRST_FRAMES_KEY = "frames"
+STARTS_FILE = "contexts.safetensors"
+STARTS = ("first_frames", "clips")
+FIRST_FRAMES_KEY, CLIP_FRAMES_KEY, CLIP_ACTIONS_KEY = "frames", "clips.frames", "clips.actions"
 
 
 @dataclass(frozen=True)
@@ -37,13 +40,39 @@ class Checkpoint:
     name: str = "unsaved"
     """What error messages call it."""
 
+    clips: Clips | None = None
+    """Stretches of recorded episodes, another place to start from."""
+
     def __post_init__(self) -> None:
         """Refuse frames that the model cannot take in.
 
         Raises:
-            CheckpointError: Type, shape or number of the frames.
+            CheckpointError: Type, shape or number of the frames, or actions that do not fit.
         """
         _check_first_frames(self.name, self.first_frames, self.world.config)
+        if self.clips is not None:
+            _check_clips(self.name, self.clips, self.world.config)
+
+    def starts(self, kind: str) -> list[Context]:
+        """Return what dreams start from.
+
+        Args:
+            kind: "first_frames" or "clips".
+
+        Raises:
+            CheckpointError: There are no clips.
+            ValueError: `kind` is none of the two.
+        """
+        if kind not in STARTS:
+            raise ValueError(f"starts = {kind!r}, expected one of {STARTS}.")
+        if kind == "first_frames":
+            return [first_frame(frame) for frame in self.first_frames]
+        if self.clips is None:
+            raise CheckpointError(
+                f"starts = 'clips', but checkpoint '{self.name}' has none. Use starts='first_frames', or write some "
+                "with wmgym.checkpoint.save_starts."
+            )
+        return self.clips.contexts()
 
 
 def open_checkpoint(
@@ -71,15 +100,19 @@ def open_checkpoint(
     return replace(checkpoint, world=copy.deepcopy(checkpoint.world).to(place))
 
 
-def save_first_frames(folder: str | Path, frames: NDArray[np.uint8]) -> None:
-    """Write the first frames of a checkpoint beside the weights that `WorldModel.save_pretrained` wrote.
+def save_starts(folder: str | Path, first_frames: NDArray[np.uint8], clips: Clips | None = None) -> None:
+    """Write what dreams start from beside the weights that `WorldModel.save_pretrained` wrote.
 
     Args:
         folder: The checkpoint.
-        frames: `[n H W c]`: real first frames of episodes, 0 to 255.
+        first_frames: `[n H W c]`: real first frames of episodes, 0 to 255.
+        clips: Stretches of recorded episodes.
     """
-    path = Path(folder) / FIRST_FRAMES_FILE
-    model.checkpoint.save_tensors(path, {FIRST_FRAMES_KEY: torch.from_numpy(np.ascontiguousarray(frames))})
+    arrays = {FIRST_FRAMES_KEY: first_frames}
+    if clips is not None:
+        arrays |= {CLIP_FRAMES_KEY: clips.frames, CLIP_ACTIONS_KEY: clips.actions}
+    tensors = {key: torch.from_numpy(np.ascontiguousarray(array)) for key, array in arrays.items()}
+    model.checkpoint.save_tensors(Path(folder) / STARTS_FILE, tensors)
 
 
 def _load(name: str | Path | None) -> Checkpoint:
@@ -92,15 +125,19 @@ def _load(name: str | Path | None) -> Checkpoint:
     try:
         folder = model.checkpoint.find_checkpoint(DEFAULT_CHECKPOINT if name is None else name)
         world = WorldModel.from_pretrained(folder)
-        tensors = model.checkpoint.load_tensors(folder / FIRST_FRAMES_FILE)
+        tensors = model.checkpoint.load_tensors(folder / STARTS_FILE)
     except model.checkpoint.CheckpointError as error:
         raise CheckpointError(str(error)) from error
     if FIRST_FRAMES_KEY not in tensors:
         raise CheckpointError(
-            f"{folder / FIRST_FRAMES_FILE} holds {sorted(tensors) or 'nothing'}, expected "
-            f"'{FIRST_FRAMES_KEY}'. Write it with wmgym.checkpoint.save_first_frames."
+            f"{folder / STARTS_FILE} holds {sorted(tensors) or 'nothing'}, expected "
+            f"'{FIRST_FRAMES_KEY}'. Write it with wmgym.checkpoint.save_starts."
         )
-    return Checkpoint(world, tensors[FIRST_FRAMES_KEY].numpy(), name=str(folder))
+    arrays = {key: tensor.numpy() for key, tensor in tensors.items()}
+    clips = None
+    if CLIP_FRAMES_KEY in arrays and CLIP_ACTIONS_KEY in arrays:
+        clips = Clips(arrays[CLIP_FRAMES_KEY], arrays[CLIP_ACTIONS_KEY])
+    return Checkpoint(world, arrays[FIRST_FRAMES_KEY], str(folder), clips)
 
 
 def _check_first_frames(name: str, frames: NDArray[np.generic], config: WorldModelConfig) -> None:
@@ -109,7 +146,25 @@ def _check_first_frames(name: str, frames: NDArray[np.generic], config: WorldMod
         raise CheckpointError(
             f"The first frames of checkpoint '{name}' are {frames.dtype} {frames.shape}, expected uint8 "
             f"(n, {size}, {size}, 3) with n >= 1. Most likely they belong to another model: write them with "
-            "wmgym.checkpoint.save_first_frames."
+            "wmgym.checkpoint.save_starts."
+        )
+
+
+def _check_clips(name: str, clips: Clips, config: WorldModelConfig) -> None:
+    size, count = config.tokenizer.frame_size, config.dynamics.num_actions
+    frames, actions = clips.frames, clips.actions
+    fits = frames.dtype == np.uint8 and frames.ndim == 5 and frames.shape[2:] == (size, size, 3) and frames.size > 0
+    if not fits or actions.shape != frames.shape[:2] or actions.dtype.kind not in "iu":
+        raise CheckpointError(
+            f"The clips of checkpoint '{name}' are {frames.dtype} {frames.shape} with {actions.dtype} actions "
+            f"{actions.shape}, expected uint8 (n, t, {size}, {size}, 3) and integers (n, t), n and t >= 1. Most likely "
+            "they belong to another model: write them with wmgym.checkpoint.save_starts."
+        )
+    led = actions[:, 1:]
+    if led.size and (led.min() < 0 or led.max() >= count):
+        raise CheckpointError(
+            f"The clips of checkpoint '{name}' have actions from {led.min()} to {led.max()}, expected 0 to "
+            f"{count - 1}. Most likely they were recorded in another environment."
         )
 
 

@@ -19,7 +19,7 @@ from model.memory import Memory
 from model.sampler import check_denoising_steps, draw_noise
 from model.world_model import WorldModel
 from wmgym.codec import tensor_to_frames
-from wmgym.context import Context, first_frame
+from wmgym.context import Context
 from wmgym.dream_state import DreamState, Indices, as_rows
 from wmgym.observing import take_in
 
@@ -41,7 +41,7 @@ class Dreams:
 
     Args:
         world: The model; its device is where dreams happen.
-        first_frames: `[k H W c]`: what a dream starts from unless told otherwise.
+        starts: what a dream starts from unless told otherwise: one of these, drawn by its generator.
         num_dreams: How many.
         denoising_steps: 1, 2, 4, ... up to the model's `max_denoising_steps`; more is slower and finer.
 
@@ -52,13 +52,13 @@ class Dreams:
     def __init__(
         self,
         world: WorldModel,
-        first_frames: NDArray[np.uint8],
+        starts: Sequence[Context],
         num_dreams: int,
         denoising_steps: int = DEFAULT_DENOISING_STEPS,
     ) -> None:
         config = world.config.dynamics
         check_denoising_steps(denoising_steps, config.max_denoising_steps)
-        self._world, self._first_frames, self._denoising_steps = world, first_frames, denoising_steps
+        self._world, self._starts, self._denoising_steps = world, starts, denoising_steps
         self._latent_shape = (config.latent_channels, config.latent_size, config.latent_size)
         self._generators = [torch.Generator() for _ in range(num_dreams)]
         self._memory = world.dynamics.initial_memory(num_dreams)
@@ -84,12 +84,12 @@ class Dreams:
         Args:
             rows: Which dreams, ascending.
             contexts: What each of them goes on from, None to dream the first frame too. Without contexts
-                each takes one of the first frames.
+                each draws one of its own.
 
         Randomness: the generators of these dreams, except where a context is given.
         """
         if contexts is None:
-            contexts = [self._draw_first_frame(self._generators[row]) for row in rows]
+            contexts = [self._draw_start(self._generators[row]) for row in rows]
         by_length: dict[int, list[tuple[int, Context | None]]] = defaultdict(list)
         for row, context in zip(rows, contexts, strict=True):
             by_length[0 if context is None else len(context.frames)].append((row, context))
@@ -215,9 +215,8 @@ class Dreams:
             return torch.zeros(0, *self._latent_shape, device=self._world.device)
         return draw_noise([self._generators[row] for row in rows], self._latent_shape).to(self._world.device)
 
-    def _draw_first_frame(self, generator: torch.Generator) -> Context:
-        drawn = int(torch.randint(len(self._first_frames), (), generator=generator))
-        return first_frame(self._first_frames[drawn])
+    def _draw_start(self, generator: torch.Generator) -> Context:
+        return self._starts[int(torch.randint(len(self._starts), (), generator=generator))]
 
     def _imagined_start(self, rows: Sequence[int]) -> tuple[Memory, Tensor, Tensor]:
         """Dream first frames out of nothing."""

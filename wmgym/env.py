@@ -43,8 +43,9 @@ class DreamEnv(gymnasium.Env[NDArray[Any], Any]):
     or +1 in Memory Maze, where +1 comes with the frame in which the border has changed colour.
 
     ## Starting State
-    A real first frame out of the checkpoint's bank, drawn by the dream's generator.
-    `reset(options={"context": ...})` starts elsewhere:
+    A real first frame out of the checkpoint's bank, drawn by the dream's generator. With `starts="clips"` it is
+    a short stretch of a recorded episode, most often shortly before a reward: for training agents, not for
+    measuring them. `reset(options={"context": ...})` starts elsewhere:
 
     * `{"frames": frames, "actions": actions}`: real frames, uint8 `(t, 64, 64, 3)`, and the actions, integers
       `(t,)`, that led to them; `actions[0]` is ignored. The dream goes on after the last frame, whose
@@ -73,12 +74,13 @@ class DreamEnv(gymnasium.Env[NDArray[Any], Any]):
         checkpoint: Folder, Hugging Face Hub id, open checkpoint, or None for the one that ships with wmgym.
         observation: "pixels", "latent" or "features".
         denoising_steps: 1, 2, 4, ... up to the model's `max_denoising_steps`; more is slower and finer.
+        starts: "first_frames" or "clips": where a dream starts without a context.
         device: Where to dream, as torch names it.
         compile: Compile the model's layers. The first steps then take minutes.
         render_mode: None, "rgb_array", or "human" (a window; needs the extra `human`).
 
     Raises:
-        CheckpointError: The checkpoint is missing, damaged or of another version.
+        CheckpointError: The checkpoint is missing, damaged or of another version, or has no clips.
         DependencyError: The device needs CUDA, or "human" needs pygame.
         ValueError: Another argument is none of the above.
     """
@@ -94,6 +96,7 @@ class DreamEnv(gymnasium.Env[NDArray[Any], Any]):
         checkpoint: str | Path | Checkpoint | None = None,
         observation: str = "pixels",
         denoising_steps: int = DEFAULT_DENOISING_STEPS,
+        starts: str = "first_frames",
         device: str = "cpu",
         compile: bool = False,
         render_mode: str | None = None,
@@ -103,6 +106,7 @@ class DreamEnv(gymnasium.Env[NDArray[Any], Any]):
             checkpoint=checkpoint,
             observation=observation,
             denoising_steps=denoising_steps,
+            starts=starts,
             device=device,
             compile=compile,
             render_mode=render_mode,

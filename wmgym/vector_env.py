@@ -37,7 +37,7 @@ class DreamVectorEnv(VectorEnv[NDArray[Any], NDArray[np.int64], NDArray[Any]]):
     `DreamEnv` dreams after `reset(seed=s + i)`, up to the rounding of a larger batch (measured with preset
     `micro`: 1.4e-6 in latents and features, one of 256 levels in pixels).
 
-    An ended dream starts again from one of the checkpoint's first frames, whatever the context before:
+    An ended dream starts again from one of the checkpoint's `starts`, whatever the context before:
 
     * `AutoresetMode.SAME_STEP` (default): in the step in which it ends. The step returns the first
       observation of the new dream; the last one of the old is in `info["final_obs"]`.
@@ -50,6 +50,7 @@ class DreamVectorEnv(VectorEnv[NDArray[Any], NDArray[np.int64], NDArray[Any]]):
         checkpoint: Folder, Hugging Face Hub id, open checkpoint, or None for the one that ships with wmgym.
         observation: "pixels", "latent" or "features".
         denoising_steps: 1, 2, 4, ... up to the model's `max_denoising_steps`; more is slower and finer.
+        starts: "first_frames", or "clips": where a dream starts without a context; see `DreamEnv`.
         device: Where to dream, as torch names it.
         compile: Compile the model's layers. The first steps then take minutes.
         render_mode: None, "rgb_array", or "human" (a window with all dreams).
@@ -57,7 +58,7 @@ class DreamVectorEnv(VectorEnv[NDArray[Any], NDArray[np.int64], NDArray[Any]]):
         autoreset_mode: See above.
 
     Raises:
-        CheckpointError: The checkpoint is missing, damaged or of another version.
+        CheckpointError: The checkpoint is missing, damaged or of another version, or has no clips.
         DependencyError: The device needs CUDA, or "human" needs pygame.
         ValueError: Another argument is none of the above.
     """
@@ -76,6 +77,7 @@ class DreamVectorEnv(VectorEnv[NDArray[Any], NDArray[np.int64], NDArray[Any]]):
         checkpoint: str | Path | Checkpoint | None = None,
         observation: str = "pixels",
         denoising_steps: int = DEFAULT_DENOISING_STEPS,
+        starts: str = "first_frames",
         device: str = "cpu",
         compile: bool = False,
         render_mode: str | None = None,
@@ -94,7 +96,7 @@ class DreamVectorEnv(VectorEnv[NDArray[Any], NDArray[np.int64], NDArray[Any]]):
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
         self._config = world.config
-        self._dreams = Dreams(world, opened.first_frames, num_envs, denoising_steps)
+        self._dreams = Dreams(world, opened.starts(starts), num_envs, denoising_steps)
         self._seeded = np.zeros(num_envs, np.bool_)
         self._window = Window(RENDER_FPS) if render_mode == "human" else None
 

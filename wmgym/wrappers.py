@@ -73,7 +73,7 @@ class WorldModelObservation(gymnasium.Wrapper[NDArray[Any], Any, NDArray[Any], A
             )
         self.observation_space = observation_space(config, observation)
         self._observation = observation
-        self._dreams = Dreams(opened.world, opened.first_frames, num_dreams=1)
+        self._dreams = Dreams(opened.world, [], num_dreams=1)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None

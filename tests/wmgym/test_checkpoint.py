@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import wmgym.checkpoint
-from wmgym.checkpoint import Checkpoint, open_checkpoint, save_first_frames
+from wmgym.checkpoint import Checkpoint, open_checkpoint, save_starts
 from wmgym.env import DreamEnv
 from wmgym.errors import CheckpointError, DependencyError, WmgymError
 
@@ -122,7 +122,7 @@ def test_first_frames_are_checked_by_hand_made_checkpoints_too(micro):
 
 def test_saved_first_frames_come_back(folder):
     frames = np.random.default_rng(1).integers(0, 256, (3, 64, 64, 3), np.uint8)
-    save_first_frames(folder, frames)
+    save_starts(folder, frames)
     np.testing.assert_array_equal(open_checkpoint(folder).first_frames, frames)
 
 
