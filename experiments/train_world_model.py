@@ -94,10 +94,14 @@ class Args:
     """How often a frame is predicted in one step from pure noise."""
     context_noise: float = 0.3
     """`clean_past`: remembered frames get up to this share of noise, so that dreams survive their own mistakes."""
-    dreamed_frames: int = 16
-    """`clean_past`: up to this many remembered frames, the last ones, are dreamed by the model as it stands."""
+    dreamed_share: float = 0.5
+    """`clean_past`: share of the windows whose remembered frames are partly dreamed by the model as it stands."""
+    predict_passes: int = 2
+    """Half of these remember one-step predictions in place of frames, made in up to this many passes."""
+    dreamed_frames: int = 8
+    """The other half end in a dream of up to this many frames."""
     dream_after: float = 0.2
-    """Share of the budget after which the model trains on its own dreams."""
+    """Share of the budget after which the model remembers its own dreams."""
     cooldown: float = 0.4
     """Share of the budget, at its end, over which the learning rate falls to zero."""
     seed: int = 0
@@ -149,12 +153,14 @@ def main(args: Args) -> dict[str, float]:
         window = context_stage(done, args.stages)
         rng = np.random.default_rng([args.seed, progress.step, fabric.global_rank])
         batch = _to(store.windows(rng, max(1, args.frames_per_step // window), window), fabric.device)
-        dreamed = np.random.default_rng([args.seed, progress.step]).integers(args.dreamed_frames + 1)  # on all devices
+        lengths = np.random.default_rng([args.seed, progress.step])  # the same on all devices, which wait for another
         objective.diffusion = DiffusionConfig(
             mode=args.mode,
             pure_noise_probability=args.pure_noise,
             context_noise=args.context_noise,
-            dreamed_frames=int(dreamed) if done >= args.dream_after else 0,
+            dreamed_share=args.dreamed_share if done >= args.dream_after else 0.0,
+            predict_passes=int(lengths.integers(1, args.predict_passes + 1)),
+            dreamed_frames=int(lengths.integers(1, args.dreamed_frames + 1)),
             shortcut_fraction=args.shortcut_fraction if done >= args.shortcut_after else 0.0,
         )
         generator = step_generator(args.seed + fabric.global_rank, progress.step, fabric.device)

@@ -64,15 +64,27 @@ def returns(result: dict[str, Any]) -> str:
 
 def recipe(record: dict[str, Any]) -> str:
     """How the checkpoint was trained, from the record its training wrote."""
-    world, tokenizer, settings = record["progress"], record["tokenizer"]["progress"], record["settings"]
+    tokenizer = record["tokenizer"]["progress"]
+    lines = [
+        f"- **Recorded**: {record['episodes']} training episodes, {record['recorded_frames']:,} frames.",
+        f"- **Tokenizer**: {tokenizer['seconds'] / 60:.0f} minutes, {tokenizer['frames']:,} frames.",
+    ]
+    runs = [record]
+    while "start_from" in runs[0]:
+        runs.insert(0, runs[0]["start_from"])
+    lines += [f"- **World model**, run {i + 1} of {len(runs)}: {run_of(run)}" for i, run in enumerate(runs)]
+    return "\n".join([*lines, f"- Settings and versions: `training.json`; torch {record['versions']['torch']}."])
+
+
+def run_of(record: dict[str, Any]) -> str:
+    """One training run of the world model in a line."""
+    done, settings = record["progress"], record["settings"]
     optimizer = "Muon and AdamW" if settings["muon"] else "AdamW"
     stages = ", ".join(f"{frames} frames until {until:.0%} of the time" for until, frames in settings["stages"])
+    dreams = f"; up to {settings['dreamed_frames']} of the last own dreams" if settings.get("dreamed_frames") else ""
     return (
-        f"- **Recorded**: {record['episodes']} training episodes, {record['recorded_frames']:,} frames.\n"
-        f"- **Tokenizer**: {tokenizer['seconds'] / 60:.0f} minutes, {tokenizer['frames']:,} frames.\n"
-        f"- **World model**: {world['seconds'] / 60:.0f} minutes, {world['step']:,} steps, {world['frames']:,} frames; "
-        f"mode `{settings['mode']}`; {optimizer} at {settings['learning_rate']}; windows of {stages}.\n"
-        f"- Settings and versions: `training.json`; torch {record['versions']['torch']}."
+        f"{done['seconds'] / 60:.0f} minutes, {done['step']:,} steps, {done['frames']:,} frames; mode "
+        f"`{settings['mode']}`; {optimizer} at {settings['learning_rate']}; windows of {stages}{dreams}."
     )
 
 

@@ -12,9 +12,9 @@ Targets are clean latents (flow matching, x-prediction), or for a share of the r
 the network itself reach (shortcut models, arXiv:2410.12557; x-space form and ramp weight from arXiv:2509.24527).
 
 Declared deviation: the one-step sampler learns from clean latents too. Its output is then the conditional mean of the
-next frame, and not a draw that two half-strides would reach; 2, 4 and more steps draw. On `clean_past` the end of the
-remembered stream can be the network's own dream, so that it learns to go on from its mistakes (self forcing, in the
-spirit of arXiv:2506.08009).
+next frame, and not a draw that two half-strides would reach; 2, 4 and more steps draw. Under `clean_past` part of what
+is remembered can be the network's own dream, so that it learns to go on from its mistakes (in the spirit of scheduled
+sampling, arXiv:1506.03099).
 """
 
 from collections.abc import Callable
@@ -44,8 +44,13 @@ class DiffusionConfig:
     """How often a frame is predicted in one step from pure noise; the samplers' noise levels share the rest."""
     context_noise: float = 0.1
     """`clean_past`: remembered frames get at most this share of noise, as dreamed frames are never perfect."""
-    dreamed_frames: int = 0
-    """`clean_past`: this many remembered frames, at the end of the window, are the network's own dream."""
+    dreamed_share: float = 0.0
+    """`clean_past`: share of the rows whose remembered frames are, in part, dreamed by the network itself: by one half
+    of them each frame is (`predict_all`), by the other the last ones are (`dream_the_end`)."""
+    predict_passes: int = 1
+    """How often `predict_all` is repeated, each time from its own predictions."""
+    dreamed_frames: int = 8
+    """How many frames `dream_the_end` dreams."""
     shortcut_fraction: float = 0.25
     """Share of the rows whose target is two half-strides of the network itself."""
 
@@ -129,9 +134,8 @@ def denoising_loss(
         rows = int(config.shortcut_fraction * len(latents) + rounding)
     noised = add_noise(latents, config, max_steps, rows, generator)
     actions = torch.cat([torch.full_like(actions[:, :1], START_ACTION), actions[:, 1:]], dim=1)
-    if noised.remembered is not None and config.dreamed_frames:
-        frames = min(config.dreamed_frames, latents.shape[1] - 1)
-        noised = replace(noised, remembered=dream_the_end(model, noised.remembered, actions, frames, generator))
+    if noised.remembered is not None and config.dreamed_share:
+        noised = replace(noised, remembered=_dream_in(model, noised.remembered, actions, config, generator))
     target = latents
     if rows:
         head = Noised(*(v[:rows] if v is not None else None for v in vars(noised).values()))  # type: ignore[arg-type]
@@ -148,6 +152,33 @@ def denoising_loss(
     weight = ramp.masked_fill(noised.strides == max_steps.bit_length() - 1, 1.0) * noised.scored
     remembered_clean = noised.levels == max_steps if noised.remembered is None else torch.ones_like(noised.scored)
     return (weight * error).sum() / weight.sum(), features, remembered_clean
+
+
+@torch.no_grad()
+def predict_all(
+    model: LSSVWM, latents: Latents, actions: Actions, passes: int, generator: torch.Generator, kept: int = 8
+) -> Latents:
+    """The latents with each frame replaced by what the model expects there, one step ahead.
+
+    They show what is there, with the model's own kind of error in every frame: remembering them is what dreaming on for
+    long is like, and yet the real frames still follow from them.
+
+    Args:
+        model: the predictor.
+        latents: real ones; the first pass predicts from these.
+        actions: the action that led to each frame.
+        passes: how often; each pass predicts from what the one before left.
+        generator: consumed for one noise a pass.
+        kept: first frames that stay as they are, because too little is known yet.
+    """
+    strides = torch.full_like(actions, model.config.max_denoising_steps.bit_length() - 1)
+    levels, predicted = torch.zeros_like(actions), latents
+    for _ in range(passes):
+        noise = torch.randn(latents.shape, generator=generator, device=latents.device)
+        pure = Noised(predicted, noise, levels, strides, levels == 0)
+        expected, _ = _run(model, pure, actions, noise, levels, strides)
+        predicted = torch.cat([latents[:, :kept], expected[:, kept:].to(latents.dtype)], dim=1)
+    return predicted
 
 
 @torch.no_grad()
@@ -195,6 +226,24 @@ def shortcut_target(
     middle_levels = torch.where(levels < max_steps, levels + (1 << finer), levels)
     second = (predict(midway, middle_levels, finer) - midway) / (1 - tau - half).clamp_min(1e-6)
     return latents + (1 - tau) * (first + second) / 2
+
+
+def _dream_in(
+    model: LSSVWM, remembered: Latents, actions: Actions, config: DiffusionConfig, generator: torch.Generator
+) -> Latents:
+    """Remembered latents, in part dreamed; the last rows stay as they are."""
+    rounding = torch.rand(2, generator=generator, device=remembered.device).tolist()
+    half = len(remembered) * config.dreamed_share / 2
+    first, second = (int(half + u) for u in rounding)
+    second = min(second, len(remembered) - first)
+    parts = list(remembered.split([first, second, len(remembered) - first - second]))
+    led = actions.split([len(part) for part in parts])
+    if first:
+        parts[0] = predict_all(model, parts[0], led[0], config.predict_passes, generator)
+    frames = min(config.dreamed_frames, remembered.shape[1] - 1)
+    if second and frames:
+        parts[1] = dream_the_end(model, parts[1], led[1], frames, generator)
+    return torch.cat(parts)
 
 
 def _run(

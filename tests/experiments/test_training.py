@@ -50,7 +50,7 @@ def tokenizer(recordings, tmp_path_factory):
 
 def world_model_args(recordings, tokenizer, output, **changes):
     settings = {"preset": "micro", "minutes": 0.05, "stages": ((0.5, 8), (1.0, 16)), "frames_per_step": 32}
-    settings |= {"save_every": 0.5, "dreamed_frames": 4, "contexts": 2}
+    settings |= {"save_every": 0.5, "dreamed_frames": 4, "dream_after": 0.0, "contexts": 2}
     settings |= {"recordings": recordings, "validation": recordings, "tokenizer": tokenizer, "output": output}
     return train_world_model.Args(**settings | changes)
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from model.diffusion import DiffusionConfig, add_noise, denoising_loss, dream_the_end, shortcut_target
+from model.diffusion import DiffusionConfig, add_noise, denoising_loss, dream_the_end, predict_all, shortcut_target
 from model.lssvwm import LSSVWM
 from model.sampler import sample
 
@@ -236,14 +236,46 @@ def test_the_end_of_the_remembered_stream_is_what_stepping_dreams(layer_mixes, m
     assert not dreamed.requires_grad
 
 
-def test_dreamed_frames_are_remembered_and_real_ones_are_the_target(scripted):
+def test_predicting_all_is_predicting_each_frame_from_the_real_frames_before_it(layer_mixes, make_episode):
+    config = layer_mixes["micro"]
+    model = LSSVWM(config)
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.05)
+    latents, actions = make_episode(config, 2, 9)
+    predicted = predict_all(model, latents, actions, 1, generator(7), kept=5)
+    assert torch.equal(predicted[:, :5], latents[:, :5])
+    noise = torch.randn(latents.shape, generator=generator(7))
+    for t in range(5, 9):
+        _, memory = model.observe(model.initial_memory(2), latents[:, :t], actions[:, :t])
+        expected, _ = model.imagine(memory, actions[:, t], noise[:, t], 1)
+        torch.testing.assert_close(predicted[:, t], expected.latent, rtol=1e-4, atol=1e-4)
+    again = predict_all(model, latents, actions, 2, generator(7), kept=5)
+    torch.testing.assert_close(again[:, :5], latents[:, :5])
+    assert not torch.allclose(again[:, 6:], predicted[:, 6:], atol=1e-4)  # from predictions, with new noise
+    assert not again.requires_grad
+
+
+DREAMING = DiffusionConfig(dreamed_share=0.5, dreamed_frames=3, context_noise=0.0, shortcut_fraction=0.0)
+
+
+def test_a_share_of_the_rows_remembers_dreams(scripted):
+    model, latents, actions = scripted(lambda clean, noised, levels: None, frames=12)
+    denoising_loss(model, latents, actions, DREAMING, generator())
+    differs = (model.calls[-1][0][:, 0] != latents).flatten(2).any(2)
+    for row in range(8):
+        real = {0: 8, 1: 8, 2: 9, 3: 9}.get(row, 12)
+        assert differs[row].tolist() == [t >= real for t in range(12)]
+
+
+def test_real_frames_are_the_target_where_dreams_are_remembered(scripted):
+    model, latents, actions = scripted(lambda clean, noised, levels: clean, frames=12)
+    assert denoising_loss(model, latents, actions, DREAMING, generator())[0].item() == pytest.approx(0, abs=1e-9)
+
+
+def test_no_row_dreams_without_a_share(scripted):
     model, latents, actions = scripted(lambda clean, noised, levels: clean)
-    config = DiffusionConfig(dreamed_frames=3, context_noise=0.0, shortcut_fraction=0.0)
-    loss, _, _ = denoising_loss(model, latents, actions, config, generator())
-    remembered = model.calls[-1][0][:, 0]
-    assert torch.equal(remembered[:, :7], latents[:, :7])
-    assert (remembered[:, 7:] != latents[:, 7:]).any((2, 3, 4)).all()
-    assert loss.item() == pytest.approx(0, abs=1e-9)
+    denoising_loss(model, latents, actions, DiffusionConfig(context_noise=0.0, shortcut_fraction=0.0), generator())
+    assert torch.equal(model.calls[-1][0][:, 0], latents)
 
 
 def test_clean_past_predicts_a_frame_from_frames_before_it_only(scripted):
