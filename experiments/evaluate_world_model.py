@@ -25,6 +25,7 @@ from model.sampler import draw_noise
 from model.world_model import WorldModel
 from wmgym.checkpoint import DEFAULT_CHECKPOINT, open_checkpoint
 from wmgym.codec import frames_to_tensor, psnr, tensor_to_frames
+from wmgym.dream import DEFAULT_DENOISING_STEPS
 from wmgym.fidelity import DreamComparison, dream_against_reality, predicted_rewards, read_all, reconstruct
 from wmgym.recording import Episode, scan
 
@@ -54,6 +55,8 @@ class Args:
     """Frames of the long dreams that are checked for collapse."""
     long_dreams: int = 4
     """How many of them."""
+    denoising_steps: int = DEFAULT_DENOISING_STEPS
+    """Sampler of the long dreams and of the pictured clips; that of the environments by default."""
     seed: int = 0
     """Fixes the noise of all dreams."""
 
@@ -81,10 +84,15 @@ def main(args: Args) -> dict[str, Any]:
     metrics["clips"] = len(comparisons[1].real)
     metrics["dream"] = {str(k): comparison.summary() for k, comparison in comparisons.items()}
     metrics["reward_events"] = reward_events(world, episodes)
-    dream = long_dream(world, episodes, args)
+    dream, rewards = long_dream(world, episodes, args)
     metrics["long_dream"] = drift(dream, np.stack([e.image[1 : args.long_dream + 1] for e in episodes]))
+    followed = np.stack([e.reward[1 : args.long_dream + 1] for e in episodes[: args.long_dreams]])
+    metrics["long_dream"] |= {
+        "denoising_steps": args.denoising_steps,
+        "reward_per_1000_steps": {"dreamed": 1000 * float(rewards.mean()), "real": 1000 * float(followed.mean())},
+    }
     plot_psnr(comparisons, args.output / "psnr.png")
-    save_strip(comparisons[1], args.output / "clips.png")
+    save_strip(comparisons[args.denoising_steps], args.output / "clips.png")
     save_image(np.concatenate([np.concatenate(list(d[:: max(1, len(d) // 16)][:16]), 1) for d in dream]), 2,
                args.output / "long_dream.png")  # fmt: skip
     config = asdict(args) | {"recordings": args.recordings.name, "checkpoint": args.checkpoint.name}
@@ -112,21 +120,22 @@ def reward_events(world: WorldModel, episodes: list[Episode]) -> dict[str, float
 
 
 @torch.inference_mode()
-def long_dream(world: WorldModel, episodes: list[Episode], args: Args) -> NDArray[np.uint8]:
-    """Dreams on from first frames under the recorded actions, `(dreams, frames, H, W, 3)`; one denoising step."""
+def long_dream(world: WorldModel, episodes: list[Episode], args: Args) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    """Dreams on from first frames under recorded actions: `(dreams, frames, H, W, 3)`, and a reward a frame."""
     chosen = episodes[: args.long_dreams]
     generators = [torch.Generator().manual_seed(args.seed + i) for i in range(len(chosen))]
     c = world.config.dynamics
     first = world.tokenizer.encode(frames_to_tensor(np.stack([e.image[0] for e in chosen])))
     start = torch.full((len(chosen), 1), START_ACTION)
     _, memory = world.dynamics.observe(world.dynamics.initial_memory(len(chosen)), first[:, None], start)
-    frames = []
+    frames, rewards = [], []
     for t in tqdm(range(1, args.long_dream + 1), desc="long dream", unit="frame"):
         actions = torch.tensor([int(e.action[t]) for e in chosen])
         noise = draw_noise(generators, (c.latent_channels, c.latent_size, c.latent_size))
-        prediction, memory = world.dynamics.imagine(memory, actions, noise, 1)
+        prediction, memory = world.dynamics.imagine(memory, actions, noise, args.denoising_steps)
         frames.append(tensor_to_frames(world.tokenizer.decode(prediction.latent)))
-    return np.stack(frames, axis=1)
+        rewards.append(prediction.reward.numpy())
+    return np.stack(frames, axis=1), np.stack(rewards, axis=1)
 
 
 def drift(dreamed: NDArray[np.uint8], real: NDArray[np.uint8]) -> dict[str, Any]:
@@ -166,8 +175,8 @@ def as_markdown(metrics: dict[str, Any]) -> str:
             f"{values[f'{prefix}psnr_{w}']:.2f} / {values[f'{prefix}mean_psnr_{w}']:.2f}" for w in ("first", "mean")
         ]
         lines.append(f"| {name} | {cells[0]} | {cells[1]} |")
-    events, real = metrics["reward_events"], metrics["long_dream"]["real"]
-    last = metrics["long_dream"]["dreamed_by_quarter"][-1]
+    events, long = metrics["reward_events"], metrics["long_dream"]
+    real, last, rewards = long["real"], long["dreamed_by_quarter"][-1], long["reward_per_1000_steps"]
     drifts = ", ".join(f"{name} {real[name]:.1f} / {last[name]:.1f}" for name in real)
     return "\n".join(
         [
@@ -175,7 +184,9 @@ def as_markdown(metrics: dict[str, Any]) -> str:
             "",
             f"Tokenizer reconstruction: {metrics['tokenizer_psnr']:.2f} dB. Reward events on real frames "
             f"({events['events']}): recall {events['recall']:.3f}, precision {events['precision']:.3f}. Grey levels "
-            f"of real frames / of the last quarter of a dream of {metrics['long_dream']['frames']} frames: {drifts}.",
+            f"of real frames / of the last quarter of dreams of {long['frames']} frames in {long['denoising_steps']} "
+            f"denoising step(s): {drifts}. Reward in 1000 steps of the same actions, real / dreamed: "
+            f"{rewards['real']:.1f} / {rewards['dreamed']:.1f}.",
         ]
     )
 

@@ -153,7 +153,8 @@ def main(args: Args) -> dict[str, float]:
         window = context_stage(done, args.stages)
         rng = np.random.default_rng([args.seed, progress.step, fabric.global_rank])
         batch = _to(store.windows(rng, max(1, args.frames_per_step // window), window), fabric.device)
-        lengths = np.random.default_rng([args.seed, progress.step])  # the same on all devices, which wait for another
+        # the same on all devices, which wait for one another; no device's own stream ends in this number
+        lengths = np.random.default_rng([args.seed, progress.step, fabric.world_size])
         objective.diffusion = DiffusionConfig(
             mode=args.mode,
             pure_noise_probability=args.pure_noise,

@@ -122,10 +122,11 @@ def denoising_loss(
         latents: clean.
         actions: the action that led to each frame; the first of each row is ignored.
         config: what is noised and scored.
-        generator: consumed for levels, strides, noise and the number of rows with few-step targets.
+        generator: consumed for levels, strides, noise, and which rows have few-step targets or remember dreams.
 
     Returns:
-        The loss, the features of the remembered frames, and which of these frames were remembered clean.
+        The loss, the features of the remembered frames, and which of these frames are those of the recording, to the
+        noise and the errors of dreams (all under `clean_past`; those of the clean prefix under `diffusion_forcing`).
     """
     max_steps = model.config.max_denoising_steps
     rows = 0
@@ -231,19 +232,22 @@ def shortcut_target(
 def _dream_in(
     model: LSSVWM, remembered: Latents, actions: Actions, config: DiffusionConfig, generator: torch.Generator
 ) -> Latents:
-    """Remembered latents, in part dreamed; the last rows stay as they are."""
-    rounding = torch.rand(2, generator=generator, device=remembered.device).tolist()
-    half = len(remembered) * config.dreamed_share / 2
-    first, second = (int(half + u) for u in rounding)
-    second = min(second, len(remembered) - first)
-    parts = list(remembered.split([first, second, len(remembered) - first - second]))
-    led = actions.split([len(part) for part in parts])
-    if first:
-        parts[0] = predict_all(model, parts[0], led[0], config.predict_passes, generator)
+    """Remembered latents, those of some rows, drawn at random, in part dreamed."""
+    rows, device = len(remembered), remembered.device
+    up = torch.rand(2, generator=generator, device=device).tolist()  # round up or down, right on average
+    dreamed = int(config.dreamed_share * rows + up[0])
+    predicted = int(dreamed / 2 + up[1])
+    order = torch.randperm(rows, generator=generator, device=device)
+    everywhere, at_the_end = order[:predicted], order[predicted:dreamed]
+    remembered = remembered.clone()
+    if len(everywhere):
+        remembered[everywhere] = predict_all(
+            model, remembered[everywhere], actions[everywhere], config.predict_passes, generator
+        )
     frames = min(config.dreamed_frames, remembered.shape[1] - 1)
-    if second and frames:
-        parts[1] = dream_the_end(model, parts[1], led[1], frames, generator)
-    return torch.cat(parts)
+    if len(at_the_end) and frames:
+        remembered[at_the_end] = dream_the_end(model, remembered[at_the_end], actions[at_the_end], frames, generator)
+    return remembered
 
 
 def _run(

@@ -103,7 +103,9 @@ def frame_local_attention(
 def _windows(past: Tensor, window: int, chunk: int, own: list[Tensor]) -> Tensor:
     """For every chunk the window before it, itself, and the read-only stream's frames of the same chunk."""
     chunks = (past.shape[1] - window) // chunk
-    if window == chunk:  # the window is the chunk before: plain slices do
+    if chunks == 1:  # as in stepping: everything is one window, and nothing is copied
+        parts = [past[:, None]]
+    elif window == chunk:  # the window is the chunk before: plain slices do
         parts = [v.unflatten(1, (chunks, chunk)) for v in (past[:, :-chunk], past[:, window:])]
     else:
         parts = [rearrange(past.unfold(1, window + chunk, chunk), "b c q heads e t -> b c t q heads e")]

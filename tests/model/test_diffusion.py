@@ -262,9 +262,53 @@ def test_a_share_of_the_rows_remembers_dreams(scripted):
     model, latents, actions = scripted(lambda clean, noised, levels: None, frames=12)
     denoising_loss(model, latents, actions, DREAMING, generator())
     differs = (model.calls[-1][0][:, 0] != latents).flatten(2).any(2)
-    for row in range(8):
-        real = {0: 8, 1: 8, 2: 9, 3: 9}.get(row, 12)
-        assert differs[row].tolist() == [t >= real for t in range(12)]
+    kinds = [tuple(row.tolist()) for row in differs]
+    everywhere, at_the_end = (tuple(t >= first for t in range(12)) for first in (8, 9))
+    assert (kinds.count(everywhere), kinds.count(at_the_end), kinds.count((False,) * 12)) == (2, 2, 4)
+
+
+@pytest.mark.parametrize("share", [0.5, 1.0])
+def test_dreams_have_their_share_of_single_rows_too(share, scripted):
+    model, latents, actions = scripted(lambda clean, noised, levels: None, batch=1, frames=10)
+    config, noise, counts = replace(DREAMING, dreamed_share=share), generator(), [0, 0]
+    for _ in range(200):
+        denoising_loss(model, latents, actions, config, noise)
+        first = int((model.calls[-1][0][:, 0] == latents).flatten(2).all(2).sum())  # dreamed from here on
+        counts = [counts[0] + (first == 8), counts[1] + (first == 7)]
+        model.calls.clear()
+    for count in counts:
+        assert count / 200 == pytest.approx(share / 2, abs=FIVE_SIGMA * (share / 2 * (1 - share / 2) / 200) ** 0.5)
+
+
+def test_few_step_targets_meet_real_and_dreamed_pasts_alike(scripted):
+    model, latents, actions = scripted(lambda clean, noised, levels: None, batch=4, frames=10)
+    config, noise = replace(DREAMING, shortcut_fraction=0.5), generator()
+    pairs = set()
+    for _ in range(30):
+        denoising_loss(model, latents, actions, config, noise)
+        streams, _, _, strides, _ = model.calls[-1]
+        dreamed = (streams[:, 0] != latents).flatten(1).any(1)
+        few_step = ((strides[:, 1] > 0) & (strides[:, 1] < 3)).any(1)
+        pairs |= set(zip(dreamed.tolist(), few_step.tolist(), strict=True))
+        model.calls.clear()
+    assert pairs == {(False, False), (False, True), (True, False), (True, True)}
+
+
+@pytest.mark.parametrize("fraction", [0.0, 1.0])
+def test_every_weight_has_a_gradient_in_mixed_precision(fraction, layer_mixes, make_episode):
+    """Passes without gradients come first; casts that they leave behind must not be used by the scored pass."""
+    config = layer_mixes["micro"]
+    model = LSSVWM(config)
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.05)
+    latents, actions = make_episode(config, 4, 10)
+    with torch.autocast("cpu", torch.bfloat16):
+        loss, features, _ = denoising_loss(
+            model, latents, actions, replace(DREAMING, dreamed_share=1.0, shortcut_fraction=fraction), generator()
+        )
+    (loss + features.float().square().mean()).backward()
+    missing = [name for name, p in model.named_parameters() if p.grad is None and not name.startswith("heads.")]
+    assert not missing
 
 
 def test_real_frames_are_the_target_where_dreams_are_remembered(scripted):
