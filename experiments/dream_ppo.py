@@ -13,6 +13,7 @@ Stable-Baselines3's own format, which has pickled parts: evaluate only folders t
 """
 
 import argparse
+import hashlib
 import json
 import multiprocessing
 import os
@@ -44,6 +45,8 @@ from agents.interfaces import Policy
 from agents.results import write_json, write_result
 from agents.sb3 import SB3Policy, load_ppo, make_ppo
 from agents.time_budget import TimeBudget, TrainingProgress
+from model.checkpoint import WEIGHTS_FILE, find_checkpoint
+from wmgym.checkpoint import DEFAULT_CHECKPOINT, open_checkpoint
 from wmgym.wrappers import WorldModelObservation
 
 matplotlib.use("Agg")
@@ -141,6 +144,8 @@ def main(args: Args) -> dict[str, Any]:
         raise ValueError(f"--steps {args.steps} given, expected 1 to {REAL_STEPS}, a whole real episode.")
     if args.evaluate is not None:
         args = with_settings_of(args.evaluate, args)
+    else:
+        open_checkpoint(args.checkpoint).starts(args.starts)  # if there are none, say so now
     with ExitStack() as stack:
         worlds = {world: stack.enter_context(closing(env)) for world, env in make_worlds(args).items()}
         space = worlds["imagined"].single_action_space
@@ -299,7 +304,13 @@ def settings_of(args: Args) -> dict[str, Any]:
     del chosen["output"], chosen["evaluate"]
     if args.checkpoint is not None:
         chosen["checkpoint"] = Path(args.checkpoint).name
-    return chosen
+    return chosen | {"world_model": fingerprint(args.checkpoint)}
+
+
+def fingerprint(checkpoint: str | None) -> str:
+    """Return what tells a world model from all others, whatever its folder is called."""
+    folder = find_checkpoint(DEFAULT_CHECKPOINT if checkpoint is None else checkpoint)
+    return hashlib.sha256((folder / WEIGHTS_FILE).read_bytes()).hexdigest()[:16]
 
 
 def with_settings_of(folder: Path, args: Args) -> Args:
@@ -311,6 +322,12 @@ def with_settings_of(folder: Path, args: Args) -> Args:
             f"--evaluate {folder}: there is no {TRAINING_FILE} in it, expected a folder that a run of this "
             "script wrote. One that was killed within its first minute of training has to run again."
         ) from error
+    if config["world_model"] != fingerprint(args.checkpoint):
+        raise ValueError(
+            f"--evaluate {folder}: its policy was trained in dreams of another world model (checkpoint "
+            f"{config['checkpoint'] or 'that ships with wmgym'!r}, weights {config['world_model']}) than the one to "
+            "evaluate with. Pass the same --checkpoint as in training."
+        )
     kept = {name: config[name] for name in ("observation", "recurrent", "denoising_steps")}
     return replace(args, output=folder, **kept)
 

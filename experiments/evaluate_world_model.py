@@ -21,12 +21,12 @@ from tqdm import tqdm
 
 from agents.results import write_result
 from model.axes import START_ACTION
-from model.sampler import draw_noise
+from model.sampler import check_denoising_steps, draw_noise
 from model.world_model import WorldModel
 from wmgym.checkpoint import DEFAULT_CHECKPOINT, open_checkpoint
 from wmgym.codec import frames_to_tensor, psnr, tensor_to_frames
 from wmgym.dream import DEFAULT_DENOISING_STEPS
-from wmgym.fidelity import DreamComparison, dream_against_reality, predicted_rewards, read_all, reconstruct
+from wmgym.fidelity import DreamComparison, cut_clips, dream_against_reality, predicted_rewards, read_all, reconstruct
 from wmgym.recording import Episode, scan
 
 matplotlib.use("Agg")
@@ -66,6 +66,7 @@ def main(args: Args) -> dict[str, Any]:
     started = time.monotonic()
     world = open_checkpoint(args.checkpoint).world
     episodes = read_all(scan(args.recordings).usable[: args.episodes])
+    refuse_early(args, world, episodes)
     args.output.mkdir(parents=True, exist_ok=True)
 
     frames = np.concatenate([episode.image[::20] for episode in episodes])
@@ -81,7 +82,7 @@ def main(args: Args) -> dict[str, Any]:
             world, episodes, clips_per_episode=args.clips_per_episode, context=args.context, horizon=args.horizon,
             denoising_steps=k, seed=args.seed,
         )  # fmt: skip
-    metrics["clips"] = len(comparisons[1].real)
+    metrics["clips"], metrics["horizon"] = comparisons[1].real.shape[:2]
     metrics["dream"] = {str(k): comparison.summary() for k, comparison in comparisons.items()}
     metrics["reward_events"] = reward_events(world, episodes)
     dream, rewards = long_dream(world, episodes, args)
@@ -105,6 +106,18 @@ def main(args: Args) -> dict[str, Any]:
     (args.output / "result.md").write_text(table + "\n")
     print(table)
     return result
+
+
+def refuse_early(args: Args, world: WorldModel, episodes: list[Episode]) -> None:
+    """Says what cannot be measured before minutes are spent on measuring the rest."""
+    check_denoising_steps(args.denoising_steps, world.config.dynamics.max_denoising_steps)
+    cut_clips(episodes, args.clips_per_episode, args.context, args.horizon)
+    lengths = sorted({len(episode.image) for episode in episodes})
+    if len(lengths) > 1 or lengths[0] < args.long_dream + 1:
+        raise ValueError(
+            f"episodes of {lengths} frames given, expected one length of at least {args.long_dream + 1}, since long "
+            "dreams follow recorded actions. Move shorter ones away, or pass a smaller --long-dream."
+        )
 
 
 def reward_events(world: WorldModel, episodes: list[Episode]) -> dict[str, float]:
@@ -165,7 +178,7 @@ def as_markdown(metrics: dict[str, Any]) -> str:
         f"{metrics['episodes']} held-out episodes, {metrics['clips']} clips, border included. PSNR in dB: of the mean "
         "squared error over clips / mean over frames (none above 60).",
         "",
-        "| measure | first frame | first 16 frames |",
+        f"| measure | first frame | first {metrics['horizon']} frames |",
         "|---|---|---|",
     ]
     rows = [(f"dream, {k} denoising step(s)", values, "") for k, values in metrics["dream"].items()]

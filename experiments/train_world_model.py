@@ -9,12 +9,12 @@ frames under real ones. On several devices: `--devices 2` or under torchrun.
 """
 
 import dataclasses
-import functools
+import hashlib
 import json
 import math
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -28,7 +28,7 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from agents.results import training_record, write_json
-from model.checkpoint import check_fit, load_weights
+from model.checkpoint import WEIGHTS_FILE, CheckpointError, check_fit, load_weights
 from model.config import PRESETS, WorldModelConfig
 from model.data import EncodedEpisode, LatentStore, append_episodes, stored_names
 from model.diffusion import DiffusionConfig
@@ -44,7 +44,7 @@ from model.training import (
     set_learning_rate,
     world_model_loss,
 )
-from model.training_state import Progress, load_training_state, save_training_state, step_generator
+from model.training_state import TENSORS_FILE, Progress, load_training_state, save_training_state, step_generator
 from model.world_model import WorldModel
 from wmgym.checkpoint import save_starts
 from wmgym.codec import frames_to_tensor
@@ -53,7 +53,7 @@ from wmgym.fidelity import cut_clips, dream_against_reality, read_all
 from wmgym.recording import Episode, read_episode, scan
 from wmgym.starts import Clips, draw_clips
 
-Starts = tuple[NDArray[np.uint8], Clips]
+Starts = tuple[NDArray[np.uint8], Clips | None]
 CLIPS = {"clips_per_episode": 2, "context": 50, "horizon": 16}
 """What is cut from each of the episodes that are measured on while training."""
 
@@ -125,9 +125,19 @@ class Args:
     average_decay: float = 0.998
     """Decay of the moving average of the weights."""
 
+    def check(self) -> None:
+        """Refuses numbers that would stop the run later."""
+        for name in ("contexts", "clip_frames", "frames_per_step", "predict_passes", "dreamed_frames"):
+            if getattr(self, name) < 1:
+                hint = " To remember no dreams, pass --dreamed-share 0." if "pass" in name or "dream" in name else ""
+                raise ValueError(f"--{name.replace('_', '-')} {getattr(self, name)} given, expected 1 or more.{hint}")
+        if not 0 <= self.dreamed_share <= 1:
+            raise ValueError(f"--dreamed-share {self.dreamed_share} given, expected 0 to 1.")
+
 
 def main(args: Args) -> dict[str, float]:
     """Runs the training; returns the last validation metrics."""
+    args.check()
     fabric = Fabric(accelerator="auto", devices=args.devices, precision=args.precision)  # type: ignore[arg-type]
     fabric.launch()
     torch.manual_seed(args.seed)
@@ -218,62 +228,113 @@ class _Loss(torch.nn.Module):
         return world_model_loss(self.model, batch, self.diffusion, generator)
 
 
-def prepare(args: Args, fabric: Fabric) -> tuple[WorldModel, LatentStore, Starts]:
+def prepare(args: Args, fabric: Fabric) -> tuple[WorldModel, LatentStore, Starts | None]:
     """Encodes episodes that are not yet in the store, and builds the world model around the trained tokenizer."""
     saved, weights = load_weights(args.tokenizer)
-    config = WorldModelConfig(saved.tokenizer, PRESETS[args.preset].dynamics)
-    tokenizer = Tokenizer(config.tokenizer)
+    found = scan(args.recordings)
+    actions = read_episode(found.usable[0], state_keys=()).action_count if found.usable else None
+    dynamics = dataclasses.replace(PRESETS[args.preset].dynamics, num_actions=actions or 1)
+    tokenizer = Tokenizer(saved.tokenizer)
     tokenizer.load_state_dict(weights)
     tokenizer.to(fabric.device)
     folder = args.output / "latents"
+    starts = None
     if fabric.is_global_zero:
-        append_episodes(folder, encode_new(args, tokenizer, set(stored_names(folder))))
+        bind_to_tokenizer(folder, args.tokenizer)
+        append_episodes(folder, encode_new(args, tokenizer, dynamics.num_actions, set(stored_names(folder))))
+        starts = read_starts(args)
     fabric.barrier()
     store = LatentStore(folder)
     rewards = store.reward_values()
-    if any(value not in config.dynamics.reward_values for value in rewards):
-        config = WorldModelConfig(config.tokenizer, dataclasses.replace(config.dynamics, reward_values=rewards))
-    world = WorldModel(config)
-    if args.start_from is not None:
-        _, start = load_weights(args.start_from)
-        check_fit(args.start_from, world.state_dict(), start)
-        world.load_state_dict(start)
+    if any(value not in dynamics.reward_values for value in rewards):
+        dynamics = dataclasses.replace(dynamics, reward_values=rewards)
+    world = WorldModel(WorldModelConfig(saved.tokenizer, dynamics))
     world.tokenizer.load_state_dict(weights)
-    return world.to(fabric.device), store, read_starts(args)
+    if args.start_from is not None and not (args.output / TENSORS_FILE).exists():
+        world.load_state_dict(weights_to_start_from(args.start_from, world))
+    return world.to(fabric.device), store, starts
 
 
-def read_starts(args: Args) -> Starts:
-    """What dreams of the checkpoint start from."""
-    read = functools.partial(read_episode, state_keys=())
-    files = scan(args.recordings).usable
-    first_frames = [read(path).image[0] for path in tqdm(files[: args.contexts], desc="first frames", unit="episode")]
-    clipped = map(read, tqdm(files[: args.clips], desc="clips", unit="episode"))
-    return np.stack(first_frames), draw_clips(clipped, args.clip_frames, np.random.default_rng(args.seed))
+def bind_to_tokenizer(folder: Path, tokenizer: Path) -> None:
+    """Marks a store with the tokenizer that encodes it; refuses one that another tokenizer encoded."""
+    digest = hashlib.sha256((tokenizer / WEIGHTS_FILE).read_bytes()).hexdigest()
+    mark = folder / "tokenizer.sha256"
+    if stored_names(folder) and (not mark.exists() or mark.read_text() != digest):
+        raise CheckpointError(
+            f"the latents in {folder} were not encoded by the tokenizer in {tokenizer}: it was trained further, or is "
+            "another. Use the tokenizer this run began with, or start a new run with another --output."
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    mark.write_text(digest)
+
+
+def weights_to_start_from(source: Path, world: WorldModel) -> dict[str, torch.Tensor]:
+    """Weights of a checkpoint that has the same shape and the same tokenizer as the world model of this run."""
+    config, weights = load_weights(source)
+    check_fit(source, WorldModel(config).state_dict(), weights)
+    if config != world.config:
+        raise CheckpointError(
+            f"--start-from {source} is a network of another shape, or for other actions or rewards, than --preset and "
+            "--recordings make. Pass the --preset it was trained with and recordings of the same environment."
+        )
+    own = world.tokenizer.state_dict()
+    if any(not torch.equal(weights[f"tokenizer.{key}"], value) for key, value in own.items()):
+        raise CheckpointError(
+            f"--start-from {source} was trained on latents of another tokenizer than --tokenizer. Pass the one it was "
+            "trained with."
+        )
+    return weights
 
 
 @torch.no_grad()
-def encode_new(args: Args, tokenizer: Tokenizer, known: set[str]) -> Iterator[EncodedEpisode]:
+def encode_new(args: Args, tokenizer: Tokenizer, num_actions: int, known: set[str]) -> Iterator[EncodedEpisode]:
     """Encodes the episodes that are not in the store yet; damaged files are named, skipped and counted."""
-    device, skipped = tokenizer.scale.device, 0
+    device = tokenizer.scale.device
     found = scan(args.recordings)
-    for path in tqdm(found.usable[: args.max_episodes], desc="encoding", unit="episode"):
-        if path.stem in known:
-            continue
-        try:
-            episode = read_episode(path, state_keys=())
-        except RecordingError as error:
-            print(f"skipped {error}", file=sys.stderr)
-            skipped += 1
-            continue
+    files = [path for path in found.usable[: args.max_episodes] if path.stem not in known]
+    read = 0
+    for path, episode in sound_episodes(tqdm(files, desc="encoding", unit="episode")):
+        read += 1
+        if episode.action_count != num_actions:
+            raise RecordingError(
+                f"{path} has {episode.action_count} actions, the first recording has {num_actions}; expected "
+                "recordings of one environment. Move the others to a folder of their own."
+            )
         parts = [
             tokenizer.encode(frames_to_tensor(part, device))
             for part in np.array_split(episode.image, max(1, len(episode.image) // 100))
         ]
         latents = torch.cat(parts).half().cpu().numpy()
         ended = np.zeros(len(latents), dtype=np.float32)
+        ended[-1] = episode.terminated
         yield EncodedEpisode(path.stem, latents, episode.action, episode.reward, ended)
-    if skipped or found.unusable:
-        print(f"{skipped + len(found.unusable)} unusable files: {[p.name for p in found.unusable]}", file=sys.stderr)
+    unusable = len(files) - read + len(found.unusable)
+    if unusable:
+        print(f"{unusable} unusable files: {[p.name for p in found.unusable]}", file=sys.stderr)
+
+
+def read_starts(args: Args) -> Starts:
+    """What dreams of the checkpoint start from: first frames, and clips of episodes that are long enough."""
+    files = scan(args.recordings).usable[: max(args.contexts, args.clips)]
+    first_frames, frames, actions = [], [], []
+    rng = np.random.default_rng(args.seed)
+    for _, episode in sound_episodes(tqdm(files, desc="first frames and clips", unit="episode")):
+        first_frames.append(episode.image[0])
+        if len(frames) < args.clips and len(episode.image) >= args.clip_frames:
+            clip = draw_clips([episode], args.clip_frames, rng)
+            frames.append(clip.frames[0])
+            actions.append(clip.actions[0])
+    clips = Clips(np.stack(frames), np.stack(actions)) if frames else None
+    return np.stack(first_frames[: args.contexts]), clips
+
+
+def sound_episodes(files: Iterable[Path]) -> Iterator[tuple[Path, Episode]]:
+    """Reads episodes; a damaged one is named and skipped."""
+    for path in files:
+        try:
+            yield path, read_episode(path, state_keys=())
+        except RecordingError as error:
+            print(f"skipped {error}", file=sys.stderr)
 
 
 def publish(
@@ -282,7 +343,7 @@ def publish(
     world: WorldModel,
     average: torch.nn.Module,
     store: LatentStore,
-    starts: Starts,
+    starts: Starts | None,
 ) -> WorldModel:
     """Writes the averaged model as a checkpoint that gym.make can open; returns it."""
     folder = args.output / "checkpoint"
@@ -290,7 +351,8 @@ def publish(
     shipped.tokenizer.load_state_dict(world.tokenizer.state_dict())
     shipped.dynamics.load_state_dict(average.state_dict())
     shipped.save_pretrained(folder)
-    save_starts(folder, *starts)
+    if starts is not None:
+        save_starts(folder, *starts)
     record = training_record(args, progress) | {"episodes": len(store.names), "recorded_frames": store.frames}
     for name, source in (("tokenizer", args.tokenizer), ("start_from", args.start_from)):
         if source is not None and (source / "training.json").exists():

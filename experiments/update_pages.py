@@ -81,7 +81,8 @@ def run_of(record: dict[str, Any]) -> str:
     done, settings = record["progress"], record["settings"]
     optimizer = "Muon and AdamW" if settings["muon"] else "AdamW"
     stages = ", ".join(f"{frames} frames until {until:.0%} of the time" for until, frames in settings["stages"])
-    dreams = f"; up to {settings['dreamed_frames']} of the last own dreams" if settings.get("dreamed_frames") else ""
+    share = settings.get("dreamed_share", 0) if settings["mode"] == "clean_past" else 0
+    dreams = f"; {share:.0%} of the windows remember own predictions or dreams" if share else ""
     return (
         f"{done['seconds'] / 60:.0f} minutes, {done['step']:,} steps, {done['frames']:,} frames; mode "
         f"`{settings['mode']}`; {optimizer} at {settings['learning_rate']}; windows of {stages}{dreams}."

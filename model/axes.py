@@ -24,7 +24,7 @@ conditioned on is the integer `tau * max_denoising_steps`; the `stride` is the l
 finest steps one denoising step jumps over.
 """
 
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 Latents = Float[Tensor, "b t d h w"]
@@ -34,7 +34,6 @@ Conditioning = Float[Tensor, "b s t width"]
 Actions = Int[Tensor, "b t"]
 NoiseLevels = Int[Tensor, "b s t"]
 Features = Float[Tensor, "b t f"]
-AttentionMask = Bool[Tensor, "b_chunks 1 queries keys"]
 
 START_ACTION = -1
 """Stands where no action led to the frame: the first frame of an episode or of a context."""

@@ -79,7 +79,7 @@ def frame_local_attention(
 
     Args:
         queries: one per token, both streams.
-        keys: one per token, before rotation.
+        keys: one per token.
         values: one per token.
         ring: keys and values of the k frames before the first, oldest first.
         plan: from `plan_windows`, for the same shapes.
@@ -105,10 +105,8 @@ def _windows(past: Tensor, window: int, chunk: int, own: list[Tensor]) -> Tensor
     chunks = (past.shape[1] - window) // chunk
     if chunks == 1:  # as in stepping: everything is one window, and nothing is copied
         parts = [past[:, None]]
-    elif window == chunk:  # the window is the chunk before: plain slices do
+    else:  # chunks are as long as the window, which is then the chunk before
         parts = [v.unflatten(1, (chunks, chunk)) for v in (past[:, :-chunk], past[:, window:])]
-    else:
-        parts = [rearrange(past.unfold(1, window + chunk, chunk), "b c q heads e t -> b c t q heads e")]
     parts += [v.unflatten(1, (chunks, chunk)) for v in own]
     frames = torch.cat(parts, 2) if len(parts) > 1 else parts[0]
     return rearrange(frames, "b c t q heads e -> (b c) heads (t q) e")

@@ -14,7 +14,7 @@ class Memory:
 
     Attributes:
         scan: one tensor a layer, `[b blocks scan_heads p n]`: the state-space memory of each spatial block, float32.
-        keys: `[b layers k q heads e]`: attention keys of the last `k` frames, oldest first, before rotation.
+        keys: `[b layers k q heads e]`: attention keys of the last `k` frames, oldest first.
         values: `[b layers k q heads e]`: attention values of the same frames.
         filled: `[b]`: how many of the `k` frames hold something, at most `k`.
     """

@@ -69,8 +69,9 @@ class Checkpoint:
             return [first_frame(frame) for frame in self.first_frames]
         if self.clips is None:
             raise CheckpointError(
-                f"starts = 'clips', but checkpoint '{self.name}' has none. Use starts='first_frames', or write some "
-                "with wmgym.checkpoint.save_starts."
+                f"starts = 'clips', but checkpoint '{self.name}' has none: it was made before there were any. Start "
+                "from 'first_frames' (on command lines: --starts first_frames), or add some with "
+                "wmgym.checkpoint.save_starts."
             )
         return self.clips.contexts()
 

@@ -43,7 +43,8 @@ class Dreams:
         world: The model; its device is where dreams happen.
         starts: what a dream starts from unless told otherwise: one of these, drawn by its generator.
         num_dreams: How many.
-        denoising_steps: 1, 2, 4, ... up to the model's `max_denoising_steps`; more is slower and finer.
+        denoising_steps: 1, 2, 4, ... up to the model's `max_denoising_steps`. 1 gives the mean of what could come
+            next, more draw from it and take longer.
 
     Raises:
         ValueError: `denoising_steps` is none of those.

@@ -69,6 +69,9 @@ class Episode:
     policy: str | None = None
     """What acted, as the recorder named it, if the file says so."""
 
+    terminated: bool = False
+    """Whether the episode ended with its last frame by itself, and not by time."""
+
     @property
     def steps(self) -> int:
         """The number of steps, one less than that of frames."""
@@ -107,7 +110,7 @@ def record_episode(
     observation, info = env.reset(seed=seed)
     kept = [key for key in STATE_KEYS if key in info]
     images, infos, actions, rewards = [observation], [info], [0], [0.0]
-    over = False
+    over = terminated = False
     while not over and len(actions) - 1 != max_steps:
         action = policy(observation, info)
         observation, reward, terminated, truncated, info = env.step(action)
@@ -124,6 +127,7 @@ def record_episode(
         state={key: _as_stored(key, np.stack([row[key] for row in infos])) for key in kept},
         seed=seed,
         policy=policy_name,
+        terminated=bool(terminated),
     )
 
 
@@ -144,7 +148,7 @@ def write_episode(path: Path, episode: Episode) -> None:
         "image": episode.image,
         "action": action,
         "reward": episode.reward,
-        "terminal": np.zeros(rows, dtype=np.bool_),
+        "terminal": (np.arange(rows) == rows - 1) & episode.terminated,
         "reset": np.arange(rows) == 0,
         **episode.state,
     }
@@ -177,7 +181,7 @@ def read_episode(path: Path, state_keys: Iterable[str] = STATE_KEYS) -> Episode:
     """
     try:
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
-            wanted = ["image", "action", "reward", *state_keys, "seed", "policy"]
+            wanted = ["image", "action", "reward", *state_keys, "seed", "policy", "terminal"]
             arrays = {key: archive[key] for key in wanted if key in archive.files}
     except _DECODING_ERRORS as error:
         raise RecordingError(f"{path}: cannot be read ({error}); truncated, or no episode file.") from error
@@ -195,6 +199,7 @@ def read_episode(path: Path, state_keys: Iterable[str] = STATE_KEYS) -> Episode:
         state={key: _as_stored(key, arrays[key]) for key in state_keys if key in arrays},
         seed=int(arrays["seed"]) if "seed" in arrays else None,
         policy=str(arrays["policy"]) if "policy" in arrays else None,
+        terminated="terminal" in arrays and bool(np.ravel(arrays["terminal"])[-1]),
     )
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 
 from experiments import evaluate_world_model, train_tokenizer, train_world_model
-from model.checkpoint import CheckpointError
+from model.checkpoint import CheckpointError, load_tensors, save_tensors
 from model.config import PRESETS
 from model.world_model import WorldModel
 from wmgym.checkpoint import open_checkpoint
@@ -117,8 +118,40 @@ def test_weights_of_another_shape_are_refused(recordings, tokenizer, tmp_path):
     smaller = replace(micro, dynamics=replace(micro.dynamics, layers=1))
     WorldModel(smaller).save_pretrained(tmp_path / "smaller")
     args = world_model_args(recordings, tokenizer, tmp_path / "run", start_from=tmp_path / "smaller")
-    with pytest.raises(CheckpointError, match="do not fit"):
+    with pytest.raises(CheckpointError, match="another shape"):
         train_world_model.main(args)
+
+
+def test_a_tokenizer_that_was_trained_further_is_refused(run, recordings, tokenizer, tmp_path):
+    other = tmp_path / "tokenizer"
+    shutil.copytree(tokenizer, other)
+    weights = load_tensors(other / "model.safetensors")
+    save_tensors(other / "model.safetensors", {key: value + 0.01 for key, value in weights.items()})
+    with pytest.raises(CheckpointError, match="not encoded by the tokenizer"):
+        train_world_model.main(world_model_args(recordings, other, run[0].output, minutes=9.0))
+    source = run[0].output / "checkpoint"
+    with pytest.raises(CheckpointError, match="latents of another tokenizer"):
+        train_world_model.main(world_model_args(recordings, other, tmp_path / "run", start_from=source))
+
+
+def test_a_damaged_recording_is_named_skipped_and_counted(recordings, tokenizer, tmp_path, capsys):
+    mixed = tmp_path / "mixed"
+    shutil.copytree(recordings, mixed)
+    inside = bytearray((mixed / "1.npz").read_bytes())
+    inside[len(inside) // 2] ^= 0xFF  # in the middle of the images: the table of contents is sound
+    (mixed / "1.npz").write_bytes(inside)
+    train_world_model.main(world_model_args(mixed, tokenizer, tmp_path / "run", validation=recordings))
+    record = json.loads((tmp_path / "run" / "checkpoint" / "training.json").read_text())
+    assert record["episodes"] == 2
+    said = capsys.readouterr().err
+    assert "1.npz" in said
+    assert "2 unusable files" in said
+
+
+@pytest.mark.parametrize("changes", [{"dreamed_frames": 0}, {"predict_passes": 0}, {"dreamed_share": 1.5}])
+def test_numbers_that_make_no_sense_are_refused_at_once(changes, recordings, tokenizer, tmp_path):
+    with pytest.raises(ValueError, match="expected"):
+        train_world_model.main(world_model_args(recordings, tokenizer, tmp_path, **changes))
 
 
 def test_validation_episodes_that_are_too_short_are_refused_before_training(recordings, tokenizer, tmp_path):
@@ -140,7 +173,8 @@ def test_a_killed_run_goes_on_where_it_last_saved(recordings, tokenizer, tmp_pat
         time.sleep(0.2)
     killed.send_signal(signal.SIGKILL)
     killed.wait()
-    saved = json.loads((args.output / "metrics.jsonl").read_text().splitlines()[-1])
+    state = load_tensors(args.output / "training_state.safetensors")  # metrics are written just after it
+    saved = json.loads(bytes(state["progress"].tolist()))
     args.minutes = saved["seconds"] / 60 + 0.03
     train_world_model.main(args)
     assert len(steps(args.output)) == len(set(steps(args.output)))
@@ -149,7 +183,6 @@ def test_a_killed_run_goes_on_where_it_last_saved(recordings, tokenizer, tmp_pat
     assert last["frames"] == 32 * last["step"]
 
 
-@pytest.mark.slow
 def test_two_processes_train_one_model(recordings, tokenizer, tmp_path):
     args = world_model_args(recordings, tokenizer, tmp_path / "two")
     finished = subprocess.run(command(args, "--devices=2"), env=shell(), capture_output=True, text=True, timeout=300)
@@ -172,5 +205,7 @@ def test_the_evaluation_measures_what_it_says(micro_folder, recordings, tmp_path
         assert metrics["dream"][k]["copy_psnr_first"] == pytest.approx(-10 * np.log10(error), abs=1e-6)
     events = sum(int((e.reward[1:] != 0).sum()) for e in episodes)
     assert metrics["reward_events"]["events"] == events
+    followed = np.stack([e.reward[1:9] for e in episodes[:2]])
+    assert metrics["long_dream"]["reward_per_1000_steps"]["real"] == pytest.approx(1000 * followed.mean())
     for name in ("result.json", "result.md", "psnr.png", "clips.png", "long_dream.png"):
         assert (tmp_path / name).stat().st_size > 0
