@@ -100,6 +100,8 @@ class Args:
     """Half of these remember one-step predictions in place of frames, made in up to this many passes."""
     dreamed_frames: int = 8
     """The other half end in a dream of up to this many frames."""
+    dream_steps: tuple[int, ...] = (1, 2, 4)
+    """Denoising steps of these predictions and dreams, drawn anew for each step of training."""
     dream_after: float = 0.2
     """Share of the budget after which the model remembers its own dreams."""
     cooldown: float = 0.4
@@ -172,6 +174,7 @@ def main(args: Args) -> dict[str, float]:
             dreamed_share=args.dreamed_share if done >= args.dream_after else 0.0,
             predict_passes=int(lengths.integers(1, args.predict_passes + 1)),
             dreamed_frames=int(lengths.integers(1, args.dreamed_frames + 1)),
+            dream_steps=int(lengths.choice(args.dream_steps)),
             shortcut_fraction=args.shortcut_fraction if done >= args.shortcut_after else 0.0,
         )
         generator = step_generator(args.seed + fabric.global_rank, progress.step, fabric.device)

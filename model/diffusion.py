@@ -27,6 +27,7 @@ from torch import Tensor
 
 from model.axes import START_ACTION, Actions, Latents
 from model.lssvwm import LSSVWM
+from model.sampler import sample
 
 Mode = Literal["clean_past", "diffusion_forcing"]
 Predictor = Callable[[Latents, Int[Tensor, "b t"], Int[Tensor, "b t"]], Latents]
@@ -48,9 +49,11 @@ class DiffusionConfig:
     """`clean_past`: share of the rows whose remembered frames are, in part, dreamed by the network itself: by one half
     of them each frame is (`predict_all`), by the other the last ones are (`dream_the_end`)."""
     predict_passes: int = 1
-    """How often `predict_all` is repeated, each time from its own predictions."""
+    """How often `predict_all` is repeated, each time from its own predictions; once if it takes several steps."""
     dreamed_frames: int = 8
     """How many frames `dream_the_end` dreams."""
+    dream_steps: int = 1
+    """Denoising steps of these predictions and dreams."""
     shortcut_fraction: float = 0.25
     """Share of the rows whose target is two half-strides of the network itself."""
 
@@ -157,7 +160,13 @@ def denoising_loss(
 
 @torch.no_grad()
 def predict_all(
-    model: LSSVWM, latents: Latents, actions: Actions, passes: int, generator: torch.Generator, kept: int = 8
+    model: LSSVWM,
+    latents: Latents,
+    actions: Actions,
+    passes: int,
+    generator: torch.Generator,
+    denoising_steps: int = 1,
+    kept: int = 8,
 ) -> Latents:
     """The latents with each frame replaced by what the model expects there, one step ahead.
 
@@ -170,23 +179,32 @@ def predict_all(
         actions: the action that led to each frame.
         passes: how often; each pass predicts from what the one before left.
         generator: consumed for one noise a pass.
+        denoising_steps: of the sampler, for all frames at once.
         kept: first frames that stay as they are, because too little is known yet.
     """
-    strides = torch.full_like(actions, model.config.max_denoising_steps.bit_length() - 1)
-    levels, predicted = torch.zeros_like(actions), latents
+    predicted = latents
+
+    def denoise(z: Latents, level: int, stride: int) -> Latents:
+        levels, strides = torch.full_like(actions, level), torch.full_like(actions, stride)
+        return _run(model, Noised(predicted, z, levels, strides, levels == level), actions, z, levels, strides)[0]
+
     for _ in range(passes):
         noise = torch.randn(latents.shape, generator=generator, device=latents.device)
-        pure = Noised(predicted, noise, levels, strides, levels == 0)
-        expected, _ = _run(model, pure, actions, noise, levels, strides)
+        expected = sample(denoise, noise, denoising_steps, model.config.max_denoising_steps)
         predicted = torch.cat([latents[:, :kept], expected[:, kept:].to(latents.dtype)], dim=1)
     return predicted
 
 
 @torch.no_grad()
 def dream_the_end(
-    model: LSSVWM, latents: Latents, actions: Actions, frames: int, generator: torch.Generator
+    model: LSSVWM,
+    latents: Latents,
+    actions: Actions,
+    frames: int,
+    generator: torch.Generator,
+    denoising_steps: int = 1,
 ) -> Latents:
-    """The latents with their last `frames` replaced by what the model dreams there in one denoising step each.
+    """The latents with their last `frames` replaced by what the model dreams there.
 
     Args:
         model: the dreamer.
@@ -194,13 +212,14 @@ def dream_the_end(
         actions: the action that led to each frame.
         frames: how many are dreamed, fewer than there are.
         generator: consumed for one noise a dreamed frame.
+        denoising_steps: of the sampler.
     """
     kept = latents.shape[1] - frames
     _, memory = model.observe(model.initial_memory(len(latents)), latents[:, :kept], actions[:, :kept])
     dreamed = []
     for t in range(kept, latents.shape[1]):
         noise = torch.randn(latents[:, t].shape, generator=generator, device=latents.device)
-        prediction, memory = model.imagine(memory, actions[:, t], noise, denoising_steps=1)
+        prediction, memory = model.imagine(memory, actions[:, t], noise, denoising_steps)
         dreamed.append(prediction.latent.to(latents.dtype))
     return torch.cat([latents[:, :kept], torch.stack(dreamed, dim=1)], dim=1)
 
@@ -242,11 +261,18 @@ def _dream_in(
     remembered = remembered.clone()
     if len(everywhere):
         remembered[everywhere] = predict_all(
-            model, remembered[everywhere], actions[everywhere], config.predict_passes, generator
+            model,
+            remembered[everywhere],
+            actions[everywhere],
+            config.predict_passes if config.dream_steps == 1 else 1,
+            generator,
+            config.dream_steps,
         )
     frames = min(config.dreamed_frames, remembered.shape[1] - 1)
     if len(at_the_end) and frames:
-        remembered[at_the_end] = dream_the_end(model, remembered[at_the_end], actions[at_the_end], frames, generator)
+        remembered[at_the_end] = dream_the_end(
+            model, remembered[at_the_end], actions[at_the_end], frames, generator, config.dream_steps
+        )
     return remembered
 
 

@@ -6,9 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from model.axes import Latent
-
-Denoiser = Callable[[Latent, int, int], Latent]
+AnyLatents = Float[Tensor, "b *t d h w"]
+Denoiser = Callable[[AnyLatents, int, int], AnyLatents]
 """`(noised latent, noise level, log2 of the stride) -> predicted clean latent`."""
 
 
@@ -26,7 +25,7 @@ def check_denoising_steps(steps: int, max_steps: int) -> None:
         )
 
 
-def sample(denoise: Denoiser, noise: Latent, steps: int, max_steps: int) -> Latent:
+def sample(denoise: Denoiser, noise: AnyLatents, steps: int, max_steps: int) -> AnyLatents:
     """Walks from noise to a clean latent in equal steps of `tau`.
 
     `z' = z + d * (f(z, tau, d) - z) / (1 - tau)` with `d = 1 / steps`: the predicted clean latent `f` turned into a

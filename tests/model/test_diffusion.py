@@ -220,36 +220,39 @@ def test_the_share_of_rows_with_few_step_targets_is_kept_on_average(scripted):
     assert passes.count(3) / 200 == pytest.approx(0.5, abs=FIVE_SIGMA * (0.25 / 200) ** 0.5)
 
 
-def test_the_end_of_the_remembered_stream_is_what_stepping_dreams(layer_mixes, make_episode):
+@pytest.mark.parametrize("steps", [1, 2])
+def test_the_end_of_the_remembered_stream_is_what_stepping_dreams(steps, layer_mixes, make_episode):
     config = layer_mixes["micro"]
     model = LSSVWM(config)
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.05)
     latents, actions = make_episode(config, 2, 9)
-    dreamed = dream_the_end(model, latents, actions, 4, generator(7))
+    dreamed = dream_the_end(model, latents, actions, 4, generator(7), steps)
     assert torch.equal(dreamed[:, :5], latents[:, :5])
     noise = generator(7)
     _, memory = model.observe(model.initial_memory(2), latents[:, :5], actions[:, :5])
     for t in range(5, 9):
-        prediction, memory = model.imagine(memory, actions[:, t], torch.randn(latents[:, t].shape, generator=noise), 1)
+        drawn = torch.randn(latents[:, t].shape, generator=noise)
+        prediction, memory = model.imagine(memory, actions[:, t], drawn, steps)
         torch.testing.assert_close(dreamed[:, t], prediction.latent)
     assert not dreamed.requires_grad
 
 
-def test_predicting_all_is_predicting_each_frame_from_the_real_frames_before_it(layer_mixes, make_episode):
+@pytest.mark.parametrize("steps", [1, 4])
+def test_predicting_all_is_predicting_each_frame_from_the_real_frames_before_it(steps, layer_mixes, make_episode):
     config = layer_mixes["micro"]
     model = LSSVWM(config)
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.05)
     latents, actions = make_episode(config, 2, 9)
-    predicted = predict_all(model, latents, actions, 1, generator(7), kept=5)
+    predicted = predict_all(model, latents, actions, 1, generator(7), steps, kept=5)
     assert torch.equal(predicted[:, :5], latents[:, :5])
     noise = torch.randn(latents.shape, generator=generator(7))
     for t in range(5, 9):
         _, memory = model.observe(model.initial_memory(2), latents[:, :t], actions[:, :t])
-        expected, _ = model.imagine(memory, actions[:, t], noise[:, t], 1)
+        expected, _ = model.imagine(memory, actions[:, t], noise[:, t], steps)
         torch.testing.assert_close(predicted[:, t], expected.latent, rtol=1e-4, atol=1e-4)
-    again = predict_all(model, latents, actions, 2, generator(7), kept=5)
+    again = predict_all(model, latents, actions, 2, generator(7), steps, kept=5)
     torch.testing.assert_close(again[:, :5], latents[:, :5])
     assert not torch.allclose(again[:, 6:], predicted[:, 6:], atol=1e-4)  # from predictions, with new noise
     assert not again.requires_grad
