@@ -90,8 +90,8 @@ class Args:
     num_envs: int = 64
     """Dreams trained in at once."""
 
-    horizon: int = 64
-    """Steps of a dream in training; then another one starts."""
+    horizon: int = 32
+    """Steps of a dream in training; then another one starts. Short ones stay near reality."""
 
     starts: Literal["clips", "first_frames"] = "clips"
     """Where dreams start in training: in recorded clips, most of them shortly before a reward, or as episodes do."""
@@ -99,8 +99,14 @@ class Args:
     denoising_steps: int = 1
     """Sampler steps for a dreamed frame, in training and evaluation."""
 
-    learning_rate: float = 3e-4
+    learning_rate: float = 1e-3
     """PPO's."""
+
+    rollout: int = 32
+    """Steps of each dream from one update of the policy to the next."""
+
+    discount: float = 0.97
+    """PPO's gamma."""
 
     entropy: float = 0.01
     """Weight of PPO's entropy bonus, which keeps it exploring."""
@@ -228,7 +234,7 @@ def train(args: Args, seconds: float) -> None:
 
         learner = make_ppo(
             env, seed=args.seed, recurrent=args.recurrent, tensorboard=args.output / "tensorboard",
-            learning_rate=args.learning_rate, ent_coef=args.entropy,
+            learning_rate=args.learning_rate, ent_coef=args.entropy, n_steps=args.rollout, gamma=args.discount,
         )  # fmt: skip
         budget = TimeBudget(seconds, save=partial(save, args), show=show)
         try:

@@ -9,12 +9,9 @@ frames under real ones. On several devices: `--devices 2` or under torchrun.
 """
 
 import dataclasses
-import hashlib
 import json
 import math
-import sys
 import time
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -23,14 +20,13 @@ import numpy as np
 import torch
 import tyro
 from lightning_fabric import Fabric
-from numpy.typing import NDArray
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from agents.results import training_record, write_json
-from model.checkpoint import WEIGHTS_FILE, CheckpointError, check_fit, load_weights
+from model.checkpoint import CheckpointError, check_fit, load_weights
 from model.config import PRESETS, WorldModelConfig
-from model.data import EncodedEpisode, LatentStore, append_episodes, stored_names
+from model.data import LatentStore, append_episodes, stored_names
 from model.diffusion import DiffusionConfig
 from model.lssvwm import LSSVWM
 from model.tokenizer import Tokenizer
@@ -47,13 +43,10 @@ from model.training import (
 from model.training_state import TENSORS_FILE, Progress, load_training_state, save_training_state, step_generator
 from model.world_model import WorldModel
 from wmgym.checkpoint import save_starts
-from wmgym.codec import frames_to_tensor
-from wmgym.errors import RecordingError
+from wmgym.encoding import Starts, bind_to_tokenizer, encode_new, read_starts
 from wmgym.fidelity import cut_clips, dream_against_reality, read_all
 from wmgym.recording import Episode, read_episode, scan
-from wmgym.starts import Clips, draw_clips
 
-Starts = tuple[NDArray[np.uint8], Clips | None]
 CLIPS = {"clips_per_episode": 2, "context": 50, "horizon": 16}
 """What is cut from each of the episodes that are measured on while training."""
 
@@ -235,8 +228,8 @@ def prepare(args: Args, fabric: Fabric) -> tuple[WorldModel, LatentStore, Starts
     """Encodes episodes that are not yet in the store, and builds the world model around the trained tokenizer."""
     saved, weights = load_weights(args.tokenizer)
     found = scan(args.recordings)
-    actions = read_episode(found.usable[0], state_keys=()).action_count if found.usable else None
-    dynamics = dataclasses.replace(PRESETS[args.preset].dynamics, num_actions=actions or 1)
+    actions = read_episode(found.usable[0], state_keys=()).action_count if found.usable else 1
+    dynamics = dataclasses.replace(PRESETS[args.preset].dynamics, num_actions=actions)
     tokenizer = Tokenizer(saved.tokenizer)
     tokenizer.load_state_dict(weights)
     tokenizer.to(fabric.device)
@@ -244,8 +237,9 @@ def prepare(args: Args, fabric: Fabric) -> tuple[WorldModel, LatentStore, Starts
     starts = None
     if fabric.is_global_zero:
         bind_to_tokenizer(folder, args.tokenizer)
-        append_episodes(folder, encode_new(args, tokenizer, dynamics.num_actions, set(stored_names(folder))))
-        starts = read_starts(args)
+        new = encode_new(found, tokenizer, actions, set(stored_names(folder)), args.max_episodes, tqdm)
+        append_episodes(folder, new)
+        starts = read_starts(found.usable, args.contexts, args.clips, args.clip_frames, args.seed, tqdm)
     fabric.barrier()
     store = LatentStore(folder)
     rewards = store.reward_values()
@@ -256,19 +250,6 @@ def prepare(args: Args, fabric: Fabric) -> tuple[WorldModel, LatentStore, Starts
     if args.start_from is not None and not (args.output / TENSORS_FILE).exists():
         world.load_state_dict(weights_to_start_from(args.start_from, world))
     return world.to(fabric.device), store, starts
-
-
-def bind_to_tokenizer(folder: Path, tokenizer: Path) -> None:
-    """Marks a store with the tokenizer that encodes it; refuses one that another tokenizer encoded."""
-    digest = hashlib.sha256((tokenizer / WEIGHTS_FILE).read_bytes()).hexdigest()
-    mark = folder / "tokenizer.sha256"
-    if stored_names(folder) and (not mark.exists() or mark.read_text() != digest):
-        raise CheckpointError(
-            f"the latents in {folder} were not encoded by the tokenizer in {tokenizer}: it was trained further, or is "
-            "another. Use the tokenizer this run began with, or start a new run with another --output."
-        )
-    folder.mkdir(parents=True, exist_ok=True)
-    mark.write_text(digest)
 
 
 def weights_to_start_from(source: Path, world: WorldModel) -> dict[str, torch.Tensor]:
@@ -287,57 +268,6 @@ def weights_to_start_from(source: Path, world: WorldModel) -> dict[str, torch.Te
             "trained with."
         )
     return weights
-
-
-@torch.no_grad()
-def encode_new(args: Args, tokenizer: Tokenizer, num_actions: int, known: set[str]) -> Iterator[EncodedEpisode]:
-    """Encodes the episodes that are not in the store yet; damaged files are named, skipped and counted."""
-    device = tokenizer.scale.device
-    found = scan(args.recordings)
-    files = [path for path in found.usable[: args.max_episodes] if path.stem not in known]
-    read = 0
-    for path, episode in sound_episodes(tqdm(files, desc="encoding", unit="episode")):
-        read += 1
-        if episode.action_count != num_actions:
-            raise RecordingError(
-                f"{path} has {episode.action_count} actions, the first recording has {num_actions}; expected "
-                "recordings of one environment. Move the others to a folder of their own."
-            )
-        parts = [
-            tokenizer.encode(frames_to_tensor(part, device))
-            for part in np.array_split(episode.image, max(1, len(episode.image) // 100))
-        ]
-        latents = torch.cat(parts).half().cpu().numpy()
-        ended = np.zeros(len(latents), dtype=np.float32)
-        ended[-1] = episode.terminated
-        yield EncodedEpisode(path.stem, latents, episode.action, episode.reward, ended)
-    unusable = len(files) - read + len(found.unusable)
-    if unusable:
-        print(f"{unusable} unusable files: {[p.name for p in found.unusable]}", file=sys.stderr)
-
-
-def read_starts(args: Args) -> Starts:
-    """What dreams of the checkpoint start from: first frames, and clips of episodes that are long enough."""
-    files = scan(args.recordings).usable[: max(args.contexts, args.clips)]
-    first_frames, frames, actions = [], [], []
-    rng = np.random.default_rng(args.seed)
-    for _, episode in sound_episodes(tqdm(files, desc="first frames and clips", unit="episode")):
-        first_frames.append(episode.image[0])
-        if len(frames) < args.clips and len(episode.image) >= args.clip_frames:
-            clip = draw_clips([episode], args.clip_frames, rng)
-            frames.append(clip.frames[0])
-            actions.append(clip.actions[0])
-    clips = Clips(np.stack(frames), np.stack(actions)) if frames else None
-    return np.stack(first_frames[: args.contexts]), clips
-
-
-def sound_episodes(files: Iterable[Path]) -> Iterator[tuple[Path, Episode]]:
-    """Reads episodes; a damaged one is named and skipped."""
-    for path in files:
-        try:
-            yield path, read_episode(path, state_keys=())
-        except RecordingError as error:
-            print(f"skipped {error}", file=sys.stderr)
 
 
 def publish(

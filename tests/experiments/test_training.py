@@ -17,9 +17,9 @@ from experiments import evaluate_world_model, train_tokenizer, train_world_model
 from model.checkpoint import CheckpointError, load_tensors, save_tensors
 from model.config import PRESETS
 from model.world_model import WorldModel
+from wmgym import errors
 from wmgym.checkpoint import open_checkpoint
 from wmgym.codec import psnr
-from wmgym.errors import ContextError
 from wmgym.recording import Episode, read_episode, scan, write_episode
 
 FRAMES = 70
@@ -127,7 +127,7 @@ def test_a_tokenizer_that_was_trained_further_is_refused(run, recordings, tokeni
     shutil.copytree(tokenizer, other)
     weights = load_tensors(other / "model.safetensors")
     save_tensors(other / "model.safetensors", {key: value + 0.01 for key, value in weights.items()})
-    with pytest.raises(CheckpointError, match="not encoded by the tokenizer"):
+    with pytest.raises(errors.CheckpointError, match="not encoded by the tokenizer"):
         train_world_model.main(world_model_args(recordings, other, run[0].output, minutes=9.0))
     source = run[0].output / "checkpoint"
     with pytest.raises(CheckpointError, match="latents of another tokenizer"):
@@ -160,7 +160,7 @@ def test_validation_episodes_that_are_too_short_are_refused_before_training(reco
     (tmp_path / "short").mkdir()
     write_episode(tmp_path / "short" / "0.npz", short)
     args = world_model_args(recordings, tokenizer, tmp_path / "run", validation=tmp_path / "short")
-    with pytest.raises(ContextError, match="65 frames is too short"):
+    with pytest.raises(errors.ContextError, match="65 frames is too short"):
         train_world_model.main(args)
     assert not (tmp_path / "run").exists()
 

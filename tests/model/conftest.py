@@ -9,7 +9,7 @@ import torch
 def enliven(module, strength=0.1):
     """Opens the gates of every branch and gives the scans time constants from one token to hundreds."""
     for name, parameter in module.named_parameters():
-        if "modulation" in name:
+        if "modulation" in name or name.endswith("condition.stride.weight"):
             torch.nn.init.normal_(parameter, std=strength)
         elif name.endswith("step_bias"):
             parameter.data = torch.linspace(-6, -1, len(parameter))
