@@ -96,7 +96,7 @@ class Args:
     starts: Literal["clips", "first_frames"] = "clips"
     """Where dreams start in training: in recorded clips, most of them shortly before a reward, or as episodes do."""
 
-    denoising_steps: int = 1
+    denoising_steps: int = 2
     """Sampler steps for a dreamed frame, in training and evaluation."""
 
     learning_rate: float = 1e-3

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import gymnasium
 import matplotlib
 import numpy as np
 import torch
@@ -19,6 +20,7 @@ import tyro
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+import wmgym  # noqa: F401  (registers the ids)
 from agents.results import write_result
 from model.axes import START_ACTION
 from model.sampler import check_denoising_steps, draw_noise
@@ -31,6 +33,8 @@ from wmgym.recording import Episode, scan
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
+
+ELSEWHERE_SEED = 3_000_000  # no recording has seeds from here on
 
 
 @dataclass
@@ -57,6 +61,9 @@ class Args:
     """How many of them."""
     denoising_steps: int = DEFAULT_DENOISING_STEPS
     """Sampler of the long dreams and of the pictured clips; that of the environments by default."""
+    elsewhere: str = "wmgym/MemoryMaze-9x9-v0"
+    """Real environment in which the actions of the long dreams are repeated in other mazes: what a world looks like to
+    actions that know nothing of it. Empty leaves it out."""
     seed: int = 0
     """Fixes the noise of all dreams."""
 
@@ -88,14 +95,17 @@ def main(args: Args) -> dict[str, Any]:
     dream, rewards = long_dream(world, episodes, args)
     metrics["long_dream"] = drift(dream, np.stack([e.image[1 : args.long_dream + 1] for e in episodes]))
     followed = np.stack([e.reward[1 : args.long_dream + 1] for e in episodes[: args.long_dreams]])
+    if args.elsewhere:
+        elsewhere = repeat_elsewhere(episodes[: args.long_dreams], args)
+        metrics["long_dream"]["real_elsewhere"] = statistics(elsewhere)
+        save_rows(elsewhere, args.output / "real_elsewhere.png")
     metrics["long_dream"] |= {
         "denoising_steps": args.denoising_steps,
         "reward_per_1000_steps": {"dreamed": 1000 * float(rewards.mean()), "real": 1000 * float(followed.mean())},
     }
     plot_psnr(comparisons, args.output / "psnr.png")
     save_strip(comparisons[args.denoising_steps], args.output / "clips.png")
-    save_image(np.concatenate([np.concatenate(list(d[:: max(1, len(d) // 16)][:16]), 1) for d in dream]), 2,
-               args.output / "long_dream.png")  # fmt: skip
+    save_rows(dream, args.output / "long_dream.png")
     config = asdict(args) | {"recordings": args.recordings.name, "checkpoint": args.checkpoint.name}
     config.pop("output")
     result = write_result(
@@ -151,6 +161,17 @@ def long_dream(world: WorldModel, episodes: list[Episode], args: Args) -> tuple[
     return np.stack(frames, axis=1), np.stack(rewards, axis=1)
 
 
+def repeat_elsewhere(episodes: list[Episode], args: Args) -> NDArray[np.uint8]:
+    """Frames of other real mazes under the actions of these episodes, `(episodes, frames, H, W, 3)`."""
+    env = gymnasium.make(args.elsewhere)
+    frames = []
+    for i, episode in enumerate(tqdm(episodes, desc="real mazes elsewhere", unit="episode")):
+        env.reset(seed=ELSEWHERE_SEED + i)
+        frames.append([env.step(int(action))[0] for action in episode.action[1 : args.long_dream + 1]])
+    env.close()
+    return np.array(frames)
+
+
 def drift(dreamed: NDArray[np.uint8], real: NDArray[np.uint8]) -> dict[str, Any]:
     """Brightness, contrast, edges and frame-to-frame change of dreamed against real frames, by part of the dream."""
     quarters = np.array_split(np.arange(dreamed.shape[1]), 4)
@@ -189,17 +210,20 @@ def as_markdown(metrics: dict[str, Any]) -> str:
         ]
         lines.append(f"| {name} | {cells[0]} | {cells[1]} |")
     events, long = metrics["reward_events"], metrics["long_dream"]
+    scores = f"recall {events['recall']:.3f}, precision {events['precision']:.3f}"
+    scores = scores if events["events"] else "there are none"
     real, last, rewards = long["real"], long["dreamed_by_quarter"][-1], long["reward_per_1000_steps"]
-    drifts = ", ".join(f"{name} {real[name]:.1f} / {last[name]:.1f}" for name in real)
+    columns = [real, *([long["real_elsewhere"]] if "real_elsewhere" in long else []), last]
+    drifts = ", ".join(f"{name} " + " / ".join(f"{column[name]:.1f}" for column in columns) for name in real)
+    elsewhere = " / of other real mazes under the same actions" if len(columns) == 3 else ""
     return "\n".join(
         [
             *lines,
             "",
             f"Tokenizer reconstruction: {metrics['tokenizer_psnr']:.2f} dB. Reward events on real frames "
-            f"({events['events']}): recall {events['recall']:.3f}, precision {events['precision']:.3f}. Grey levels "
-            f"of real frames / of the last quarter of dreams of {long['frames']} frames in {long['denoising_steps']} "
-            f"denoising step(s): {drifts}. Reward in 1000 steps of the same actions, real / dreamed: "
-            f"{rewards['real']:.1f} / {rewards['dreamed']:.1f}.",
+            f"({events['events']}): {scores}. Grey levels of real frames{elsewhere} / of the last quarter of dreams of "
+            f"{long['frames']} frames in {long['denoising_steps']} denoising step(s): {drifts}. Reward in 1000 steps "
+            f"of the same actions, real / dreamed: {rewards['real']:.1f} / {rewards['dreamed']:.1f}.",
         ]
     )
 
@@ -224,6 +248,12 @@ def save_strip(comparison: DreamComparison, path: Path) -> None:
     for i in np.linspace(0, len(comparison.real) - 1, 4, dtype=int):
         rows += [np.concatenate(list(comparison.real[i]), 1), np.concatenate(list(comparison.dreamed[i]), 1)]
     save_image(np.concatenate(rows), 1, path)
+
+
+def save_rows(frames: NDArray[np.uint8], path: Path) -> None:
+    """Sixteen frames from each of several long sequences, a row a sequence."""
+    every = max(1, frames.shape[1] // 16)
+    save_image(np.concatenate([np.concatenate(list(row[::every][:16]), 1) for row in frames]), 2, path)
 
 
 def save_image(pixels: NDArray[np.uint8], enlarge: int, path: Path) -> None:

@@ -1,6 +1,6 @@
 r"""Train the tokenizer on recorded frames, for a given number of minutes; a killed run goes on where it was.
 
-    python experiments/train_tokenizer.py --recordings recordings/train --validation recordings/validation \\
+    python experiments/train_tokenizer.py --recordings recordings/train --validation recordings/validation \
         --output runs/tokenizer --minutes 20
 
 Writes into OUTPUT: `model.safetensors` and `config.json` (what train_world_model.py reads), the run's state (every
@@ -12,6 +12,7 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -42,8 +43,8 @@ class Args:
     """Folder of episodes to measure on while training."""
     output: Path
     """Run folder; an existing run in it is continued."""
-    preset: str = "cpu"
-    """Size of the network: micro, cpu, gpu or paper."""
+    preset: Literal["micro", "cpu", "gpu", "paper"] = "cpu"
+    """Size of the network."""
     minutes: float = 20.0
     """Time to train, over all restarts; the learning rate falls to zero at its end."""
     batch: int = 32

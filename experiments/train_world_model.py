@@ -1,6 +1,6 @@
 r"""Train LSSVWM on recorded episodes, for a given number of minutes; a killed run goes on where it was.
 
-    python experiments/train_world_model.py --recordings recordings/train --validation recordings/validation \\
+    python experiments/train_world_model.py --recordings recordings/train --validation recordings/validation \
         --tokenizer runs/tokenizer --output runs/world_model --minutes 120
 
 Encodes the episodes once (into OUTPUT/latents), then trains. Writes into OUTPUT: `checkpoint/` (what gym.make takes as
@@ -47,6 +47,7 @@ from wmgym.encoding import Starts, bind_to_tokenizer, encode_new, read_starts
 from wmgym.fidelity import cut_clips, dream_against_reality, read_all
 from wmgym.recording import Episode, read_episode, scan
 
+Preset = Literal["micro", "cpu", "gpu", "paper"]
 CLIPS = {"clips_per_episode": 2, "context": 50, "horizon": 16}
 """What is cut from each of the episodes that are measured on while training."""
 
@@ -65,14 +66,14 @@ class Args:
     """Run folder; an existing run in it is continued."""
     start_from: Path | None = None
     """Checkpoint whose weights a new run starts with (optimizer, average and clock start afresh)."""
-    preset: str = "cpu"
-    """Size of the network: micro, cpu, gpu or paper."""
+    preset: Preset = "cpu"
+    """Size of the network; the tokenizer must have been trained with the same one."""
     minutes: float = 120.0
     """Time to train, over all restarts; the learning rate falls to zero at its end. Raise it to go on later."""
     mode: Literal["clean_past", "diffusion_forcing"] = "clean_past"
     """How the past of a noised frame is shown; see model.diffusion."""
     stages: tuple[tuple[float, int], ...] = ((0.6, 32), (0.85, 96), (1.0, 192))
-    """Frames per window: (share of the budget until which it holds, frames)."""
+    """Frames per window: (share of the budget until which it holds, frames), at most those of the longest episode."""
     frames_per_step: int = 256
     """Frames per step and device; the batch is this divided by the window."""
     learning_rate: float = 2e-3
@@ -139,6 +140,7 @@ def main(args: Args) -> dict[str, float]:
     held_out = read_all(scan(args.validation).usable[:16])
     cut_clips(held_out, **CLIPS)  # episodes that are too short are refused now, not when they are first needed
     world, store, starts = prepare(args, fabric)
+    refuse_long_windows(args, store)
     model = world.dynamics
     average = moving_average(model, args.average_decay).to(fabric.device)
     optimizers = make_optimizers(model, args.learning_rate, args.muon)
@@ -250,6 +252,16 @@ def prepare(args: Args, fabric: Fabric) -> tuple[WorldModel, LatentStore, Starts
     if args.start_from is not None and not (args.output / TENSORS_FILE).exists():
         world.load_state_dict(weights_to_start_from(args.start_from, world))
     return world.to(fabric.device), store, starts
+
+
+def refuse_long_windows(args: Args, store: LatentStore) -> None:
+    """Says now, and not when a stage begins, that no episode is long enough for it."""
+    longest, longest_window = int(store.lengths.max()), max(frames for _, frames in args.stages)
+    if longest_window > longest:
+        raise ValueError(
+            f"--stages asks for windows of {longest_window} frames, but the longest episode has {longest}. Record "
+            f"longer ones, or pass shorter stages, such as --stages 0.6 {max(1, longest // 4)} 1.0 {longest}."
+        )
 
 
 def weights_to_start_from(source: Path, world: WorldModel) -> dict[str, torch.Tensor]:

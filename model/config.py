@@ -146,7 +146,8 @@ class WorldModelConfig:
         expected = (self.dynamics.latent_channels, self.dynamics.latent_size)
         if emitted != expected:
             raise ValueError(
-                f"the tokenizer emits latents of (channels, size) = {emitted}, the dynamics expects {expected}."
+                f"the tokenizer emits latents of (channels, size) = {emitted}, the dynamics expects {expected}. Most "
+                "likely they were made with different presets: use one for both."
             )
 
     def to_dict(self) -> dict[str, Any]:

@@ -31,7 +31,9 @@ class Heads(nn.Module):
         self.reward = nn.Sequential(
             nn.Linear(config.features, hidden), nn.SiLU(), nn.Linear(hidden, len(config.reward_values))
         )
-        self.termination = nn.Sequential(nn.Linear(config.features, hidden), nn.SiLU(), nn.Linear(hidden, 1))
+        last = nn.Linear(hidden, 1)
+        nn.init.constant_(last.bias, -5.0)  # ends are rare; a head that has seen none must not invent them
+        self.termination = nn.Sequential(nn.Linear(config.features, hidden), nn.SiLU(), last)
 
     def forward(self, features: Features) -> tuple[Float[Tensor, "b t rewards"], Float[Tensor, "b t"]]:
         """Logits over `reward_values`, and the logit of termination."""

@@ -13,6 +13,8 @@ from wmgym.errors import ContextError
 
 KEY = "context"
 """Under this key `reset(options=...)` looks for contexts."""
+MASK_KEY = "reset_mask"
+"""Under this key a vector environment looks for which dreams to start."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,16 @@ def read_contexts(
     Raises:
         ContextError: Type, shape, length or range do not fit; the message says which and how to mend it.
     """
-    if options is None or KEY not in options:
+    if options is None:
+        return None
+    if not isinstance(options, Mapping):
+        raise ContextError(f"options is a {type(options).__name__}, expected None or a dictionary.")
+    if unknown := sorted(map(str, set(options) - {KEY, MASK_KEY})):
+        raise ContextError(
+            f"options has the keys {unknown}, expected '{KEY}' (and '{MASK_KEY}' for many dreams). Real frames to "
+            f"start from go into options={{'{KEY}': {{'frames': ..., 'actions': ...}}}}."
+        )
+    if KEY not in options:
         return None
     given = options[KEY]
     if given is None or isinstance(given, Mapping):

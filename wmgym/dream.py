@@ -23,7 +23,7 @@ from wmgym.context import Context
 from wmgym.dream_state import DreamState, Indices, as_rows
 from wmgym.observing import take_in
 
-DEFAULT_DENOISING_STEPS = 1
+DEFAULT_DENOISING_STEPS = 4
 
 Bools = NDArray[np.bool_]
 

@@ -194,7 +194,15 @@ def test_two_processes_train_one_model(recordings, tokenizer, tmp_path):
 
 def test_the_evaluation_measures_what_it_says(micro_folder, recordings, tmp_path):
     args = evaluate_world_model.Args(
-        recordings, tmp_path, micro_folder, clips_per_episode=1, context=20, horizon=4, long_dream=8, long_dreams=2
+        recordings,
+        tmp_path,
+        micro_folder,
+        clips_per_episode=1,
+        context=20,
+        horizon=4,
+        long_dream=8,
+        long_dreams=2,
+        elsewhere="",
     )
     metrics = evaluate_world_model.main(args)["metrics"]
     assert metrics["episodes"] == 3

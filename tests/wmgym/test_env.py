@@ -16,6 +16,7 @@ from model.axes import START_ACTION
 from model.sampler import draw_noise
 from tests.wmgym.toy_world import FATAL_ACTION, NUMBER, grey
 from wmgym.codec import frames_to_tensor
+from wmgym.dream import DEFAULT_DENOISING_STEPS
 from wmgym.env import DreamEnv
 from wmgym.errors import ContextError, DependencyError, InvalidActionError
 from wmgym.window import Window, tile
@@ -142,7 +143,7 @@ def test_context_none_dreams_the_first_frame(micro):
     with torch.no_grad():
         noise = draw_noise([generator], shown.shape)
         start = torch.tensor([START_ACTION])
-        imagined, _ = dynamics.imagine(dynamics.initial_memory(1), start, noise, 1)
+        imagined, _ = dynamics.imagine(dynamics.initial_memory(1), start, noise, DEFAULT_DENOISING_STEPS)
     np.testing.assert_allclose(shown, imagined.latent[0], atol=1e-5)
 
 
