@@ -30,16 +30,11 @@ import wmgym
 from agents.walkers import RandomGoalWalker, StickyWalker, TargetSeeker, UniformWalker, Walker
 from wmgym.collection import JobFailed, Work, run_jobs
 from wmgym.errors import RecordingError
-from wmgym.recording import read_summary, record_episode, scan, write_episode
+from wmgym.recording import SEED_RANGES, read_summary, record_episode, scan, write_episode
 
 Split = Literal["train", "validation", "test"]
 Size = Literal["9x9", "11x11", "13x13", "15x15"]
 
-SEED_RANGES: dict[str, range] = {
-    "train": range(0, 1_000_000),
-    "validation": range(1_000_000, 2_000_000),
-    "test": range(2_000_000, 3_000_000),
-}
 MIXTURE = {"random_goal": 0.40, "target_seeker": 0.30, "sticky": 0.15, "uniform": 0.15}
 STEPS = {"9x9": 1000, "11x11": 2000, "13x13": 3000, "15x15": 4000}
 
@@ -124,6 +119,14 @@ def choose_seeds(args: Args) -> list[int]:
         raise ValueError(
             f"Seeds {first} to {first + count - 1} leave the range of split {args.split}, "
             f"{allowed.start} to {allowed.stop - 1}. Likely cause: --first-seed of another split."
+        )
+    found = {int(path.stem.removeprefix("seed-")) for path in args.output.glob("seed-*.npz")}
+    foreign = sorted(seed for seed in found if seed not in allowed)
+    if foreign:
+        raise ValueError(
+            f"{args.output} holds {len(foreign)} episodes of another split, such as seed {foreign[0]}; expected seeds "
+            f"{allowed.start} to {allowed.stop - 1}, of split {args.split}. Give each split its own --output: mixed, "
+            "held-out mazes would be trained on."
         )
     return [seed for seed in range(first, first + count) if not file_of(args.output, seed).exists()]
 

@@ -47,6 +47,7 @@ from agents.sb3 import SB3Policy, load_ppo, make_ppo
 from agents.time_budget import TimeBudget, TrainingProgress
 from model.checkpoint import WEIGHTS_FILE, find_checkpoint
 from wmgym.checkpoint import DEFAULT_CHECKPOINT, open_checkpoint
+from wmgym.recording import SEED_RANGES
 from wmgym.wrappers import WorldModelObservation
 
 matplotlib.use("Agg")
@@ -55,7 +56,6 @@ from matplotlib import pyplot as plt
 DREAM = "LSSVWM-MemoryMaze-v0"
 REAL = "wmgym/MemoryMaze-9x9-v0"
 REAL_STEPS = 1000
-FIRST_SEEDS = {"validation": 1_000_000, "test": 2_000_000}  # where collect_episodes.py's splits begin
 POLICY_FILE, TRAINING_FILE = "policy.zip", "training.json"
 RESERVE = 30.0  # seconds kept for pictures, loading and saving
 
@@ -210,7 +210,7 @@ def measure(
 ) -> dict[str, Evaluation]:
     """Evaluate a policy, made anew for each world, in all of them."""
     episodes = {"imagined": args.dream_episodes, "real": args.real_episodes}
-    seed = FIRST_SEEDS[args.mazes]
+    seed = SEED_RANGES[args.mazes].start
     found = {}
     for world, env in worlds.items():
         with tqdm(total=episodes[world] * args.steps, unit="step", desc=f"{name}, {world}") as bar:
@@ -275,7 +275,7 @@ def save_side_by_side(args: Args, policy: Policy, path: Path, context: int = 40,
     """Draw a dream beside reality: from the same real frames, under the actions a policy took in reality."""
     context, horizon = min(context, args.steps // 2), min(horizon, args.steps // 2)
     with closing(make_real_maze(args)) as real:
-        observation, _ = real.reset(seed=FIRST_SEEDS[args.mazes])
+        observation, _ = real.reset(seed=SEED_RANGES[args.mazes].start)
         frames, actions = [real.render()], [0]
         for step in range(context + horizon - 1):
             actions.append(int(policy.act(observation[None], np.array([step == 0]))[0]))

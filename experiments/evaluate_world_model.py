@@ -29,7 +29,7 @@ from wmgym.checkpoint import DEFAULT_CHECKPOINT, open_checkpoint
 from wmgym.codec import frames_to_tensor, psnr, tensor_to_frames
 from wmgym.dream import DEFAULT_DENOISING_STEPS
 from wmgym.fidelity import DreamComparison, cut_clips, dream_against_reality, predicted_rewards, read_all, reconstruct
-from wmgym.recording import Episode, scan
+from wmgym.recording import SEED_RANGES, Episode, scan
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
@@ -122,6 +122,12 @@ def refuse_early(args: Args, world: WorldModel, episodes: list[Episode]) -> None
     """Says what cannot be measured before minutes are spent on measuring the rest."""
     check_denoising_steps(args.denoising_steps, world.config.dynamics.max_denoising_steps)
     cut_clips(episodes, args.clips_per_episode, args.context, args.horizon)
+    trained_on = sum(episode.seed is not None and episode.seed in SEED_RANGES["train"] for episode in episodes)
+    if trained_on:
+        raise ValueError(
+            f"{trained_on} of the {len(episodes)} episodes in {args.recordings} have training seeds, expected held-out "
+            "ones. Record some: experiments/collect_episodes.py --split test."
+        )
     lengths = sorted({len(episode.image) for episode in episodes})
     if len(lengths) > 1 or lengths[0] < args.long_dream + 1:
         raise ValueError(

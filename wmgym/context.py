@@ -94,7 +94,10 @@ def _read(given: Any, index: str, config: WorldModelConfig) -> Context:
 
 
 def _read_frames(given: Any, where: str, size: int) -> NDArray[np.uint8]:
-    frames = np.asarray(given)
+    try:
+        frames = np.asarray(given)
+    except ValueError as error:
+        raise ContextError(f"{where} holds frames of different shapes, expected (t, {size}, {size}, 3).") from error
     if frames.dtype != np.uint8:
         raise ContextError(
             f"{where} is {frames.dtype}, expected uint8 with intensities 0 to 255, as environments return "

@@ -20,6 +20,12 @@ from numpy.typing import NDArray
 
 from wmgym.errors import RecordingError
 
+SEED_RANGES: dict[str, range] = {
+    "train": range(0, 1_000_000),
+    "validation": range(1_000_000, 2_000_000),
+    "test": range(2_000_000, 3_000_000),
+}
+"""Seeds of mazes to train on, to choose settings on, and to report on: held-out mazes are never trained on."""
 STATE_KEYS = (
     "maze_layout",
     "agent_pos",

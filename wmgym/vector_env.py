@@ -118,11 +118,11 @@ class DreamVectorEnv(VectorEnv[NDArray[Any], NDArray[np.int64], NDArray[Any]]):
             ContextError: A context does not fit. Nothing has changed then.
             ValueError: The mask or the number of seeds does not fit.
         """
-        rows = read_reset_mask(options, self.num_envs)
         contexts = read_contexts(options, self.num_envs, self._config)
+        rows = read_reset_mask(options, self.num_envs)
         seeds = read_seeds(seed, self.num_envs)
-        if isinstance(seed, int):
-            super().reset(seed=seed)
+        if isinstance(seed, int | np.integer):
+            super().reset(seed=int(seed))
         self._seed(rows, seeds)
         self._dreams.start(rows, None if contexts is None else [contexts[row] for row in rows])
         self._show()

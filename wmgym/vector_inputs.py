@@ -47,8 +47,8 @@ def read_seeds(seed: int | Sequence[int | None] | None, num_dreams: int) -> list
     """
     if seed is None:
         return [None] * num_dreams
-    if isinstance(seed, int):
-        return [seed + i for i in range(num_dreams)]
+    if isinstance(seed, int | np.integer):
+        return [int(seed) + i for i in range(num_dreams)]
     if len(seed) != num_dreams:
         raise ValueError(f"{len(seed)} seeds given for {num_dreams} dreams; pass one a dream, or one integer for all.")
     return list(seed)

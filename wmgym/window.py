@@ -50,7 +50,9 @@ class Window:
     def close(self) -> None:
         """Close the window. Closing twice is harmless."""
         if self._screen is not None:
-            self._pygame.display.quit()
+            # SDL's driver for machines without a screen shares its EGL display with MuJoCo, which would lose it
+            if self._pygame.display.get_driver() != "offscreen":
+                self._pygame.display.quit()
             self._screen = None
 
 

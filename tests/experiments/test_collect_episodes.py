@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from experiments.collect_episodes import MIXTURE, SEED_RANGES, Args, choose_seeds, file_of, main, make_walker
-from wmgym.recording import read_episode
+from experiments.collect_episodes import MIXTURE, Args, choose_seeds, file_of, main, make_walker
+from wmgym.recording import SEED_RANGES, read_episode
 
 
 def test_seed_ranges_are_disjoint():
@@ -31,6 +31,12 @@ def test_seeds_that_are_there_are_skipped(tmp_path):
     assert choose_seeds(Args(tmp_path, episodes=3, split="validation")) == [1_000_000, 1_000_002]
     assert choose_seeds(Args(tmp_path, frames=1002)) == [0, 1]
     assert choose_seeds(Args(tmp_path, episodes=2, first_seed=500)) == [500, 501]
+
+
+def test_a_folder_of_another_split_is_refused(tmp_path):
+    file_of(tmp_path, 7).touch()
+    with pytest.raises(ValueError, match="such as seed 7;"):
+        choose_seeds(Args(tmp_path, episodes=1, split="test"))
 
 
 @pytest.mark.parametrize(

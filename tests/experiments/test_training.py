@@ -35,7 +35,9 @@ def recordings(tmp_path_factory):
         image = rng.integers(0, 256, (FRAMES, 64, 64, 3), np.uint8)
         reward = (rng.random(FRAMES) < 0.1).astype(np.float32)
         action = rng.integers(0, 6, FRAMES)
-        write_episode(folder / f"{i}.npz", Episode(image, action, reward, action_count=6, seed=i, policy="noise"))
+        write_episode(
+            folder / f"{i}.npz", Episode(image, action, reward, action_count=6, seed=2_000_000 + i, policy="noise")
+        )
     (folder / "broken.npz").write_bytes(b"not a zip file")
     return folder
 
