@@ -27,10 +27,12 @@ def test_the_seed_decides_who_walks():
 
 
 def test_seeds_that_are_there_are_skipped(tmp_path):
-    file_of(tmp_path, 1_000_001).touch()
-    assert choose_seeds(Args(tmp_path, episodes=3, split="validation")) == [1_000_000, 1_000_002]
-    assert choose_seeds(Args(tmp_path, frames=1002)) == [0, 1]
-    assert choose_seeds(Args(tmp_path, episodes=2, first_seed=500)) == [500, 501]
+    held_out, train = tmp_path / "validation", tmp_path / "train"
+    held_out.mkdir()
+    file_of(held_out, 1_000_001).touch()
+    assert choose_seeds(Args(held_out, episodes=3, split="validation")) == [1_000_000, 1_000_002]
+    assert choose_seeds(Args(train, frames=1002)) == [0, 1]
+    assert choose_seeds(Args(train, episodes=2, first_seed=500)) == [500, 501]
 
 
 def test_a_folder_of_another_split_is_refused(tmp_path):
