@@ -37,7 +37,10 @@ def main(args: Args) -> None:
             parts += [f"**PPO trained only in the dream** ([{name}]({path}))"]
             parts += [returns(json.loads((args.root / path).read_text()))]
     if speed:
-        parts += ["**Speed**, one run (`experiments/bench_dream.py --seconds 5 --denoising-steps 1`)", speed]
+        config = json.loads((args.root / RESULTS / "bench_dream" / "result.json").read_text())["config"]
+        steps = " ".join(map(str, config["denoising_steps"]))
+        command = f"experiments/bench_dream.py --seconds {config['seconds']:g} --denoising-steps {steps}"
+        parts += [f"**Speed**, one run (`{command}`)", speed]
     parts += ["The settings of each run stand in its `result.json` under `docs/results`."]
     replace(args.root / "README.md", "results", "\n\n".join(parts))
     record = json.loads((args.root / CARD / "training.json").read_text())
@@ -52,7 +55,9 @@ def table_of(root: Path, name: str) -> str | None:
 
 def returns(result: dict[str, Any]) -> str:
     """Imagined and real return of each policy."""
-    lines = ["| policy | imagined | 95 % | real | 95 % | real episodes |", "|" + "---|" * 6]
+    steps = result["config"]["steps"]
+    lines = [f"Mean return of {steps} steps:", ""]
+    lines += ["| policy | imagined | 95 % | real | 95 % | real episodes |", "|" + "---|" * 6]
     for policy in result["metrics"]["policies"]:
         imagined, real = policy["imagined"], policy["real"]
         lines.append(
