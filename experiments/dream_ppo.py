@@ -13,7 +13,6 @@ Stable-Baselines3's own format, which has pickled parts: evaluate only folders t
 """
 
 import argparse
-import hashlib
 import json
 import multiprocessing
 import os
@@ -45,7 +44,7 @@ from agents.interfaces import Policy
 from agents.results import write_json, write_result
 from agents.sb3 import SB3Policy, load_ppo, make_ppo
 from agents.time_budget import TimeBudget, TrainingProgress
-from model.checkpoint import WEIGHTS_FILE, find_checkpoint
+from model.checkpoint import find_checkpoint, weights_digest
 from wmgym.checkpoint import DEFAULT_CHECKPOINT, open_checkpoint
 from wmgym.recording import SEED_RANGES
 from wmgym.wrappers import WorldModelObservation
@@ -315,8 +314,7 @@ def settings_of(args: Args) -> dict[str, Any]:
 
 def fingerprint(checkpoint: str | None) -> str:
     """Return what tells a world model from all others, whatever its folder is called."""
-    folder = find_checkpoint(DEFAULT_CHECKPOINT if checkpoint is None else checkpoint)
-    return hashlib.sha256((folder / WEIGHTS_FILE).read_bytes()).hexdigest()[:16]
+    return weights_digest(find_checkpoint(DEFAULT_CHECKPOINT if checkpoint is None else checkpoint))[:16]
 
 
 def with_settings_of(folder: Path, args: Args) -> Args:

@@ -29,6 +29,7 @@ from model.config import PRESETS, WorldModelConfig
 from model.data import LatentStore, append_episodes, stored_names
 from model.diffusion import DiffusionConfig
 from model.lssvwm import LSSVWM
+from model.own_dreams import Dreaming
 from model.tokenizer import Tokenizer
 from model.training import (
     Losses,
@@ -44,6 +45,7 @@ from model.training_state import TENSORS_FILE, Progress, load_training_state, sa
 from model.world_model import WorldModel
 from wmgym.checkpoint import save_starts
 from wmgym.encoding import Starts, bind_to_tokenizer, encode_new, read_starts
+from wmgym.errors import RecordingError
 from wmgym.fidelity import cut_clips, dream_against_reality, read_all
 from wmgym.recording import Episode, read_episode, scan
 
@@ -166,10 +168,7 @@ def main(args: Args) -> dict[str, float]:
             mode=args.mode,
             pure_noise_probability=args.pure_noise,
             context_noise=args.context_noise,
-            dreamed_share=args.dreamed_share if done >= args.dream_after else 0.0,
-            predict_passes=int(lengths.integers(1, args.predict_passes + 1)),
-            dreamed_frames=int(lengths.integers(1, args.dreamed_frames + 1)),
-            dream_steps=int(lengths.choice(args.dream_steps)),
+            dreaming=draw_dreaming(args, lengths) if done >= args.dream_after else None,
             shortcut_fraction=args.shortcut_fraction if done >= args.shortcut_after else 0.0,
         )
         generator = step_generator(args.seed + fabric.global_rank, progress.step, fabric.device)
@@ -214,6 +213,13 @@ def main(args: Args) -> dict[str, float]:
     return metrics
 
 
+def draw_dreaming(args: Args, rng: np.random.Generator) -> Dreaming | None:
+    """How one step of training dreams."""
+    passes, frames = (int(rng.integers(1, most + 1)) for most in (args.predict_passes, args.dreamed_frames))
+    steps = int(rng.choice(args.dream_steps))
+    return Dreaming(args.dreamed_share, passes, frames, steps) if args.dreamed_share else None
+
+
 class _Loss(torch.nn.Module):
     """The loss as a forward pass, which is what data parallelism wraps."""
 
@@ -230,7 +236,12 @@ def prepare(args: Args, fabric: Fabric) -> tuple[WorldModel, LatentStore, Starts
     """Encodes episodes that are not yet in the store, and builds the world model around the trained tokenizer."""
     saved, weights = load_weights(args.tokenizer)
     found = scan(args.recordings)
-    actions = read_episode(found.usable[0], state_keys=()).action_count if found.usable else 1
+    if not found.usable:
+        raise RecordingError(
+            f"{args.recordings} holds no usable episode ({len(found.unusable)} damaged); record some with "
+            "experiments/collect_episodes.py."
+        )
+    actions = read_episode(found.usable[0], state_keys=()).action_count
     dynamics = dataclasses.replace(PRESETS[args.preset].dynamics, num_actions=actions)
     tokenizer = Tokenizer(saved.tokenizer)
     tokenizer.load_state_dict(weights)

@@ -34,8 +34,9 @@ def main(args: Args) -> None:
     for name in ("dream_ppo_demo", "dream_ppo_full"):
         path = RESULTS / name / "result.json"
         if (args.root / path).exists():
-            parts += [f"**PPO trained only in the dream** ([{name}]({path}))"]
-            parts += [returns(json.loads((args.root / path).read_text()))]
+            result = json.loads((args.root / path).read_text())
+            command = f"experiments/dream_ppo.py --preset {result['config']['preset']}"
+            parts += [f"**PPO trained only in the dream** (`{command}`, [{name}]({path}))", returns(result)]
     if speed:
         config = json.loads((args.root / RESULTS / "bench_dream" / "result.json").read_text())["config"]
         steps = " ".join(map(str, config["denoising_steps"]))

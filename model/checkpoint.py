@@ -3,6 +3,7 @@
 Loading reads JSON and safetensors and nothing else: it cannot execute what it loads.
 """
 
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -53,6 +54,11 @@ def load_weights(
     """
     folder = find_checkpoint(name, revision=revision, local_files_only=local_files_only)
     return read_config(folder / CONFIG_FILE), load_tensors(folder / WEIGHTS_FILE)
+
+
+def weights_digest(folder: str | Path) -> str:
+    """What tells the weights in a folder from all others: their SHA-256, in hexadecimal digits."""
+    return hashlib.sha256((Path(folder) / WEIGHTS_FILE).read_bytes()).hexdigest()
 
 
 def find_checkpoint(name: str | Path, *, revision: str | None = None, local_files_only: bool = False) -> Path:

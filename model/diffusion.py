@@ -12,9 +12,7 @@ Targets are clean latents (flow matching, x-prediction), or for a share of the r
 the network itself reach (shortcut models, arXiv:2410.12557; x-space form and ramp weight from arXiv:2509.24527).
 
 Declared deviation: the one-step sampler learns from clean latents too. Its output is then the conditional mean of the
-next frame, and not a draw that two half-strides would reach; 2, 4 and more steps draw. Under `clean_past` part of what
-is remembered can be the network's own dream, so that it learns to go on from its mistakes (in the spirit of scheduled
-sampling, arXiv:1506.03099).
+next frame, and not a draw that two half-strides would reach; 2, 4 and more steps draw.
 """
 
 from collections.abc import Callable
@@ -27,7 +25,8 @@ from torch import Tensor
 
 from model.axes import START_ACTION, Actions, Latents
 from model.lssvwm import LSSVWM
-from model.sampler import sample
+from model.own_dreams import Dreaming, dream_in
+from model.two_streams import run_streams
 
 Mode = Literal["clean_past", "diffusion_forcing"]
 Predictor = Callable[[Latents, Int[Tensor, "b t"], Int[Tensor, "b t"]], Latents]
@@ -45,15 +44,8 @@ class DiffusionConfig:
     """How often a frame is predicted in one step from pure noise; the samplers' noise levels share the rest."""
     context_noise: float = 0.1
     """`clean_past`: remembered frames get at most this share of noise, as dreamed frames are never perfect."""
-    dreamed_share: float = 0.0
-    """`clean_past`: share of the rows whose remembered frames are, in part, dreamed by the network itself: by one half
-    of them each frame is (`predict_all`), by the other the last ones are (`dream_the_end`)."""
-    predict_passes: int = 1
-    """How often `predict_all` is repeated, each time from its own predictions; once if it takes several steps."""
-    dreamed_frames: int = 8
-    """How many frames `dream_the_end` dreams."""
-    dream_steps: int = 1
-    """Denoising steps of these predictions and dreams."""
+    dreaming: Dreaming | None = None
+    """`clean_past`: how much of what is remembered the network dreams itself; None for nothing."""
     shortcut_fraction: float = 0.25
     """Share of the rows whose target is two half-strides of the network itself."""
 
@@ -138,90 +130,24 @@ def denoising_loss(
         rows = int(config.shortcut_fraction * len(latents) + rounding)
     noised = add_noise(latents, config, max_steps, rows, generator)
     actions = torch.cat([torch.full_like(actions[:, :1], START_ACTION), actions[:, 1:]], dim=1)
-    if noised.remembered is not None and config.dreamed_share:
-        noised = replace(noised, remembered=_dream_in(model, noised.remembered, actions, config, generator))
+    if noised.remembered is not None and config.dreaming is not None:
+        noised = replace(noised, remembered=dream_in(model, noised.remembered, actions, config.dreaming, generator))
     target = latents
     if rows:
         head = Noised(*(v[:rows] if v is not None else None for v in vars(noised).values()))  # type: ignore[arg-type]
         with torch.no_grad():
             reached = shortcut_target(
-                lambda z, levels, strides: _run(model, head, actions[:rows], z, levels, strides)[0],
+                lambda z, levels, strides: run_streams(model, head.remembered, z, actions[:rows], levels, strides)[0],
                 head.latents, head.levels, head.strides, max_steps,
             )  # fmt: skip
         scored = head.scored[..., None, None, None]
         target = torch.cat([torch.where(scored, reached, latents[:rows]), latents[rows:]])
-    predicted, features = _run(model, noised, actions, noised.latents, noised.levels, noised.strides)
+    predicted, features = run_streams(model, noised.remembered, noised.latents, actions, noised.levels, noised.strides)
     error = (predicted.float() - target).square().mean((2, 3, 4))
     ramp = 0.9 * noised.levels / max_steps + 0.1
     weight = ramp.masked_fill(noised.strides == max_steps.bit_length() - 1, 1.0) * noised.scored
     remembered_clean = noised.levels == max_steps if noised.remembered is None else torch.ones_like(noised.scored)
     return (weight * error).sum() / weight.sum(), features, remembered_clean
-
-
-@torch.no_grad()
-def predict_all(
-    model: LSSVWM,
-    latents: Latents,
-    actions: Actions,
-    passes: int,
-    generator: torch.Generator,
-    denoising_steps: int = 1,
-    kept: int = 8,
-) -> Latents:
-    """The latents with each frame replaced by what the model expects there, one step ahead.
-
-    They show what is there, with the model's own kind of error in every frame: remembering them is what dreaming on for
-    long is like, and yet the real frames still follow from them.
-
-    Args:
-        model: the predictor.
-        latents: real ones; the first pass predicts from these.
-        actions: the action that led to each frame.
-        passes: how often; each pass predicts from what the one before left.
-        generator: consumed for one noise a pass.
-        denoising_steps: of the sampler, for all frames at once.
-        kept: first frames that stay as they are, because too little is known yet.
-    """
-    predicted = latents
-
-    def denoise(z: Latents, level: int, stride: int) -> Latents:
-        levels, strides = torch.full_like(actions, level), torch.full_like(actions, stride)
-        return _run(model, Noised(predicted, z, levels, strides, levels == level), actions, z, levels, strides)[0]
-
-    for _ in range(passes):
-        noise = torch.randn(latents.shape, generator=generator, device=latents.device)
-        expected = sample(denoise, noise, denoising_steps, model.config.max_denoising_steps)
-        predicted = torch.cat([latents[:, :kept], expected[:, kept:].to(latents.dtype)], dim=1)
-    return predicted
-
-
-@torch.no_grad()
-def dream_the_end(
-    model: LSSVWM,
-    latents: Latents,
-    actions: Actions,
-    frames: int,
-    generator: torch.Generator,
-    denoising_steps: int = 1,
-) -> Latents:
-    """The latents with their last `frames` replaced by what the model dreams there.
-
-    Args:
-        model: the dreamer.
-        latents: what it observes up to the dream.
-        actions: the action that led to each frame.
-        frames: how many are dreamed, fewer than there are.
-        generator: consumed for one noise a dreamed frame.
-        denoising_steps: of the sampler.
-    """
-    kept = latents.shape[1] - frames
-    _, memory = model.observe(model.initial_memory(len(latents)), latents[:, :kept], actions[:, :kept])
-    dreamed = []
-    for t in range(kept, latents.shape[1]):
-        noise = torch.randn(latents[:, t].shape, generator=generator, device=latents.device)
-        prediction, memory = model.imagine(memory, actions[:, t], noise, denoising_steps)
-        dreamed.append(prediction.latent.to(latents.dtype))
-    return torch.cat([latents[:, :kept], torch.stack(dreamed, dim=1)], dim=1)
 
 
 def shortcut_target(
@@ -246,49 +172,6 @@ def shortcut_target(
     middle_levels = torch.where(levels < max_steps, levels + (1 << finer), levels)
     second = (predict(midway, middle_levels, finer) - midway) / (1 - tau - half).clamp_min(1e-6)
     return latents + (1 - tau) * (first + second) / 2
-
-
-def _dream_in(
-    model: LSSVWM, remembered: Latents, actions: Actions, config: DiffusionConfig, generator: torch.Generator
-) -> Latents:
-    """Remembered latents, those of some rows, drawn at random, in part dreamed."""
-    rows, device = len(remembered), remembered.device
-    up = torch.rand(2, generator=generator, device=device).tolist()  # round up or down, right on average
-    dreamed = int(config.dreamed_share * rows + up[0])
-    predicted = int(dreamed / 2 + up[1])
-    order = torch.randperm(rows, generator=generator, device=device)
-    everywhere, at_the_end = order[:predicted], order[predicted:dreamed]
-    remembered = remembered.clone()
-    if len(everywhere):
-        remembered[everywhere] = predict_all(
-            model,
-            remembered[everywhere],
-            actions[everywhere],
-            config.predict_passes if config.dream_steps == 1 else 1,
-            generator,
-            config.dream_steps,
-        )
-    frames = min(config.dreamed_frames, remembered.shape[1] - 1)
-    if len(at_the_end) and frames:
-        remembered[at_the_end] = dream_the_end(
-            model, remembered[at_the_end], actions[at_the_end], frames, generator, config.dream_steps
-        )
-    return remembered
-
-
-def _run(
-    model: LSSVWM, noised: Noised, actions: Actions, latents: Latents, levels: Tensor, strides: Tensor
-) -> tuple[Latents, Float[Tensor, "b t f"]]:
-    """One forward pass from empty memory, with the remembered stream beside the noised one where there is one."""
-    streams, all_levels, all_strides = latents[:, None], levels[:, None], strides[:, None]
-    if noised.remembered is not None:
-        streams = torch.stack([noised.remembered, latents], dim=1)
-        clean = torch.full_like(levels, model.config.max_denoising_steps)
-        all_levels = torch.stack([clean, levels], dim=1)
-        all_strides = torch.stack([torch.zeros_like(strides), strides], dim=1)
-    empty = model.initial_memory(len(latents))
-    predicted, features, _ = model(streams, actions, all_levels, all_strides, empty, remember=False)
-    return predicted, features
 
 
 def _clean_prefix(

@@ -1,6 +1,5 @@
 """Recordings made ready for training: latents on disk, and what dreams of the checkpoint start from."""
 
-import hashlib
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -9,13 +8,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from model.checkpoint import WEIGHTS_FILE
+from model.checkpoint import weights_digest
 from model.data import EncodedEpisode, stored_names
 from model.tokenizer import Tokenizer
 from wmgym.codec import frames_to_tensor
 from wmgym.errors import CheckpointError, RecordingError
 from wmgym.recording import Episode, Scan, read_episode
-from wmgym.starts import Clips, draw_clips
+from wmgym.starts import Clips, draw_clip
 
 FRAMES_AT_ONCE = 100
 Show = Callable[..., Iterable[Path]]
@@ -34,7 +33,7 @@ def bind_to_tokenizer(store: Path, tokenizer: Path) -> None:
     Raises:
         CheckpointError: Another tokenizer encoded what is there already.
     """
-    digest = hashlib.sha256((tokenizer / WEIGHTS_FILE).read_bytes()).hexdigest()
+    digest = weights_digest(tokenizer)
     mark = store / "tokenizer.sha256"
     if stored_names(store) and (not mark.exists() or mark.read_text() != digest):
         raise CheckpointError(
@@ -100,9 +99,9 @@ def read_starts(files: list[Path], first_frames: int, clips: int, clip_frames: i
     for _, episode in sound_episodes(show(files[: max(first_frames, clips)], desc="first frames and clips")):
         firsts.append(episode.image[0])
         if len(frames) < clips and len(episode.image) >= clip_frames:
-            clip = draw_clips([episode], clip_frames, rng)
-            frames.append(clip.frames[0])
-            actions.append(clip.actions[0])
+            clip, led = draw_clip(episode, clip_frames, rng)
+            frames.append(clip)
+            actions.append(led)
     cut = Clips(np.stack(frames), np.stack(actions)) if frames else None
     return np.stack(firsts[:first_frames]), cut
 

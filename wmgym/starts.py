@@ -5,7 +5,6 @@ before a reward: an agent that learns from there meets rewards long before it co
 imagine from replayed experience do (arXiv:1912.01603).
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,24 +38,19 @@ class Clips:
         return [Context(frames, led) for frames, led in zip(self.frames, actions, strict=True)]
 
 
-def draw_clips(episodes: Iterable[Episode], length: int, rng: np.random.Generator) -> Clips:
-    """Cut one clip from each episode, at random, shortly before a reward if there is any.
+def draw_clip(episode: Episode, length: int, rng: np.random.Generator) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Cut frames and actions of one clip from an episode, at random, shortly before a reward if there is any.
 
     Args:
-        episodes: Recordings of at least `length` frames.
+        episode: Recording of at least `length` frames.
         length: Frames of a clip.
-        rng: Consumed; at most two draws an episode.
+        rng: Consumed; at most two draws.
     """
-    frames, actions = [], []
-    for episode in episodes:
-        latest = len(episode.image) - 1
-        rewarded = np.flatnonzero(episode.reward[length:]) + length  # frames that come after a whole clip
-        if len(rewarded):
-            reward = int(rng.choice(rewarded))
-            last = int(rng.integers(max(length - 1, reward - STEPS_BEFORE_REWARD), reward))
-        else:
-            last = int(rng.integers(length - 1, latest + 1))
-        span = slice(last + 1 - length, last + 1)
-        frames.append(episode.image[span])
-        actions.append(episode.action[span])
-    return Clips(np.stack(frames), np.stack(actions))
+    rewarded = np.flatnonzero(episode.reward[length:]) + length  # frames that come after a whole clip
+    if len(rewarded):
+        reward = int(rng.choice(rewarded))
+        last = int(rng.integers(max(length - 1, reward - STEPS_BEFORE_REWARD), reward))
+    else:
+        last = int(rng.integers(length - 1, len(episode.image)))
+    span = slice(last + 1 - length, last + 1)
+    return episode.image[span], episode.action[span]

@@ -73,3 +73,31 @@ def make_episode():
         return latents, actions
 
     return make
+
+
+@pytest.fixture
+def scripted(layer_mixes, make_episode):
+    """Builds a network whose output is a given function of (clean latents, noised latents, levels), and an episode.
+
+    The network keeps what it was called with; where the function gives None, it answers by itself.
+    """
+    from model.lssvwm import LSSVWM
+
+    class Scripted(LSSVWM):
+        def script(self, clean, answer):
+            self.clean, self.answer, self.calls = clean, answer, []
+            return self
+
+        def forward(self, latents, actions, noise_levels, strides, memory, remember=True):
+            real, features, memory = super().forward(latents, actions, noise_levels, strides, memory, remember)
+            self.calls.append((latents, actions, noise_levels, strides, real))
+            predicted = self.answer(self.clean[: len(latents)], latents[:, -1], noise_levels[:, -1])
+            return real if predicted is None else predicted, features, memory
+
+    def make(answer, batch=8, frames=10, **changes):
+        torch.manual_seed(1)
+        config = replace(layer_mixes["micro"], **changes)
+        latents, actions = make_episode(config, batch, frames)
+        return Scripted(config).script(latents, answer), latents, actions
+
+    return make

@@ -1,12 +1,9 @@
 """Noise levels, strides, prefixes and losses, against counts, sums by hand and an oracle."""
 
-from dataclasses import replace
-
 import pytest
 import torch
 
-from model.diffusion import DiffusionConfig, add_noise, denoising_loss, dream_the_end, predict_all, shortcut_target
-from model.lssvwm import LSSVWM
+from model.diffusion import DiffusionConfig, add_noise, denoising_loss, shortcut_target
 from model.sampler import sample
 
 MAX_STEPS = 8
@@ -22,31 +19,6 @@ def draw_noised(mode, rows=64, frames=20, shortcut_rows=16, latents=None, **chan
     latents = torch.randn(rows, frames, 1, 2, 2) if latents is None else latents
     config = DiffusionConfig(mode=mode, **changes)
     return latents, add_noise(latents, config, MAX_STEPS, shortcut_rows, generator())
-
-
-class Scripted(LSSVWM):
-    """A network whose output is a given function of (clean latents, noised latents, levels); it keeps its inputs."""
-
-    def script(self, clean, answer):
-        self.clean, self.answer, self.calls = clean, answer, []
-        return self
-
-    def forward(self, latents, actions, noise_levels, strides, memory, remember=True):
-        real, features, memory = super().forward(latents, actions, noise_levels, strides, memory, remember)
-        self.calls.append((latents, actions, noise_levels, strides, real))
-        predicted = self.answer(self.clean[: len(latents)], latents[:, -1], noise_levels[:, -1])
-        return real if predicted is None else predicted, features, memory
-
-
-@pytest.fixture
-def scripted(layer_mixes, make_episode):
-    def make(answer, batch=8, frames=10):
-        torch.manual_seed(1)
-        config = layer_mixes["micro"]
-        latents, actions = make_episode(config, batch, frames)
-        return Scripted(config).script(latents, answer), latents, actions
-
-    return make
 
 
 @pytest.mark.parametrize("mode", ["clean_past", "diffusion_forcing"])
@@ -220,111 +192,6 @@ def test_the_share_of_rows_with_few_step_targets_is_kept_on_average(scripted):
     assert passes.count(3) / 200 == pytest.approx(0.5, abs=FIVE_SIGMA * (0.25 / 200) ** 0.5)
 
 
-@pytest.mark.parametrize("steps", [1, 2])
-def test_the_end_of_the_remembered_stream_is_what_stepping_dreams(steps, layer_mixes, make_episode):
-    config = layer_mixes["micro"]
-    model = LSSVWM(config)
-    for parameter in model.parameters():
-        torch.nn.init.normal_(parameter, std=0.05)
-    latents, actions = make_episode(config, 2, 9)
-    dreamed = dream_the_end(model, latents, actions, 4, generator(7), steps)
-    assert torch.equal(dreamed[:, :5], latents[:, :5])
-    noise = generator(7)
-    _, memory = model.observe(model.initial_memory(2), latents[:, :5], actions[:, :5])
-    for t in range(5, 9):
-        drawn = torch.randn(latents[:, t].shape, generator=noise)
-        prediction, memory = model.imagine(memory, actions[:, t], drawn, steps)
-        torch.testing.assert_close(dreamed[:, t], prediction.latent)
-    assert not dreamed.requires_grad
-
-
-@pytest.mark.parametrize("steps", [1, 4])
-def test_predicting_all_is_predicting_each_frame_from_the_real_frames_before_it(steps, layer_mixes, make_episode):
-    config = layer_mixes["micro"]
-    model = LSSVWM(config)
-    for parameter in model.parameters():
-        torch.nn.init.normal_(parameter, std=0.05)
-    latents, actions = make_episode(config, 2, 9)
-    predicted = predict_all(model, latents, actions, 1, generator(7), steps, kept=5)
-    assert torch.equal(predicted[:, :5], latents[:, :5])
-    noise = torch.randn(latents.shape, generator=generator(7))
-    for t in range(5, 9):
-        _, memory = model.observe(model.initial_memory(2), latents[:, :t], actions[:, :t])
-        expected, _ = model.imagine(memory, actions[:, t], noise[:, t], steps)
-        torch.testing.assert_close(predicted[:, t], expected.latent, rtol=1e-4, atol=1e-4)
-    again = predict_all(model, latents, actions, 2, generator(7), steps, kept=5)
-    torch.testing.assert_close(again[:, :5], latents[:, :5])
-    assert not torch.allclose(again[:, 6:], predicted[:, 6:], atol=1e-4)  # from predictions, with new noise
-    assert not again.requires_grad
-
-
-DREAMING = DiffusionConfig(dreamed_share=0.5, dreamed_frames=3, context_noise=0.0, shortcut_fraction=0.0)
-
-
-def test_a_share_of_the_rows_remembers_dreams(scripted):
-    model, latents, actions = scripted(lambda clean, noised, levels: None, frames=12)
-    denoising_loss(model, latents, actions, DREAMING, generator())
-    differs = (model.calls[-1][0][:, 0] != latents).flatten(2).any(2)
-    kinds = [tuple(row.tolist()) for row in differs]
-    everywhere, at_the_end = (tuple(t >= first for t in range(12)) for first in (8, 9))
-    assert (kinds.count(everywhere), kinds.count(at_the_end), kinds.count((False,) * 12)) == (2, 2, 4)
-
-
-@pytest.mark.parametrize("share", [0.5, 1.0])
-def test_dreams_have_their_share_of_single_rows_too(share, scripted):
-    model, latents, actions = scripted(lambda clean, noised, levels: None, batch=1, frames=10)
-    config, noise, counts = replace(DREAMING, dreamed_share=share), generator(), [0, 0]
-    for _ in range(200):
-        denoising_loss(model, latents, actions, config, noise)
-        first = int((model.calls[-1][0][:, 0] == latents).flatten(2).all(2).sum())  # dreamed from here on
-        counts = [counts[0] + (first == 8), counts[1] + (first == 7)]
-        model.calls.clear()
-    for count in counts:
-        assert count / 200 == pytest.approx(share / 2, abs=FIVE_SIGMA * (share / 2 * (1 - share / 2) / 200) ** 0.5)
-
-
-def test_few_step_targets_meet_real_and_dreamed_pasts_alike(scripted):
-    model, latents, actions = scripted(lambda clean, noised, levels: None, batch=4, frames=10)
-    config, noise = replace(DREAMING, shortcut_fraction=0.5), generator()
-    pairs = set()
-    for _ in range(30):
-        denoising_loss(model, latents, actions, config, noise)
-        streams, _, _, strides, _ = model.calls[-1]
-        dreamed = (streams[:, 0] != latents).flatten(1).any(1)
-        few_step = ((strides[:, 1] > 0) & (strides[:, 1] < 3)).any(1)
-        pairs |= set(zip(dreamed.tolist(), few_step.tolist(), strict=True))
-        model.calls.clear()
-    assert pairs == {(False, False), (False, True), (True, False), (True, True)}
-
-
-@pytest.mark.parametrize("fraction", [0.0, 1.0])
-def test_every_weight_has_a_gradient_in_mixed_precision(fraction, layer_mixes, make_episode):
-    """Passes without gradients come first; casts that they leave behind must not be used by the scored pass."""
-    config = layer_mixes["micro"]
-    model = LSSVWM(config)
-    for parameter in model.parameters():
-        torch.nn.init.normal_(parameter, std=0.05)
-    latents, actions = make_episode(config, 4, 10)
-    with torch.autocast("cpu", torch.bfloat16):
-        loss, features, _ = denoising_loss(
-            model, latents, actions, replace(DREAMING, dreamed_share=1.0, shortcut_fraction=fraction), generator()
-        )
-    (loss + features.float().square().mean()).backward()
-    missing = [name for name, p in model.named_parameters() if p.grad is None and not name.startswith("heads.")]
-    assert not missing
-
-
-def test_real_frames_are_the_target_where_dreams_are_remembered(scripted):
-    model, latents, actions = scripted(lambda clean, noised, levels: clean, frames=12)
-    assert denoising_loss(model, latents, actions, DREAMING, generator())[0].item() == pytest.approx(0, abs=1e-9)
-
-
-def test_no_row_dreams_without_a_share(scripted):
-    model, latents, actions = scripted(lambda clean, noised, levels: clean)
-    denoising_loss(model, latents, actions, DiffusionConfig(context_noise=0.0, shortcut_fraction=0.0), generator())
-    assert torch.equal(model.calls[-1][0][:, 0], latents)
-
-
 def test_clean_past_predicts_a_frame_from_frames_before_it_only(scripted):
     frame = 4
     model, latents, actions = scripted(lambda clean, noised, levels: None, batch=2)
@@ -358,10 +225,8 @@ def test_the_first_action_of_a_window_is_ignored(mode, scripted):
     assert (model.calls[-1][1][:, 0] == -1).all()
 
 
-def test_a_network_of_one_step_has_no_shortcuts(layer_mixes, make_episode):
-    config = replace(layer_mixes["micro"], max_denoising_steps=1)
-    latents, actions = make_episode(config, 4, 5)
-    model = Scripted(config).script(latents, lambda clean, noised, levels: clean)
+def test_a_network_of_one_step_has_no_shortcuts(scripted):
+    model, latents, actions = scripted(lambda clean, noised, levels: clean, batch=4, frames=5, max_denoising_steps=1)
     loss, _, _ = denoising_loss(model, latents, actions, DiffusionConfig(), generator())
     assert loss.item() == 0
     assert not model.calls[0][2][:, 1].any()

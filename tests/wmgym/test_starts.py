@@ -9,7 +9,7 @@ from wmgym.checkpoint import Checkpoint, open_checkpoint, save_starts
 from wmgym.env import DreamEnv
 from wmgym.errors import CheckpointError
 from wmgym.recording import Episode
-from wmgym.starts import STEPS_BEFORE_REWARD, Clips, draw_clips
+from wmgym.starts import STEPS_BEFORE_REWARD, Clips, draw_clip
 from wmgym.vector_env import DreamVectorEnv
 
 
@@ -23,10 +23,10 @@ def numbered_episode(frames, rewarded=()):
 def test_a_clip_ends_shortly_before_a_reward():
     rng, ends = np.random.default_rng(0), set()
     for _ in range(300):
-        clips = draw_clips([numbered_episode(100, rewarded=(3, 50, 90))], 8, rng)
-        numbers = clips.frames[0, :, 0, 0, 0].astype(int)
+        frames, actions = draw_clip(numbered_episode(100, rewarded=(3, 50, 90)), 8, rng)
+        numbers = frames[:, 0, 0, 0].astype(int)
         assert (np.diff(numbers) == 1).all()
-        assert (clips.actions[0] == numbers % 6).all()
+        assert (actions == numbers % 6).all()
         ends.add(int(numbers[-1]))
     before = set(range(50 - STEPS_BEFORE_REWARD, 50)) | set(range(90 - STEPS_BEFORE_REWARD, 90))
     assert ends == before  # the reward at 3 leaves no room for a whole clip
@@ -34,7 +34,7 @@ def test_a_clip_ends_shortly_before_a_reward():
 
 def test_a_clip_of_an_episode_without_rewards_is_cut_anywhere():
     rng = np.random.default_rng(0)
-    ends = {int(draw_clips([numbered_episode(12)], 8, rng).frames[0, -1, 0, 0, 0]) for _ in range(200)}
+    ends = {int(draw_clip(numbered_episode(12), 8, rng)[0][-1, 0, 0, 0]) for _ in range(200)}
     assert ends == set(range(7, 12))
 
 
