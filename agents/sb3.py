@@ -222,8 +222,8 @@ def make_ppo(
     return learner
 
 
-def load_ppo(path: Path, *, recurrent: bool = False) -> BaseAlgorithm:
-    """Load what SB3's `save` wrote, onto the CPU.
+def load_ppo(path: Path, *, recurrent: bool = False, env: VectorEnv[Any, Any, Any] | None = None) -> BaseAlgorithm:
+    """Load what SB3's `save` wrote, onto the CPU; with an environment to go on learning in, or without.
 
     SB3 keeps part of its settings pickled inside the zip file, and unpickling can run code: load only files
     that you or someone you trust has written.
@@ -232,7 +232,8 @@ def load_ppo(path: Path, *, recurrent: bool = False) -> BaseAlgorithm:
         FileNotFoundError: There is no such file.
         ImportError: `recurrent`, and sb3-contrib is not installed.
     """
-    learner: BaseAlgorithm = _algorithm(recurrent).load(path, device="cpu")
+    monitored = None if env is None else VecMonitor(SB3VecEnv(env))
+    learner: BaseAlgorithm = _algorithm(recurrent).load(path, monitored, device="cpu")
     return learner
 
 

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import dataclass, field
 
 from stable_baselines3.common.base_class import BaseAlgorithm
@@ -15,7 +16,7 @@ class TrainingProgress:
     steps: int = 0
     """Environment steps made."""
     seconds: float = 0.0
-    """Time since it started."""
+    """Time spent on it, in all its runs."""
     curve: list[dict[str, float]] = field(default_factory=list)
     """`{"steps", "return"}` after each rollout: mean return of the last hundred episodes that ended."""
 
@@ -24,10 +25,11 @@ class TimeBudget(BaseCallback):
     """Ends `learn` when its time is over; give that a number of steps that is never reached.
 
     Args:
-        seconds: How long to train, the update in progress not counted.
+        seconds: How long to train, the update in progress and what earlier runs took not counted.
         save: Called with learner and progress every `save_every` seconds and at the end.
         show: Called with the progress after every step.
         save_every: Seconds between saves: what a kill loses at most, but for a rollout and its update.
+        earlier: How far earlier runs had come; then `learn` needs `reset_num_timesteps=False`.
     """
 
     def __init__(
@@ -37,21 +39,23 @@ class TimeBudget(BaseCallback):
         save: Callable[[BaseAlgorithm, TrainingProgress], None],
         show: Callable[[TrainingProgress], None] = lambda progress: None,
         save_every: float = 60.0,
+        earlier: TrainingProgress | None = None,
     ) -> None:
         super().__init__()
-        self.progress = TrainingProgress()
+        self.progress = TrainingProgress() if earlier is None else deepcopy(earlier)
         self._seconds, self._save, self._show, self._save_every = seconds, save, show, save_every
 
     def _on_training_start(self) -> None:
-        self._started = time.monotonic()
-        self._next_save = self._save_every
+        self._started = time.monotonic() - self.progress.seconds
+        self._end = self.progress.seconds + self._seconds
+        self._next_save = self.progress.seconds + self._save_every
 
     def _on_step(self) -> bool:
         """Say whether there is time left."""
         self.progress.steps = self.num_timesteps
         self.progress.seconds = time.monotonic() - self._started
         self._show(self.progress)
-        return self.progress.seconds < self._seconds
+        return self.progress.seconds < self._end
 
     def _on_rollout_end(self) -> None:
         episodes = self.model.ep_info_buffer

@@ -2,6 +2,7 @@
 
     python experiments/dream_ppo.py --preset demo
     python experiments/dream_ppo.py --evaluate runs/dream_ppo
+    python experiments/dream_ppo.py --resume --minutes 60
 
 Writes into OUTPUT: `policy.zip` and `training.json` (once a minute while training, so a killed run can still
 be evaluated), `result.json`, `dream_ppo.png`, `dream_beside_reality.gif` and TensorBoard events. Ctrl-C ends
@@ -27,13 +28,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import gymnasium
-import matplotlib
 import numpy as np
 import torch
 import tyro
 from gymnasium.vector import AsyncVectorEnv, VectorEnv
-from numpy.typing import NDArray
-from PIL import Image, ImageDraw
 from stable_baselines3.common.base_class import BaseAlgorithm
 from tqdm import tqdm
 
@@ -41,6 +39,7 @@ import wmgym
 from agents.comparison import as_table, compare_worlds
 from agents.evaluate import Evaluation, RandomPolicy, evaluate
 from agents.interfaces import Policy
+from agents.pictures import plot_learning_and_returns, side_by_side
 from agents.results import write_json, write_result
 from agents.sb3 import SB3Policy, load_ppo, make_ppo
 from agents.time_budget import TimeBudget, TrainingProgress
@@ -49,14 +48,13 @@ from wmgym.checkpoint import DEFAULT_CHECKPOINT, open_checkpoint
 from wmgym.recording import SEED_RANGES
 from wmgym.wrappers import WorldModelObservation
 
-matplotlib.use("Agg")
-from matplotlib import pyplot as plt
-
 DREAM = "LSSVWM-MemoryMaze-v0"
 REAL = "wmgym/MemoryMaze-9x9-v0"
 REAL_STEPS = 1000
 POLICY_FILE, TRAINING_FILE = "policy.zip", "training.json"
 RESERVE = 30.0  # seconds kept for pictures, loading and saving
+SEEN_BY_POLICY = ("observation", "recurrent", "denoising_steps")
+LEARNING = ("num_envs", "horizon", "starts", "learning_rate", "rollout", "discount", "entropy", "seed")
 
 Preset = Literal["demo", "full", "tiny"]
 
@@ -73,6 +71,9 @@ class Args:
 
     evaluate: Path | None = None
     """Train nothing: evaluate the policy in this folder again, and write there."""
+
+    resume: bool = False
+    """Go on with the training in OUTPUT, with its settings, for another --minutes."""
 
     checkpoint: str | None = None
     """World model: a folder or a Hugging Face Hub id; the shipped one by default."""
@@ -148,8 +149,16 @@ def main(args: Args) -> dict[str, Any]:
     if not 1 <= args.steps <= REAL_STEPS:
         raise ValueError(f"--steps {args.steps} given, expected 1 to {REAL_STEPS}, a whole real episode.")
     if args.evaluate is not None:
-        args = with_settings_of(args.evaluate, args)
+        if args.resume:
+            raise ValueError("--resume and --evaluate were given, expected one: --evaluate trains nothing.")
+        args = with_settings_of(args.evaluate, args, SEEN_BY_POLICY)
     else:
+        if args.resume:
+            args = with_settings_of(args.output, args, SEEN_BY_POLICY + LEARNING)
+        elif (args.output / POLICY_FILE).exists():
+            print(
+                f"{args.output} holds the policy of an earlier run: it will be replaced. --resume would go on with it."
+            )
         open_checkpoint(args.checkpoint).starts(args.starts)  # if there are none, say so now
     with ExitStack() as stack:
         worlds = {world: stack.enter_context(closing(env)) for world, env in make_worlds(args).items()}
@@ -161,8 +170,11 @@ def main(args: Args) -> dict[str, Any]:
         learner = load_ppo(args.output / POLICY_FILE, recurrent=args.recurrent)
         ppo = measure("PPO from dreams", lambda: SB3Policy(learner, args.seed), worlds, args)
     metrics = compare_worlds({"random policy": random, "PPO trained in dreams": ppo})
-    metrics["training"] = json.loads((args.output / TRAINING_FILE).read_text())["progress"]
-    plot(metrics, args.output / "dream_ppo.png")
+    training = read_training(args.output)
+    progress = training["progress"]
+    minutes = round(progress["seconds"] / 60, 2)
+    metrics["training"] = progress | {"minutes": minutes, "horizon": training["config"]["horizon"]}
+    plot_learning_and_returns(metrics, args.output / "dream_ppo.png")
     if args.real_episodes:
         save_side_by_side(args, SB3Policy(learner, args.seed), args.output / "dream_beside_reality.gif")
     result = write_result(
@@ -226,18 +238,23 @@ def train(args: Args, seconds: float) -> None:
     ):
 
         def show(progress: TrainingProgress) -> None:
-            bar.update(min(round(progress.seconds), bar.total) - bar.n)
+            bar.update(min(round(progress.seconds - earlier.seconds), bar.total) - bar.n)
             if progress.curve:
                 imagined_return = f"{progress.curve[-1]['return']:.2f}"
                 bar.set_postfix(steps=progress.steps, imagined_return=imagined_return, refresh=False)
 
-        learner = make_ppo(
-            env, seed=args.seed, recurrent=args.recurrent, tensorboard=args.output / "tensorboard",
-            learning_rate=args.learning_rate, ent_coef=args.entropy, n_steps=args.rollout, gamma=args.discount,
-        )  # fmt: skip
-        budget = TimeBudget(seconds, save=partial(save, args), show=show)
+        if args.resume:
+            learner = load_ppo(args.output / POLICY_FILE, recurrent=args.recurrent, env=env)
+            earlier = TrainingProgress(**read_training(args.output)["progress"])
+        else:
+            learner = make_ppo(
+                env, seed=args.seed, recurrent=args.recurrent, tensorboard=args.output / "tensorboard",
+                learning_rate=args.learning_rate, ent_coef=args.entropy, n_steps=args.rollout, gamma=args.discount,
+            )  # fmt: skip
+            earlier = TrainingProgress()
+        budget = TimeBudget(seconds, save=partial(save, args), show=show, earlier=earlier)
         try:
-            learner.learn(10**12, callback=budget, tb_log_name="ppo")
+            learner.learn(10**12, callback=budget, tb_log_name="ppo", reset_num_timesteps=not args.resume)
         except KeyboardInterrupt:
             save(args, learner, budget.progress)
             bar.write("The training was interrupted; what was learned so far is evaluated.")
@@ -248,26 +265,7 @@ def save(args: Args, learner: BaseAlgorithm, progress: TrainingProgress) -> None
     partial_file = args.output / "policy.partial.zip"
     learner.save(partial_file)
     partial_file.replace(args.output / POLICY_FILE)
-    said = asdict(progress) | {"minutes": round(progress.seconds / 60, 2), "horizon": args.horizon}
-    write_json(args.output / TRAINING_FILE, {"config": settings_of(args), "progress": said})
-
-
-def plot(metrics: dict[str, Any], path: Path) -> None:
-    """Draw the learning curve, and imagined beside real returns with their intervals."""
-    training, policies = metrics["training"], metrics["policies"]
-    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
-    left.plot([p["steps"] for p in training["curve"]], [p["return"] for p in training["curve"]])
-    left.set(xlabel="steps in dreams", ylabel=f"return of {training['horizon']} steps", title="PPO in dreams")
-    for i, world in enumerate(("imagined", "real")):
-        found = [row[world] for row in policies if world in row]
-        means = np.array([row["mean"] for row in found])
-        errors = np.abs(np.array([row["ci95"] for row in found]).reshape(-1, 2).T - means)
-        right.bar(np.arange(len(found)) + 0.4 * i, means, 0.38, yerr=errors, capsize=4, label=world)
-    right.set(xticks=[0.2, 1.2], xticklabels=[row["name"] for row in policies], title="evaluation")
-    right.set(ylabel=f"mean return of {policies[0]['imagined']['steps']} steps, 95 % interval")
-    right.legend()
-    figure.savefig(path, dpi=120)
-    plt.close(figure)
+    write_json(args.output / TRAINING_FILE, {"config": settings_of(args), "progress": asdict(progress)})
 
 
 def save_side_by_side(args: Args, policy: Policy, path: Path, context: int = 40, horizon: int = 120) -> None:
@@ -293,20 +291,10 @@ def save_side_by_side(args: Args, policy: Policy, path: Path, context: int = 40,
     pictures[0].save(path, save_all=True, append_images=pictures[1:], duration=125, loop=0)
 
 
-def side_by_side(real: NDArray[np.uint8], imagined: NDArray[np.uint8], caption: str) -> Image.Image:
-    """Return two frames at twice their size, with captions."""
-    size = 2 * len(real)
-    picture = Image.new("RGB", (2 * size + 4, size + 14), "white")
-    for left, frame, text in ((0, real, "real"), (size + 4, imagined, caption)):
-        picture.paste(Image.fromarray(frame).resize((size, size), Image.Resampling.NEAREST), (left, 14))
-        ImageDraw.Draw(picture).text((left + 2, 1), text, fill="black")
-    return picture.quantize(128)
-
-
 def settings_of(args: Args) -> dict[str, Any]:
     """Return what decides the result, without where things lie on this machine."""
     chosen = asdict(args)
-    del chosen["output"], chosen["evaluate"]
+    del chosen["output"], chosen["evaluate"], chosen["resume"]
     if args.checkpoint is not None:
         chosen["checkpoint"] = Path(args.checkpoint).name
     return chosen | {"world_model": fingerprint(args.checkpoint)}
@@ -317,23 +305,28 @@ def fingerprint(checkpoint: str | None) -> str:
     return weights_digest(find_checkpoint(DEFAULT_CHECKPOINT if checkpoint is None else checkpoint))[:16]
 
 
-def with_settings_of(folder: Path, args: Args) -> Args:
-    """Return arguments with what the policy in a folder was trained on, and with that folder to write to."""
-    try:
-        config = json.loads((folder / TRAINING_FILE).read_text())["config"]
-    except FileNotFoundError as error:
-        raise FileNotFoundError(
-            f"--evaluate {folder}: there is no {TRAINING_FILE} in it, expected a folder that a run of this "
-            "script wrote. One that was killed within its first minute of training has to run again."
-        ) from error
+def with_settings_of(folder: Path, args: Args, names: tuple[str, ...]) -> Args:
+    """Return arguments with some settings of the training in a folder, and with that folder to write to."""
+    config = read_training(folder)["config"]
     if config["world_model"] != fingerprint(args.checkpoint):
         raise ValueError(
-            f"--evaluate {folder}: its policy was trained in dreams of another world model (checkpoint "
-            f"{config['checkpoint'] or 'that ships with wmgym'!r}, weights {config['world_model']}) than the one to "
-            "evaluate with. Pass the same --checkpoint as in training."
+            f"{folder}: its policy was trained in dreams of another world model (checkpoint "
+            f"{config['checkpoint'] or 'that ships with wmgym'!r}, weights {config['world_model']}) than the one "
+            "chosen now. Pass the same --checkpoint as in training."
         )
-    kept = {name: config[name] for name in ("observation", "recurrent", "denoising_steps")}
-    return replace(args, output=folder, **kept)
+    return replace(args, output=folder, **{name: config[name] for name in names})
+
+
+def read_training(folder: Path) -> dict[str, Any]:
+    """Return settings and progress of the training in a folder."""
+    try:
+        found: dict[str, Any] = json.loads((folder / TRAINING_FILE).read_text())
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            f"{folder}: there is no {TRAINING_FILE} in it, expected a folder that a run of this script wrote. One "
+            "that was killed within its first minute of training has to start again."
+        ) from error
+    return found
 
 
 def parse(arguments: list[str]) -> Args:

@@ -107,9 +107,10 @@ class DreamState:
             ValueError: This holds neither one dream nor as many as there are places, or is of another model.
         """
         if self.batch not in (1, places):
+            room, wanted = ("1 place", "1") if places == 1 else (f"{places} places", f"1 or {places}")
             raise ValueError(
-                f"A state of {self.batch} dreams cannot be restored into {places} places; expected 1 or "
-                f"{places}. Pass indices, or use state.select or state.repeat."
+                f"A state of {self.batch} dreams cannot be restored into {room}; expected a state of {wanted}. "
+                "Pass indices, or use state.select or state.repeat."
             )
         given = self.shapes()
         if expected != given:

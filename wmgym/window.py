@@ -1,5 +1,7 @@
 """A window on the screen for `render_mode="human"`."""
 
+import os
+import warnings
 from typing import Any
 
 import numpy as np
@@ -8,6 +10,7 @@ from numpy.typing import NDArray
 from wmgym.errors import DependencyError
 
 _SIDE_PIXELS = 512  # about this size, whatever the number of frames
+_UNSEEN_DRIVERS = ("dummy", "offscreen")  # SDL's names
 
 
 class Window:
@@ -41,11 +44,22 @@ class Window:
             self._pygame.display.init()
             self._pygame.display.set_caption("wmgym")
             self._screen = self._pygame.display.set_mode((width, height))
+            self._warn_if_unseen()
             self._clock = self._pygame.time.Clock()
         self._pygame.event.pump()
         self._pygame.surfarray.blit_array(self._screen, picture.swapaxes(0, 1))
         self._pygame.display.flip()
         self._clock.tick(self._fps)
+
+    def _warn_if_unseen(self) -> None:
+        """Say so where SDL found no screen and draws into memory, unless that was asked for."""
+        driver = self._pygame.display.get_driver()
+        if driver in _UNSEEN_DRIVERS and os.environ.get("SDL_VIDEODRIVER") != driver:
+            warnings.warn(
+                f"render_mode='human' found no screen: SDL draws into memory ({driver}), and nothing will be seen. "
+                "Set DISPLAY (over ssh: ssh -X), or use render_mode='rgb_array'.",
+                stacklevel=2,
+            )
 
     def close(self) -> None:
         """Close the window. Closing twice is harmless."""

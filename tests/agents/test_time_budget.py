@@ -42,3 +42,16 @@ def test_an_interrupted_training_can_still_be_saved(learner):
     with pytest.raises(KeyboardInterrupt):
         learner.learn(10**12, callback=budget)
     assert budget.progress.steps == 40
+
+
+def test_a_later_run_counts_on_from_the_earlier_one(learner):
+    first = TimeBudget(0.3, save=lambda model, progress: None)
+    learner.learn(10**12, callback=first)
+    earlier = first.progress
+    steps, seconds, curve = earlier.steps, earlier.seconds, list(earlier.curve)
+    second = TimeBudget(0.3, save=lambda model, progress: None, earlier=earlier)
+    learner.learn(10**12, callback=second, reset_num_timesteps=False)
+    assert second.progress.steps > steps
+    assert seconds + 0.3 <= second.progress.seconds < seconds + 5.0
+    assert second.progress.curve[: len(curve)] == curve
+    assert (earlier.steps, earlier.seconds) == (steps, seconds)  # the caller's own is left alone

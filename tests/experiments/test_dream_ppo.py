@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import math
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -52,6 +53,7 @@ def test_a_run_leaves_what_it_promises(dreamed):
         assert "real" not in row
     assert metrics["verdicts"] == []
     assert metrics["training"]["steps"] >= 4
+    assert metrics["training"]["horizon"] == 8
     assert (args.output / "policy.zip").stat().st_size < 5_000_000
     with Image.open(args.output / "dream_ppo.png") as picture:
         assert picture.size[0] > 500
@@ -69,6 +71,29 @@ def test_a_saved_policy_is_evaluated_again_to_the_same_returns(dreamed, capsys):
     assert (args.output / "policy.zip").read_bytes() == policy
     assert not (args.output / "unused").exists()
     assert "PPO trained in dreams - random policy" in capsys.readouterr().out
+
+
+def test_a_training_goes_on_where_it_ended_with_its_own_settings(dreamed, tmp_path, capsys):
+    args, result = dreamed
+    folder = tmp_path / "continued"
+    shutil.copytree(args.output, folder)
+    resumed = main(replace(args, resume=True, output=folder, num_envs=2, learning_rate=0.5))
+    before, after = result["metrics"]["training"], resumed["metrics"]["training"]
+    assert after["steps"] > before["steps"]
+    assert after["seconds"] > before["seconds"]
+    assert after["curve"][: len(before["curve"])] == before["curve"]
+    assert resumed["config"]["num_envs"] == args.num_envs
+    assert resumed["config"]["learning_rate"] == args.learning_rate
+    assert (folder / "policy.zip").read_bytes() != (args.output / "policy.zip").read_bytes()
+    assert "replaced" not in capsys.readouterr().out
+
+
+def test_nothing_to_resume_is_said_so(checkpoint, tmp_path):
+    args = replace(PRESETS["tiny"], checkpoint=checkpoint, output=tmp_path, real_episodes=0)
+    with pytest.raises(FileNotFoundError, match=r"training\.json"):
+        main(replace(args, resume=True))
+    with pytest.raises(ValueError, match="expected one"):
+        main(replace(args, resume=True, evaluate=tmp_path))
 
 
 @pytest.mark.parametrize("changes", [{"observation": "latent"}, {"observation": "pixels", "recurrent": True}])
