@@ -230,10 +230,20 @@ def load_ppo(path: Path, *, recurrent: bool = False, env: VectorEnv[Any, Any, An
 
     Raises:
         FileNotFoundError: There is no such file.
+        ValueError: It is damaged, of another algorithm, or of an agent that sees or does something else.
         ImportError: `recurrent`, and sb3-contrib is not installed.
     """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file, expected a policy that Stable-Baselines3 saved.")
+    algorithm = _algorithm(recurrent)
     monitored = None if env is None else VecMonitor(SB3VecEnv(env))
-    learner: BaseAlgorithm = _algorithm(recurrent).load(path, monitored, device="cpu")
+    try:
+        learner: BaseAlgorithm = algorithm.load(path, monitored, device="cpu")
+    except Exception as error:  # from zipfile, json, pickle, torch and SB3, each with its own
+        raise ValueError(
+            f"{path}: cannot be read ({error}), expected a policy of {algorithm.__name__} that fits its environment. "
+            "Most likely the file is truncated, or recurrent is not as in training. Train again."
+        ) from error
     return learner
 
 

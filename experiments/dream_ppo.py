@@ -14,7 +14,6 @@ Stable-Baselines3's own format, which has pickled parts: evaluate only folders t
 """
 
 import argparse
-import json
 import multiprocessing
 import os
 import signal
@@ -32,17 +31,18 @@ import numpy as np
 import torch
 import tyro
 from gymnasium.vector import AsyncVectorEnv, VectorEnv
-from stable_baselines3.common.base_class import BaseAlgorithm
 from tqdm import tqdm
 
 import wmgym
 from agents.comparison import as_table, compare_worlds
 from agents.evaluate import Evaluation, RandomPolicy, evaluate
+from agents.first_reward import EndAtReward
 from agents.interfaces import Policy
 from agents.pictures import plot_learning_and_returns, side_by_side
-from agents.results import write_json, write_result
+from agents.results import write_result
 from agents.sb3 import SB3Policy, load_ppo, make_ppo
 from agents.time_budget import TimeBudget, TrainingProgress
+from agents.training_folder import POLICY_FILE, read_training, save_training
 from model.checkpoint import find_checkpoint, weights_digest
 from wmgym.checkpoint import DEFAULT_CHECKPOINT, open_checkpoint
 from wmgym.recording import SEED_RANGES
@@ -51,10 +51,12 @@ from wmgym.wrappers import WorldModelObservation
 DREAM = "LSSVWM-MemoryMaze-v0"
 REAL = "wmgym/MemoryMaze-9x9-v0"
 REAL_STEPS = 1000
-POLICY_FILE, TRAINING_FILE = "policy.zip", "training.json"
 RESERVE = 30.0  # seconds kept for pictures, loading and saving
+LEAST = {"num_envs": 1, "horizon": 1, "rollout": 1, "dream_episodes": 1, "real_episodes": 0, "workers": 1}
 SEEN_BY_POLICY = ("observation", "recurrent", "denoising_steps")
-LEARNING = ("num_envs", "horizon", "starts", "learning_rate", "rollout", "discount", "entropy", "seed")
+LEARNING = (
+    "num_envs", "horizon", "end_at_reward", "starts", "learning_rate", "rollout", "discount", "entropy", "seed",
+)  # fmt: skip
 
 Preset = Literal["demo", "full", "tiny"]
 
@@ -90,22 +92,25 @@ class Args:
     num_envs: int = 64
     """Dreams trained in at once."""
 
-    horizon: int = 32
+    horizon: int = 16
     """Steps of a dream in training; then another one starts. Short ones stay near reality."""
+
+    end_at_reward: bool = True
+    """End a dream in training with its first reward, so that none is learned from what the model says after it."""
 
     starts: Literal["clips", "first_frames"] = "clips"
     """Where dreams start in training: in recorded clips, most of them shortly before a reward, or as episodes do."""
 
-    denoising_steps: int = 2
-    """Sampler steps for a dreamed frame, in training and evaluation."""
+    denoising_steps: int = 1
+    """Sampler steps for a dreamed frame, in training and evaluation; 1 stays nearest to reality for some steps."""
 
-    learning_rate: float = 1e-3
+    learning_rate: float = 7e-4
     """PPO's."""
 
     rollout: int = 32
     """Steps of each dream from one update of the policy to the next."""
 
-    discount: float = 0.97
+    discount: float = 0.95
     """PPO's gamma."""
 
     entropy: float = 0.01
@@ -146,20 +151,7 @@ PRESETS: dict[Preset, Args] = {
 def main(args: Args) -> dict[str, Any]:
     """Train if asked to, evaluate, write and print; return the result."""
     started = time.monotonic()
-    if not 1 <= args.steps <= REAL_STEPS:
-        raise ValueError(f"--steps {args.steps} given, expected 1 to {REAL_STEPS}, a whole real episode.")
-    if args.evaluate is not None:
-        if args.resume:
-            raise ValueError("--resume and --evaluate were given, expected one: --evaluate trains nothing.")
-        args = with_settings_of(args.evaluate, args, SEEN_BY_POLICY)
-    else:
-        if args.resume:
-            args = with_settings_of(args.output, args, SEEN_BY_POLICY + LEARNING)
-        elif (args.output / POLICY_FILE).exists():
-            print(
-                f"{args.output} holds the policy of an earlier run: it will be replaced. --resume would go on with it."
-            )
-        open_checkpoint(args.checkpoint).starts(args.starts)  # if there are none, say so now
+    args = prepared(args)
     with ExitStack() as stack:
         worlds = {world: stack.enter_context(closing(env)) for world, env in make_worlds(args).items()}
         space = worlds["imagined"].single_action_space
@@ -183,6 +175,36 @@ def main(args: Args) -> dict[str, Any]:
     )  # fmt: skip
     print(f"\n{as_table(metrics)}\nEverything is in {args.output}; curves: tensorboard --logdir {args.output}")
     return result
+
+
+def check_ranges(args: Args) -> None:
+    """Refuse numbers that no run can do with."""
+    if not 1 <= args.steps <= REAL_STEPS:
+        raise ValueError(f"--steps {args.steps} given, expected 1 to {REAL_STEPS}, a whole real episode.")
+    if args.minutes <= 0:
+        raise ValueError(f"--minutes {args.minutes} given, expected more than 0.")
+    for name, least in LEAST.items():
+        if getattr(args, name) < least:
+            raise ValueError(f"--{name.replace('_', '-')} {getattr(args, name)} given, expected at least {least}.")
+
+
+def prepared(args: Args) -> Args:
+    """Return arguments with what a training before decides; refuse now what would fail after long work."""
+    check_ranges(args)
+    if args.evaluate is not None:
+        if args.resume:
+            raise ValueError("--resume and --evaluate were given, expected one: --evaluate trains nothing.")
+        args = with_settings_of(args.evaluate, args, SEEN_BY_POLICY)
+    elif args.resume:
+        args = with_settings_of(args.output, args, SEEN_BY_POLICY + LEARNING)
+    elif (args.output / POLICY_FILE).exists():
+        print(f"{args.output} holds the policy of an earlier run: it will be replaced. --resume would go on with it.")
+    if args.resume or args.evaluate is not None:
+        load_ppo(args.output / POLICY_FILE, recurrent=args.recurrent)  # if it is damaged, say so now
+    if args.evaluate is None:
+        open_checkpoint(args.checkpoint).starts(args.starts)  # if there are none, say so now
+        args.output.mkdir(parents=True, exist_ok=True)
+    return args
 
 
 def make_worlds(args: Args) -> dict[str, VectorEnv[Any, Any, Any]]:
@@ -231,9 +253,9 @@ def measure(
 
 def train(args: Args, seconds: float) -> None:
     """Train PPO in dreams for so long, and save it."""
-    args.output.mkdir(parents=True, exist_ok=True)
+    dreams = make_dreams(args, args.num_envs, args.horizon, args.starts)
     with (
-        closing(make_dreams(args, args.num_envs, args.horizon, args.starts)) as env,
+        closing(EndAtReward(dreams) if args.end_at_reward else dreams) as env,
         tqdm(total=round(seconds), unit="s", desc="PPO in dreams") as bar,
     ):
 
@@ -246,26 +268,20 @@ def train(args: Args, seconds: float) -> None:
         if args.resume:
             learner = load_ppo(args.output / POLICY_FILE, recurrent=args.recurrent, env=env)
             earlier = TrainingProgress(**read_training(args.output)["progress"])
+            learner.set_random_seed(args.seed + earlier.steps)  # SB3 goes back to the first seed, and its dreams
         else:
             learner = make_ppo(
                 env, seed=args.seed, recurrent=args.recurrent, tensorboard=args.output / "tensorboard",
                 learning_rate=args.learning_rate, ent_coef=args.entropy, n_steps=args.rollout, gamma=args.discount,
             )  # fmt: skip
             earlier = TrainingProgress()
-        budget = TimeBudget(seconds, save=partial(save, args), show=show, earlier=earlier)
+        save = partial(save_training, args.output, settings_of(args))
+        budget = TimeBudget(seconds, save=save, show=show, earlier=earlier)
         try:
             learner.learn(10**12, callback=budget, tb_log_name="ppo", reset_num_timesteps=not args.resume)
         except KeyboardInterrupt:
-            save(args, learner, budget.progress)
+            save(learner, budget.progress)
             bar.write("The training was interrupted; what was learned so far is evaluated.")
-
-
-def save(args: Args, learner: BaseAlgorithm, progress: TrainingProgress) -> None:
-    """Write policy and progress; each file appears whole or not at all."""
-    partial_file = args.output / "policy.partial.zip"
-    learner.save(partial_file)
-    partial_file.replace(args.output / POLICY_FILE)
-    write_json(args.output / TRAINING_FILE, {"config": settings_of(args), "progress": asdict(progress)})
 
 
 def save_side_by_side(args: Args, policy: Policy, path: Path, context: int = 40, horizon: int = 120) -> None:
@@ -314,19 +330,11 @@ def with_settings_of(folder: Path, args: Args, names: tuple[str, ...]) -> Args:
             f"{config['checkpoint'] or 'that ships with wmgym'!r}, weights {config['world_model']}) than the one "
             "chosen now. Pass the same --checkpoint as in training."
         )
-    return replace(args, output=folder, **{name: config[name] for name in names})
-
-
-def read_training(folder: Path) -> dict[str, Any]:
-    """Return settings and progress of the training in a folder."""
-    try:
-        found: dict[str, Any] = json.loads((folder / TRAINING_FILE).read_text())
-    except FileNotFoundError as error:
-        raise FileNotFoundError(
-            f"{folder}: there is no {TRAINING_FILE} in it, expected a folder that a run of this script wrote. One "
-            "that was killed within its first minute of training has to start again."
-        ) from error
-    return found
+    kept = {name: config[name] for name in names}
+    changed = [name for name in names if getattr(args, name) != kept[name]]
+    if changed:
+        print(f"As in the training in {folder}: " + ", ".join(f"{name} = {kept[name]}" for name in changed))
+    return replace(args, output=folder, **kept)
 
 
 def parse(arguments: list[str]) -> Args:

@@ -13,7 +13,7 @@ from model.data import EncodedEpisode, stored_names
 from model.tokenizer import Tokenizer
 from wmgym.codec import frames_to_tensor
 from wmgym.errors import CheckpointError, RecordingError
-from wmgym.recording import Episode, Scan, read_episode
+from wmgym.recording import Episode, Scan, read_episode, read_summary
 from wmgym.starts import Clips, draw_clip
 
 FRAMES_AT_ONCE = 100
@@ -85,25 +85,33 @@ def read_starts(files: list[Path], first_frames: int, clips: int, clip_frames: i
     """Read what dreams start from: first frames, and clips of episodes that are long enough.
 
     Args:
-        files: Episodes, taken in order; damaged ones are named and skipped.
+        files: Episodes, taken in order, for clips those with rewards first; damaged ones are named and skipped.
         first_frames: At most so many, at least 1.
-        clips: At most so many.
+        clips: At most so many, one an episode.
         clip_frames: Frames of a clip.
         seed: Fixes where clips are cut.
         show: Progress bar.
     """
-    firsts: list[NDArray[np.uint8]] = []
+    firsts = [episode.image[0] for _, episode in sound_episodes(show(files[:first_frames], desc="first frames"))]
     frames: list[NDArray[np.uint8]] = []
     actions: list[NDArray[np.int64]] = []
     rng = np.random.default_rng(seed)
-    for _, episode in sound_episodes(show(files[: max(first_frames, clips)], desc="first frames and clips")):
-        firsts.append(episode.image[0])
-        if len(frames) < clips and len(episode.image) >= clip_frames:
+    rewarded_first = sorted(files, key=lambda path: not _has_reward(path))
+    for _, episode in sound_episodes(show(rewarded_first[:clips], desc="clips")):
+        if len(episode.image) >= clip_frames:
             clip, led = draw_clip(episode, clip_frames, rng)
             frames.append(clip)
             actions.append(led)
     cut = Clips(np.stack(frames), np.stack(actions)) if frames else None
-    return np.stack(firsts[:first_frames]), cut
+    return np.stack(firsts), cut
+
+
+def _has_reward(path: Path) -> bool:
+    """Say whether an episode has rewards; False where it cannot be read."""
+    try:
+        return read_summary(path)[1] > 0
+    except RecordingError:
+        return False
 
 
 def sound_episodes(files: Iterable[Path]) -> Iterator[tuple[Path, Episode]]:

@@ -1,8 +1,8 @@
 """What dreams start from unless told otherwise, as a checkpoint keeps it: real first frames and recorded clips.
 
-First frames are where real episodes start. Clips are a few frames from within recorded episodes, most of them shortly
-before a reward: an agent that learns from there meets rewards long before it could find them by itself, as agents that
-imagine from replayed experience do (arXiv:1912.01603).
+First frames are where real episodes start. Clips are a few frames from within recorded episodes, shortly before a
+reward if there is any: an agent that learns from there meets rewards long before it could find them by itself, as
+agents that imagine from replayed experience do (arXiv:1912.01603).
 """
 
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from model.axes import START_ACTION
 from wmgym.context import Context
 from wmgym.recording import Episode
 
-STEPS_BEFORE_REWARD = 16
+STEPS_BEFORE_REWARD = 12
 """A clip of an episode with rewards ends at most so many steps before one."""
 
 

@@ -88,6 +88,32 @@ def test_a_training_goes_on_where_it_ended_with_its_own_settings(dreamed, tmp_pa
     assert "replaced" not in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [{"steps": 0}, {"steps": 1001}, {"minutes": 0.0}, {"horizon": 0}, {"rollout": 0}, {"num_envs": 0},
+     {"dream_episodes": 0}, {"real_episodes": -1}, {"workers": 0}],
+)  # fmt: skip
+def test_numbers_out_of_range_are_refused_before_anything_is_done(changes, checkpoint, tmp_path):
+    args = replace(PRESETS["tiny"], checkpoint=checkpoint, output=tmp_path / "new", **changes)
+    name = next(iter(changes)).replace("_", "-")
+    with pytest.raises(ValueError, match=rf"--{name} \S+ given, expected"):
+        main(args)
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("file", ["training.json", "policy.zip"])
+def test_a_damaged_training_is_named(file, dreamed, tmp_path):
+    args, _ = dreamed
+    folder = tmp_path / "damaged"
+    shutil.copytree(args.output, folder)
+    whole = (folder / file).read_bytes()
+    (folder / file).write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ValueError, match=file):
+        main(replace(args, evaluate=folder))
+    with pytest.raises(ValueError, match=file):
+        main(replace(args, resume=True, output=folder))
+
+
 def test_nothing_to_resume_is_said_so(checkpoint, tmp_path):
     args = replace(PRESETS["tiny"], checkpoint=checkpoint, output=tmp_path, real_episodes=0)
     with pytest.raises(FileNotFoundError, match=r"training\.json"):
