@@ -4,6 +4,7 @@ The one path by which returns are measured, in dreams and in real environments a
 """
 
 import copy
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -90,6 +91,24 @@ def evaluate(
         returns.extend(totals[:wanted].tolist())
         lengths.extend(steps[:wanted].tolist())
     return Evaluation(seed, tuple(returns), tuple(lengths))
+
+
+def estimate_seconds(env: VectorEnv[Any, Any, Any], *, episodes: int, steps: int, probe: int = 10) -> float:
+    """Return about how long `evaluate` takes, from some random steps; starts the episodes anew.
+
+    Args:
+        env: Where to evaluate.
+        episodes: How many.
+        steps: Of each.
+        probe: How many steps to time.
+    """
+    env.reset(seed=0)
+    env.step(env.action_space.sample())  # the first may be slow
+    started = time.monotonic()
+    for _ in range(probe):
+        env.step(env.action_space.sample())
+    rounds = -(-episodes // env.num_envs)
+    return (time.monotonic() - started) / probe * steps * rounds
 
 
 def summarise(values: Sequence[float], lengths: Sequence[int]) -> dict[str, Any]:

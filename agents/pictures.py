@@ -3,10 +3,13 @@
 from pathlib import Path
 from typing import Any
 
+import gymnasium
 import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
+
+from agents.interfaces import Policy
 
 
 def plot_learning_and_returns(metrics: dict[str, Any], path: Path) -> None:
@@ -46,3 +49,46 @@ def side_by_side(real: NDArray[np.uint8], imagined: NDArray[np.uint8], caption: 
         picture.paste(Image.fromarray(frame).resize((size, size), Image.Resampling.NEAREST), (left, 14))
         ImageDraw.Draw(picture).text((left + 2, 1), text, fill="black")
     return picture.quantize(128)
+
+
+def record(
+    env: gymnasium.Env[Any, Any], policy: Policy, count: int, *, seed: int
+) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Let a policy act, and return so many rendered frames and the action that led to each; the first means nothing."""
+    observation, _ = env.reset(seed=seed)
+    frames: list[Any] = [env.render()]
+    actions = [0]
+    for step in range(count - 1):
+        actions.append(int(policy.act(observation[None], np.array([step == 0]))[0]))
+        observation, *_ = env.step(actions[-1])
+        frames.append(env.render())
+    return np.stack(frames), np.array(actions)
+
+
+def dream_on(
+    env: gymnasium.Env[Any, Any],
+    frames: NDArray[np.uint8],
+    actions: NDArray[np.int64],
+    *,
+    context: int,
+    seed: int,
+    path: Path,
+) -> None:
+    """Save a film of a dream beside the reality it goes on from.
+
+    Args:
+        env: Dreams; shows pixels.
+        frames: `[t H W c]` real frames.
+        actions: `[t]`, the action that led to each.
+        context: After so many frames the dream is on its own.
+        seed: Of the dream.
+        path: Of the gif.
+    """
+    env.reset(seed=seed, options={"context": {"frames": frames[:context], "actions": actions[:context]}})
+    pictures = [side_by_side(frame, frame, "real, to start from") for frame in frames[:context]]
+    for frame, action in zip(frames[context:], actions[context:], strict=True):
+        imagined, _, terminated, *_ = env.step(action)
+        pictures.append(side_by_side(frame, imagined, "dream"))
+        if terminated:
+            break
+    pictures[0].save(path, save_all=True, append_images=pictures[1:], duration=125, loop=0)

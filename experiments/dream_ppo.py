@@ -27,7 +27,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import gymnasium
-import numpy as np
 import torch
 import tyro
 from gymnasium.vector import AsyncVectorEnv, VectorEnv
@@ -35,10 +34,10 @@ from tqdm import tqdm
 
 import wmgym
 from agents.comparison import as_table, compare_worlds
-from agents.evaluate import Evaluation, RandomPolicy, evaluate
+from agents.evaluate import Evaluation, RandomPolicy, estimate_seconds, evaluate
 from agents.first_reward import EndAtReward
 from agents.interfaces import Policy
-from agents.pictures import plot_learning_and_returns, side_by_side
+from agents.pictures import dream_on, plot_learning_and_returns, record
 from agents.results import write_result
 from agents.sb3 import SB3Policy, load_ppo, make_ppo
 from agents.time_budget import TimeBudget, TrainingProgress
@@ -51,7 +50,7 @@ from wmgym.wrappers import WorldModelObservation
 DREAM = "LSSVWM-MemoryMaze-v0"
 REAL = "wmgym/MemoryMaze-9x9-v0"
 REAL_STEPS = 1000
-RESERVE = 30.0  # seconds kept for pictures, loading and saving
+RESERVE = 45.0  # seconds kept for starting processes, pictures, loading and saving
 LEAST = {"num_envs": 1, "horizon": 1, "rollout": 1, "dream_episodes": 1, "real_episodes": 0, "workers": 1}
 SEEN_BY_POLICY = ("observation", "recurrent", "denoising_steps")
 LEARNING = (
@@ -152,15 +151,15 @@ def main(args: Args) -> dict[str, Any]:
     """Train if asked to, evaluate, write and print; return the result."""
     started = time.monotonic()
     args = prepared(args)
-    with ExitStack() as stack:
-        worlds = {world: stack.enter_context(closing(env)) for world, env in make_worlds(args).items()}
-        space = worlds["imagined"].single_action_space
-        random = measure("random policy", lambda: RandomPolicy(space, args.seed), worlds, args)
+    with closing(make_dreams(args, min(args.dream_episodes, 64), args.steps)) as dreams:
+        space = dreams.single_action_space
+        random = measure("random policy", lambda: RandomPolicy(space, args.seed), dreams, blind(args))
         if args.evaluate is None:
-            left = 60 * args.minutes - RESERVE - 2 * (time.monotonic() - started)
+            again = evaluation_seconds(args, dreams)
+            left = 60 * args.minutes - RESERVE - again - (time.monotonic() - started)
             train(args, max(left, 60 * args.minutes / 4))
         learner = load_ppo(args.output / POLICY_FILE, recurrent=args.recurrent)
-        ppo = measure("PPO from dreams", lambda: SB3Policy(learner, args.seed), worlds, args)
+        ppo = measure("PPO from dreams", lambda: SB3Policy(learner, args.seed), dreams, args)
     metrics = compare_worlds({"random policy": random, "PPO trained in dreams": ppo})
     training = read_training(args.output)
     progress = training["progress"]
@@ -207,15 +206,17 @@ def prepared(args: Args) -> Args:
     return args
 
 
-def make_worlds(args: Args) -> dict[str, VectorEnv[Any, Any, Any]]:
-    """Return the worlds to evaluate in."""
-    worlds = {"imagined": make_dreams(args, min(args.dream_episodes, 64), args.steps)}
-    if args.real_episodes:
-        if args.workers > 1:  # each process draws on its own core
-            os.environ.setdefault("LP_NUM_THREADS", "0")
-        makers = [partial(make_real_maze, args)] * min(args.workers, args.real_episodes)
-        worlds["real"] = AsyncVectorEnv(makers, context="spawn")
-    return worlds
+def blind(args: Args) -> Args:
+    """Return arguments for a policy that looks at nothing: no model has to watch the real maze for it."""
+    return replace(args, observation="pixels")
+
+
+def make_real_mazes(args: Args) -> VectorEnv[Any, Any, Any]:
+    """Return the real mazes to evaluate in, one a process."""
+    if args.workers > 1:  # each process draws on its own core
+        os.environ.setdefault("LP_NUM_THREADS", "0")
+    makers = [partial(make_real_maze, args)] * min(args.workers, args.real_episodes)
+    return AsyncVectorEnv(makers, context="spawn")
 
 
 def make_dreams(args: Args, count: int, steps: int, starts: str = "first_frames") -> VectorEnv[Any, Any, Any]:
@@ -239,16 +240,27 @@ def make_real_maze(args: Args) -> gymnasium.Env[Any, Any]:
 
 
 def measure(
-    name: str, make_policy: Callable[[], Policy], worlds: dict[str, VectorEnv[Any, Any, Any]], args: Args
+    name: str, make_policy: Callable[[], Policy], dreams: VectorEnv[Any, Any, Any], args: Args
 ) -> dict[str, Evaluation]:
-    """Evaluate a policy, made anew for each world, in all of them."""
+    """Evaluate a policy, made anew for each world, in dreams and, if wanted, in the real maze."""
     episodes = {"imagined": args.dream_episodes, "real": args.real_episodes}
     seed = SEED_RANGES[args.mazes].start
     found = {}
-    for world, env in worlds.items():
-        with tqdm(total=episodes[world] * args.steps, unit="step", desc=f"{name}, {world}") as bar:
-            found[world] = evaluate(make_policy(), env, episodes=episodes[world], seed=seed, on_step=bar.update)
+    with ExitStack() as stack:
+        for world in [world for world, count in episodes.items() if count]:
+            env = dreams if world == "imagined" else stack.enter_context(closing(make_real_mazes(args)))
+            with tqdm(total=episodes[world] * args.steps, unit="step", desc=f"{name}, {world}") as bar:
+                found[world] = evaluate(make_policy(), env, episodes=episodes[world], seed=seed, on_step=bar.update)
     return found
+
+
+def evaluation_seconds(args: Args, dreams: VectorEnv[Any, Any, Any]) -> float:
+    """Return about how long it takes to evaluate a policy in all worlds."""
+    seconds = estimate_seconds(dreams, episodes=args.dream_episodes, steps=args.steps)
+    if args.real_episodes:
+        with closing(make_real_mazes(args)) as env:
+            seconds += estimate_seconds(env, episodes=args.real_episodes, steps=args.steps)
+    return seconds
 
 
 def train(args: Args, seconds: float) -> None:
@@ -287,24 +299,10 @@ def train(args: Args, seconds: float) -> None:
 def save_side_by_side(args: Args, policy: Policy, path: Path, context: int = 40, horizon: int = 120) -> None:
     """Draw a dream beside reality: from the same real frames, under the actions a policy took in reality."""
     context, horizon = min(context, args.steps // 2), min(horizon, args.steps // 2)
-    with closing(make_real_maze(args)) as real:
-        observation, _ = real.reset(seed=SEED_RANGES[args.mazes].start)
-        frames, actions = [real.render()], [0]
-        for step in range(context + horizon - 1):
-            actions.append(int(policy.act(observation[None], np.array([step == 0]))[0]))
-            observation, *_ = real.step(actions[-1])
-            frames.append(real.render())
     kwargs = {"checkpoint": args.checkpoint, "denoising_steps": args.denoising_steps, "device": args.device}
-    with closing(gymnasium.make(DREAM, **kwargs)) as dream:
-        given = {"frames": np.stack(frames[:context]), "actions": np.array(actions[:context])}
-        dream.reset(seed=args.seed, options={"context": given})
-        pictures = [side_by_side(frame, frame, "real, to start from") for frame in frames[:context]]
-        for frame, action in zip(frames[context:], actions[context:], strict=True):
-            imagined, _, terminated, *_ = dream.step(action)
-            pictures.append(side_by_side(frame, imagined, "dream"))
-            if terminated:
-                break
-    pictures[0].save(path, save_all=True, append_images=pictures[1:], duration=125, loop=0)
+    with closing(make_real_maze(args)) as real, closing(gymnasium.make(DREAM, **kwargs)) as dream:
+        frames, actions = record(real, policy, context + horizon, seed=SEED_RANGES[args.mazes].start)
+        dream_on(dream, frames, actions, context=context, seed=args.seed, path=path)
 
 
 def settings_of(args: Args) -> dict[str, Any]:
