@@ -29,7 +29,8 @@ def plot_learning_and_returns(metrics: dict[str, Any], path: Path) -> None:
         means = np.array([row["mean"] for row in found])
         errors = np.abs(np.array([row["ci95"] for row in found]).reshape(-1, 2).T - means)
         right.bar(np.arange(len(found)) + 0.4 * i, means, 0.38, yerr=errors, capsize=4, label=world)
-    right.set(xticks=[0.2, 1.2], xticklabels=[row["name"] for row in policies], title="evaluation")
+    places, names = np.arange(len(policies)) + 0.2, [row["name"].replace(" with", "\nwith") for row in policies]
+    right.set(xticks=places, xticklabels=names, title="evaluation")
     right.set(ylabel=f"mean return of {policies[0]['imagined']['steps']} steps, 95 % interval")
     right.legend()
     figure.savefig(path, dpi=120)

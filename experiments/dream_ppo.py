@@ -8,9 +8,9 @@ Writes into OUTPUT: `policy.zip` and `training.json` (once a minute while traini
 be evaluated), `result.json`, `dream_ppo.png`, `dream_beside_reality.gif` and TensorBoard events. Ctrl-C ends
 the training early and goes on to the evaluation.
 
-Both policies, random and PPO, are measured by the same code in both worlds: episodes of the same length, each
-from one real first frame; the real mazes are of seeds that no recording for training has. `policy.zip` is
-Stable-Baselines3's own format, which has pickled parts: evaluate only folders that you trust.
+All policies, random ones and PPO, are measured by the same code in both worlds: episodes of the same length, each from
+one real first frame, in mazes of seeds that no recording for training has; `--bursts` of random actions keep them from
+standing at walls. `policy.zip` is SB3's format, which has pickled parts: evaluate only folders that you trust.
 """
 
 import argparse
@@ -35,6 +35,7 @@ from tqdm import tqdm
 import wmgym
 from agents.comparison import as_table, compare_worlds
 from agents.evaluate import Evaluation, RandomPolicy, estimate_seconds, evaluate
+from agents.exploration import WithBursts
 from agents.first_reward import EndAtReward
 from agents.interfaces import Policy
 from agents.pictures import dream_on, plot_learning_and_returns, record
@@ -115,6 +116,9 @@ class Args:
     entropy: float = 0.01
     """Weight of PPO's entropy bonus, which keeps it exploring."""
 
+    bursts: float = 0.08
+    """Probability, at a step of evaluation, that one random action begins to be repeated 2 to 8 times; 0: never."""
+
     steps: int = REAL_STEPS // 2
     """Steps of an episode in evaluation, in both worlds; at most 1,000, the real maze's limit."""
 
@@ -153,21 +157,27 @@ def main(args: Args) -> dict[str, Any]:
     args = prepared(args)
     with closing(make_dreams(args, min(args.dream_episodes, 64), args.steps)) as dreams:
         space = dreams.single_action_space
-        random = measure("random policy", lambda: RandomPolicy(space, args.seed), dreams, blind(args))
+        explore = partial(WithBursts, action_space=space, start=args.bursts, seed=args.seed)
+        makers: dict[str, Callable[[], Policy]] = {"random policy": lambda: RandomPolicy(space, args.seed)}
+        if args.bursts:
+            makers["random policy with bursts"] = lambda: explore(RandomPolicy(space, args.seed))
+        blind = replace(args, observation="pixels")  # what looks at nothing needs no model that watches the maze
+        found = {name: measure(name, make_policy, dreams, blind) for name, make_policy in makers.items()}
         if args.evaluate is None:
             again = evaluation_seconds(args, dreams)
             left = 60 * args.minutes - RESERVE - again - (time.monotonic() - started)
             train(args, max(left, 60 * args.minutes / 4))
         learner = load_ppo(args.output / POLICY_FILE, recurrent=args.recurrent)
-        ppo = measure("PPO from dreams", lambda: SB3Policy(learner, args.seed), dreams, args)
-    metrics = compare_worlds({"random policy": random, "PPO trained in dreams": ppo})
+        agent = "PPO trained in dreams"
+        found[agent] = measure(agent, lambda: explore(SB3Policy(learner, args.seed)), dreams, args)
+    metrics = compare_worlds(found)
     training = read_training(args.output)
     progress = training["progress"]
     minutes = round(progress["seconds"] / 60, 2)
     metrics["training"] = progress | {"minutes": minutes, "horizon": training["config"]["horizon"]}
     plot_learning_and_returns(metrics, args.output / "dream_ppo.png")
     if args.real_episodes:
-        save_side_by_side(args, SB3Policy(learner, args.seed), args.output / "dream_beside_reality.gif")
+        save_side_by_side(args, explore(SB3Policy(learner, args.seed)), args.output / "dream_beside_reality.gif")
     result = write_result(
         args.output, experiment="dream_ppo", config=settings_of(args), seed=args.seed,
         minutes=(time.monotonic() - started) / 60, metrics=metrics,
@@ -204,11 +214,6 @@ def prepared(args: Args) -> Args:
         open_checkpoint(args.checkpoint).starts(args.starts)  # if there are none, say so now
         args.output.mkdir(parents=True, exist_ok=True)
     return args
-
-
-def blind(args: Args) -> Args:
-    """Return arguments for a policy that looks at nothing: no model has to watch the real maze for it."""
-    return replace(args, observation="pixels")
 
 
 def make_real_mazes(args: Args) -> VectorEnv[Any, Any, Any]:

@@ -46,7 +46,9 @@ def test_a_run_leaves_what_it_promises(dreamed):
     assert str(args.output) not in json.dumps(result)
     metrics = result["metrics"]
     assert all(math.isfinite(number) for number in numbers(metrics))
-    assert [row["name"] for row in metrics["policies"]] == ["random policy", "PPO trained in dreams"]
+    assert [row["name"] for row in metrics["policies"]] == [
+        "random policy", "random policy with bursts", "PPO trained in dreams"
+    ]  # fmt: skip
     for row in metrics["policies"]:
         assert set(row["imagined"]) == SUMMARY
         assert (row["imagined"]["episodes"], row["imagined"]["steps"]) == (4, 20)
