@@ -54,9 +54,7 @@ REAL_STEPS = 1000
 RESERVE = 45.0  # seconds kept for starting processes, pictures, loading and saving
 LEAST = {"num_envs": 1, "horizon": 1, "rollout": 1, "dream_episodes": 1, "real_episodes": 0, "workers": 1}
 SEEN_BY_POLICY = ("observation", "recurrent", "denoising_steps")
-LEARNING = (
-    "num_envs", "horizon", "end_at_reward", "starts", "learning_rate", "rollout", "discount", "entropy", "seed",
-)  # fmt: skip
+LEARNING = ("num_envs", "horizon", "end_at_reward", "starts", "learning_rate", "rollout", "discount", "entropy", "seed")
 
 Preset = Literal["demo", "full", "tiny"]
 
