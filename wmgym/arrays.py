@@ -22,8 +22,8 @@ def as_array(values: Any, name: str, error: type[Exception] = ValueError) -> NDA
     except (ValueError, TypeError, RuntimeError) as cause:
         raise error(
             f"{name} is a {type(values).__name__} of which numpy makes no array ({cause}), expected rows of equal "
-            "length. Most likely the rows differ, so make them equal; or it is a tensor with gradients or on a GPU, so pass "
-            "tensor.detach().cpu()."
+            "length. Most likely the rows differ, so make them equal; or it is a tensor with gradients or on a GPU, "
+            "so pass tensor.detach().cpu()."
         ) from cause
 
 
