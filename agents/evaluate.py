@@ -57,7 +57,7 @@ class RandomPolicy:
 
 def evaluate(
     policy: Policy,
-    env: VectorEnv[Any, Any, Any] | Sequence[gymnasium.Env[Any, Any]],
+    env: VectorEnv[Any, Any, Any] | gymnasium.Env[Any, Any] | Sequence[gymnasium.Env[Any, Any]],
     *,
     episodes: int,
     seed: int,
@@ -70,14 +70,14 @@ def evaluate(
 
     Args:
         policy: Who acts.
-        env: A vector environment in any autoreset mode, or single environments. It stays open.
+        env: A vector environment in any autoreset mode, one environment, or several different ones. It stays open.
         episodes: How many, at least 1; best a multiple of the number of environments.
         seed: Episode `k` starts from `reset` with seed `seed + k` (a vector environment gives environment `i`
             of a round the seed of the round plus `i`).
         on_step: Called after each step with the number of steps made that count, to show progress.
 
     Raises:
-        ValueError: `episodes` is less than 1, there is no environment, or a reward is not finite.
+        ValueError: `episodes` is less than 1, there is no environment or one of them twice, or a reward is not finite.
     """
     if not isinstance(env, VectorEnv):
         env = _as_vector_env(env)
@@ -196,10 +196,21 @@ def _run_round(
     return totals, steps
 
 
-def _as_vector_env(envs: Sequence[gymnasium.Env[Any, Any]]) -> VectorEnv[Any, Any, Any]:
-    """Return single environments as a vector environment that steps them one after the other."""
+def _as_vector_env(given: gymnasium.Env[Any, Any] | Sequence[gymnasium.Env[Any, Any]]) -> VectorEnv[Any, Any, Any]:
+    """Return single environments as a vector environment that steps them one after the other.
+
+    Raises:
+        ValueError: There is none, or the same one several times.
+    """
+    envs = [given] if isinstance(given, gymnasium.Env) else given
     if len(envs) == 0:
         raise ValueError("no environment given, expected at least one.")
+    different = len({id(env) for env in envs})
+    if different < len(envs):
+        raise ValueError(
+            f"{len(envs)} environments given, but only {different} different ones; expected each once, because each "
+            "runs an episode of its own at the same time. Likely cause: [env] * n. Fix: [make() for _ in range(n)]."
+        )
 
     def give(env: gymnasium.Env[Any, Any]) -> Callable[[], gymnasium.Env[Any, Any]]:
         return lambda: env

@@ -133,9 +133,8 @@ class TargetSeeker(_GoalWalker):
 class RandomGoalWalker(_GoalWalker):
     """Walk to free cells drawn uniformly, one after the other: sees the whole maze, in loops.
 
-    The walk of the official offline data set of Memory Maze, as its authors describe it: random points,
-        shortest
-    paths, bursts of random actions.
+    The walk of the official offline data set of Memory Maze, as its authors describe it: random points, shortest paths,
+    bursts of random actions.
     """
 
     def reset(self) -> None:

@@ -9,8 +9,9 @@ import os
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
 from model.config import WorldModelConfig
@@ -18,6 +19,10 @@ from model.config import WorldModelConfig
 FORMAT_VERSION = 1
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
+DIGEST_KEY = "sha256"
+"""Under this key the header of a safetensors file keeps the digest of its tensors; older files have none."""
+SCALE = "tokenizer.scale"
+WEIGHT_TYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 class CheckpointError(Exception):
@@ -61,6 +66,16 @@ def weights_digest(folder: str | Path) -> str:
     return hashlib.sha256((Path(folder) / WEIGHTS_FILE).read_bytes()).hexdigest()
 
 
+def tensors_digest(tensors: dict[str, Tensor]) -> str:
+    """What tells these tensors from others: the SHA-256 of names, types, shapes and values, as hexadecimal digits."""
+    digest = hashlib.sha256()
+    for key in sorted(tensors):
+        v = tensors[key].detach().cpu().contiguous()
+        digest.update(f"{key} {v.dtype} {tuple(v.shape)} ".encode())
+        digest.update(v.flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
 def find_checkpoint(name: str | Path, *, revision: str | None = None, local_files_only: bool = False) -> Path:
     """The local folder of a checkpoint, downloaded from the Hugging Face Hub if it is not a folder here.
 
@@ -99,7 +114,7 @@ def read_config(path: Path) -> WorldModelConfig:
     """Reads `config.json`.
 
     Raises:
-        CheckpointError: the file is missing, no JSON, of another format version, or describes no valid network.
+        CheckpointError: the file is missing, unreadable, no JSON, of another format version, or describes no network.
     """
     try:
         values: dict[str, Any] = json.loads(path.read_text())
@@ -108,11 +123,16 @@ def read_config(path: Path) -> WorldModelConfig:
         raise CheckpointError(
             f"{path} is missing; a checkpoint folder needs {CONFIG_FILE} and {WEIGHTS_FILE}."
         ) from error
-    except (ValueError, AttributeError, TypeError) as error:
+    except OSError as error:
+        raise CheckpointError(
+            f"{path} cannot be read ({error}); expected a file of JSON. Most likely it is a folder, a broken link or "
+            "somebody else's: restore the checkpoint from its source, or mend the permissions."
+        ) from error
+    except (ValueError, AttributeError, TypeError, RecursionError) as error:
         raise CheckpointError(
             f"{path} is not a JSON object ({error}); restore the checkpoint from its source."
         ) from error
-    if version != FORMAT_VERSION:
+    if isinstance(version, bool) or version != FORMAT_VERSION:
         raise CheckpointError(
             f"{path} has format_version = {version}, this wmgym reads {FORMAT_VERSION}. "
             "Most likely the checkpoint was made by another release: install that one, or train again."
@@ -124,19 +144,21 @@ def read_config(path: Path) -> WorldModelConfig:
 
 
 def save_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
-    """Writes a safetensors file whole or not at all."""
+    """Writes a safetensors file whole or not at all, with the digest of the tensors in its header."""
     kept = {key: v.detach().cpu().contiguous() for key, v in tensors.items()}
-    _replace(path, lambda p: save_file(kept, p))
+    _replace(path, lambda p: save_file(kept, p, {DIGEST_KEY: tensors_digest(kept)}))
 
 
 def load_tensors(path: Path) -> dict[str, Tensor]:
     """Reads a safetensors file.
 
     Raises:
-        CheckpointError: it is missing, truncated or no safetensors file.
+        CheckpointError: it is missing, truncated, no safetensors file, or its tensors are not those that were written.
     """
     try:
-        return load_file(path)
+        with safe_open(path, framework="pt") as file:
+            tensors: dict[str, Tensor] = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+            written = (file.metadata() or {}).get(DIGEST_KEY)
     except FileNotFoundError as error:
         raise CheckpointError(f"{path} is missing; the download or the training run is incomplete.") from error
     except (SafetensorError, OSError, ValueError) as error:
@@ -145,10 +167,17 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
             f"{path} ({size} bytes) is not a readable safetensors file ({error}). "
             "Most likely a copy or download broke off: fetch it again."
         ) from error
+    found = tensors_digest(tensors)
+    if written not in (None, found):
+        raise CheckpointError(
+            f"{path} is damaged: its tensors have the digest {found[:16]}, expected {written[:16]}. Most likely bytes "
+            "were changed on the disk or on the way: fetch it again."
+        )
+    return tensors
 
 
 def check_fit(name: str | Path, expected: dict[str, Tensor], weights: dict[str, Tensor]) -> None:
-    """Refuses weights that are not those of the network, or not finite.
+    """Refuses weights that are not those of the network, or that it cannot compute with.
 
     Args:
         name: what to call the checkpoint in the message.
@@ -156,7 +185,8 @@ def check_fit(name: str | Path, expected: dict[str, Tensor], weights: dict[str, 
         weights: what was read.
 
     Raises:
-        CheckpointError: a tensor is missing, superfluous, of another shape, or holds NaN or infinity.
+        CheckpointError: a tensor is missing, superfluous, of another shape or type, holds NaN or infinity once it is
+            float32, or is the tokenizer's scale and not above 0.
     """
     wanted = {key: tuple(v.shape) for key, v in expected.items()}
     given = {key: tuple(v.shape) for key, v in weights.items()}
@@ -167,17 +197,23 @@ def check_fit(name: str | Path, expected: dict[str, Tensor], weights: dict[str, 
             f"the weights of '{name}' do not fit its {CONFIG_FILE}: {len(wrong)} tensors differ, the first is '{key}' "
             f"with shape {given.get(key)}, expected {wanted.get(key)}. The two files come from different checkpoints."
         )
-    odd = sorted(key for key, v in weights.items() if not v.is_floating_point())
+    odd = sorted(key for key, v in weights.items() if v.dtype not in WEIGHT_TYPES)
     if odd:
         raise CheckpointError(
             f"the weights of '{name}' hold {weights[odd[0]].dtype} in '{odd[0]}', expected floating point. Quantised "
             "checkpoints are not supported: save the weights as float32, float16 or bfloat16."
         )
-    bad = sorted(key for key, v in weights.items() if not v.isfinite().all())
+    bad = sorted(key for key, v in weights.items() if not v.float().isfinite().all())
     if bad:
         raise CheckpointError(
             f"the weights of '{name}' hold NaN or infinity in {len(bad)} tensors, the first is '{bad[0]}'. Training "
             "diverged before they were saved, or the file was damaged: use an earlier checkpoint."
+        )
+    scale = weights.get(SCALE)
+    if scale is not None and not scale.float() > 0:
+        raise CheckpointError(
+            f"the weights of '{name}' have {SCALE} = {float(scale)}, expected a number above 0: the standard deviation "
+            "of the latents. Most likely the tokenizer was never trained: train it, or use another checkpoint."
         )
 
 

@@ -5,6 +5,11 @@ from typing import Any
 
 BlockSize = tuple[int, int]
 
+LARGEST = 65_536
+"""No size is larger: far beyond any network that fits a machine, and small enough to be told before memory runs out."""
+LARGEST_OF = {"layers": 256, "attention_window": 1000, "scan_chunk_tokens": 4096, "mlp_ratio": 1000}
+LARGEST_REWARD = 1e30  # well within float32
+
 
 @dataclass(frozen=True)
 class TokenizerConfig:
@@ -23,7 +28,12 @@ class TokenizerConfig:
     """Standard deviation of the noise added to the tanh latents in training, in units of their range [-1, 1]."""
 
     def __post_init__(self) -> None:
-        """Refuses a resolution the decoder cannot rebuild."""
+        """Refuses what is no size, and a resolution the decoder cannot rebuild."""
+        _check_whole_numbers(self)
+        for name in ("encoder_channels", "decoder_channels"):
+            _check_pair(name, getattr(self, name))
+        if not _is_number(self.bottleneck_noise, 1.0) or self.bottleneck_noise < 0:
+            raise ValueError(f"bottleneck_noise = {self.bottleneck_noise!r} given, expected a number from 0 to 1.")
         if self.downsampling != 8 or self.frame_size % 8:
             raise ValueError(
                 f"TokenizerConfig got frame_size={self.frame_size}, downsampling={self.downsampling}; expected "
@@ -69,8 +79,9 @@ class LSSVWMConfig:
     """Rewards that occur in the recordings; the reward head picks one of them."""
 
     def __post_init__(self) -> None:
-        """Refuses sizes below one and shapes that do not divide."""
-        self._check_sizes()
+        """Refuses what is no size or no reward, and shapes that do not divide."""
+        _check_whole_numbers(self)
+        self._check_lists()
         side = self.latent_size // self.patch
         if self.latent_size % self.patch:
             raise ValueError(f"latent_size = {self.latent_size} is not divisible by patch = {self.patch}.")
@@ -86,21 +97,21 @@ class LSSVWMConfig:
             )
         if (self.width // self.attention_heads) % 4:
             raise ValueError(f"width / attention_heads = {self.width / self.attention_heads} must be divisible by 4.")
-        if self.max_denoising_steps < 1 or self.max_denoising_steps & (self.max_denoising_steps - 1):
-            raise ValueError(f"max_denoising_steps = {self.max_denoising_steps} must be a power of two.")
+        steps = self.max_denoising_steps
+        if not _is_size(steps, LARGEST) or steps & (steps - 1):
+            raise ValueError(f"max_denoising_steps = {steps!r} must be a power of two, and at most {LARGEST}.")
 
-    def _check_sizes(self) -> None:
-        for f in fields(self):
-            value = getattr(self, f.name)
-            if f.type is int and f.name != "max_denoising_steps" and (not isinstance(value, int) or value < 1):
-                raise ValueError(f"{f.name} = {value!r} given, expected a whole number of at least 1.")
-        if not self.block_sizes or min(side for size in self.block_sizes for side in size) < 1:
+    def _check_lists(self) -> None:
+        sizes: Any = self.block_sizes
+        rewards: Any = self.reward_values
+        if not isinstance(sizes, tuple) or not sizes:
+            raise ValueError(f"block_sizes = {sizes!r} given, expected at least one pair of sides of 1 or more.")
+        for size in sizes:
+            _check_pair("a block size", size)
+        if not isinstance(rewards, tuple) or not rewards or not all(_is_number(v, LARGEST_REWARD) for v in rewards):
             raise ValueError(
-                f"block_sizes = {self.block_sizes} given, expected at least one pair of sides of 1 or more."
-            )
-        if not self.reward_values:
-            raise ValueError(
-                "reward_values is empty, expected the rewards that occur in the recordings, such as (0, 1)."
+                f"reward_values = {rewards!r} given, expected the rewards that occur in the recordings: at least one "
+                f"number, none beyond {LARGEST_REWARD:g}, such as (0, 1)."
             )
 
     @property
@@ -182,6 +193,30 @@ def _from_json(cls: type[Any], values: Any) -> Any:
 
 def _as_tuple(value: Any) -> Any:
     return tuple(_as_tuple(v) for v in value) if isinstance(value, list) else value
+
+
+def _check_whole_numbers(config: TokenizerConfig | LSSVWMConfig) -> None:
+    """Refuses fields that should be whole numbers and are not, or are out of range."""
+    for f in fields(config):
+        value, most = getattr(config, f.name), LARGEST_OF.get(f.name, LARGEST)
+        if f.type is int and f.name != "max_denoising_steps" and not _is_size(value, most):
+            raise ValueError(f"{f.name} = {value!r} given, expected a whole number of at least 1 and at most {most}.")
+
+
+def _check_pair(name: str, value: Any) -> None:
+    """Refuses what is not two sizes."""
+    if not isinstance(value, tuple) or len(value) != 2 or not all(_is_size(v, LARGEST) for v in value):
+        raise ValueError(f"{name} = {value!r} given, expected two whole numbers of at least 1 and at most {LARGEST}.")
+
+
+def _is_size(value: Any, most: int) -> bool:
+    """Whether it is a whole number from 1 to `most`; True is not."""
+    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= most
+
+
+def _is_number(value: Any, most: float) -> bool:
+    """Whether it is a finite number no farther from 0 than `most`; True is not."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= most
 
 
 PRESETS: dict[str, WorldModelConfig] = {

@@ -1,7 +1,9 @@
 """From noise to a frame in 1, 2, 4 or 8 denoising steps: Euler steps of a shortcut model."""
 
 from collections.abc import Callable
+from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -17,11 +19,13 @@ def check_denoising_steps(steps: int, max_steps: int) -> None:
     Raises:
         ValueError: `steps` is not a power of two between 1 and `max_steps`.
     """
-    if steps < 1 or steps > max_steps or steps & (steps - 1):
+    given: Any = steps  # what users pass
+    whole = isinstance(given, int | np.integer) and not isinstance(given, bool)
+    if not whole or steps < 1 or steps > max_steps or steps & (steps - 1):
         allowed = [2**i for i in range(max_steps.bit_length())]
         raise ValueError(
-            f"denoising_steps = {steps}, but this model samples in {allowed} steps only: it is conditioned on the step "
-            f"size, which must halve a whole number of times. Pass one of {allowed}."
+            f"denoising_steps = {steps!r}, but this model samples in {allowed} steps only: it is conditioned on the "
+            f"step size, which must halve a whole number of times. Pass one of {allowed}."
         )
 
 

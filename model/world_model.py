@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from model.checkpoint import check_fit, load_weights, save_weights
+from model.checkpoint import CONFIG_FILE, CheckpointError, check_fit, load_weights, save_weights
 from model.config import WorldModelConfig
 from model.lssvwm import LSSVWM
 from model.tokenizer import Tokenizer
@@ -42,8 +42,14 @@ class WorldModel(nn.Module):
             CheckpointError: the folder is missing, incomplete, damaged or of another format version.
         """
         config, weights = load_weights(name, revision=revision, local_files_only=local_files_only)
-        with torch.device("meta"):
-            world = cls(config)
+        try:
+            with torch.device("meta"):
+                world = cls(config)
+        except Exception as error:  # a config can be wrong in more ways than can be listed
+            raise CheckpointError(
+                f"no network can be built from the {CONFIG_FILE} of '{name}' ({type(error).__name__}: {error}). Most "
+                "likely it was edited by hand: restore the checkpoint from its source."
+            ) from error
         check_fit(name, world.state_dict(), weights)
         world.to_empty(device="cpu")
         world._initialise_unsaved()

@@ -87,10 +87,16 @@ def open_checkpoint(
         device: Where the weights shall lie. An open checkpoint that lies elsewhere is copied.
 
     Raises:
-        CheckpointError: It is missing, incomplete, damaged, of another format version, or holds NaN.
+        CheckpointError: It is missing, incomplete, damaged, of another format version, holds NaN, or is no checkpoint.
         DependencyError: The device needs CUDA and there is none.
+        ValueError: It is no device, or none of this machine.
     """
     place = _usable(device)
+    if not isinstance(checkpoint, str | Path | Checkpoint | None):
+        raise CheckpointError(
+            f"checkpoint is a {type(checkpoint).__name__}, expected a folder, a Hub id, an open Checkpoint or None. A "
+            "world model that is not saved yet goes into one: wmgym.Checkpoint(world, first_frames)."
+        )
     if not isinstance(checkpoint, Checkpoint):
         opened = _load(checkpoint)
         opened.world.to(place)
@@ -134,11 +140,26 @@ def _load(name: str | Path | None) -> Checkpoint:
             f"{folder / STARTS_FILE} holds {sorted(tensors) or 'nothing'}, expected "
             f"'{FIRST_FRAMES_KEY}'. Write it with wmgym.checkpoint.save_starts."
         )
-    arrays = {key: tensor.numpy() for key, tensor in tensors.items()}
-    clips = None
-    if CLIP_FRAMES_KEY in arrays and CLIP_ACTIONS_KEY in arrays:
-        clips = Clips(arrays[CLIP_FRAMES_KEY], arrays[CLIP_ACTIONS_KEY])
+    arrays = {key: _as_array(folder / STARTS_FILE, key, tensor) for key, tensor in tensors.items()}
+    clip_keys = {CLIP_FRAMES_KEY, CLIP_ACTIONS_KEY}
+    if missing := clip_keys - set(arrays) if clip_keys & set(arrays) else None:
+        raise CheckpointError(
+            f"{folder / STARTS_FILE} has clips, but no {sorted(missing)}, expected both {sorted(clip_keys)} or "
+            "neither. Most likely it was not written by wmgym.checkpoint.save_starts: write it so."
+        )
+    clips = Clips(arrays[CLIP_FRAMES_KEY], arrays[CLIP_ACTIONS_KEY]) if clip_keys <= set(arrays) else None
     return Checkpoint(world, arrays[FIRST_FRAMES_KEY], str(folder), clips)
+
+
+def _as_array(path: Path, key: str, tensor: torch.Tensor) -> NDArray[Any]:
+    """Return a stored tensor as an array; numpy has no bfloat16 and no float8."""
+    try:
+        return tensor.numpy()
+    except TypeError as error:
+        raise CheckpointError(
+            f"{path} holds '{key}' as {tensor.dtype}, expected uint8 frames and integer actions. Write them with "
+            "wmgym.checkpoint.save_starts."
+        ) from error
 
 
 def _check_first_frames(name: str, frames: NDArray[np.generic], config: WorldModelConfig) -> None:
@@ -170,12 +191,32 @@ def _check_clips(name: str, clips: Clips, config: WorldModelConfig) -> None:
 
 
 def _usable(device: str | torch.device) -> torch.device:
-    """Return the device, or say why it cannot be used."""
-    place = torch.device(device)
+    """Return the device, or say why it cannot be used.
+
+    Raises:
+        DependencyError: It needs CUDA and there is none.
+        ValueError: It is no device, or none of this machine.
+    """
+    try:
+        place = torch.device(device)
+    except (RuntimeError, TypeError) as error:
+        raise _no_device(device, error) from error
     if place.type == "cuda" and not torch.cuda.is_available():
         raise DependencyError(
             f"device='{device}' was asked for, but torch {torch.__version__} finds no CUDA device. Use "
             "device='cpu', or install the driver and a torch built for CUDA "
             "(https://pytorch.org/get-started)."
         )
+    try:
+        torch.zeros(1, device=place).item()
+    except (RuntimeError, AssertionError, ImportError) as error:  # as torch's backends say it
+        raise _no_device(device, error) from error
     return place
+
+
+def _no_device(device: Any, error: Exception) -> ValueError:
+    reason = str(error).splitlines()[0].split(". ")[0]
+    return ValueError(
+        f"device = {device!r} given, expected a device of this machine as torch names it, such as 'cpu' or 'cuda:0'. "
+        f"torch says: {reason}. Fix: pass device='cpu'."
+    )

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from model.axes import START_ACTION
 from model.config import WorldModelConfig
+from wmgym.arrays import as_array
 from wmgym.errors import ContextError
 
 KEY = "context"
@@ -94,10 +95,7 @@ def _read(given: Any, index: str, config: WorldModelConfig) -> Context:
 
 
 def _read_frames(given: Any, where: str, size: int) -> NDArray[np.uint8]:
-    try:
-        frames = np.asarray(given)
-    except ValueError as error:
-        raise ContextError(f"{where} holds frames of different shapes, expected (t, {size}, {size}, 3).") from error
+    frames = as_array(given, where, ContextError)
     if frames.dtype != np.uint8:
         raise ContextError(
             f"{where} is {frames.dtype}, expected uint8 with intensities 0 to 255, as environments return "
@@ -114,7 +112,7 @@ def _read_frames(given: Any, where: str, size: int) -> NDArray[np.uint8]:
 
 
 def _read_actions(given: Any, where: str, frames: int, num_actions: int) -> NDArray[np.int64]:
-    actions = np.asarray(given)
+    actions = as_array(given, where, ContextError)
     if actions.ndim == 2:
         raise ContextError(
             f"{where} has shape {actions.shape}, expected ({frames},). If it is one-hot, as in Memory Maze "

@@ -5,16 +5,21 @@
 Memory is replaced at each step, never changed, and nothing here grows with time.
 """
 
+import copy
+import os
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cached_property
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from numpy.typing import NDArray
 from torch import Tensor
 
 from model.axes import START_ACTION
+from model.checkpoint import tensors_digest
 from model.memory import Memory
 from model.sampler import check_denoising_steps, draw_noise
 from model.world_model import WorldModel
@@ -24,6 +29,10 @@ from wmgym.dream_state import DreamState, Indices, as_rows
 from wmgym.observing import take_in
 
 DEFAULT_DENOISING_STEPS = 4
+
+if hasattr(os, "register_at_fork"):
+    # OpenMP's threads do not survive a fork: a child that calls on them, as AsyncVectorEnv's would, waits for ever
+    os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))
 
 Bools = NDArray[np.bool_]
 
@@ -73,6 +82,26 @@ class Dreams:
     def num_dreams(self) -> int:
         """How many dreams there are."""
         return len(self._generators)
+
+    @cached_property
+    def _digest(self) -> str:
+        """Tells the weights; computed when a state is first cloned or restored, because most dreams never are."""
+        return tensors_digest(self._world.state_dict())
+
+    @contextmanager
+    def all_or_nothing(self) -> Iterator[None]:
+        """Put the dreams back as they were, generators included, if what is done inside raises, and raise it on."""
+        before = copy.copy(self)  # tensors are replaced, never changed; the rest is copied here
+        counters = self.steps.copy(), self.started.copy(), self.over.copy()
+        generators = [generator.get_state() for generator in self._generators]
+        try:
+            yield
+        except BaseException:
+            vars(self).update(vars(before))
+            self.steps, self.started, self.over = counters
+            for generator, state in zip(self._generators, generators, strict=True):
+                generator.set_state(state)
+            raise
 
     def seed(self, row: int, seed: int) -> None:
         """Seed the generator of one dream; its start and its whole course follow from it."""
@@ -185,7 +214,8 @@ class Dreams:
             features=self._features[there],
             steps=torch.from_numpy(self.steps)[rows],
             over=torch.from_numpy(self.over)[rows],
-            generators=torch.stack([self._generators[row].get_state() for row in rows.tolist()]),
+            generators=self._generator_states(rows.tolist()),
+            digest=self._digest,
         )
 
     @torch.inference_mode()
@@ -194,21 +224,35 @@ class Dreams:
 
         Args:
             state: As many dreams as are meant by `indices`, or one for all of them.
-            indices: Where to; None means everywhere.
+            indices: Where to, each at most once; None means everywhere.
 
         Raises:
             IndexError: There is no such dream.
-            ValueError: The numbers do not fit, or the state comes from another model.
+            ValueError: The numbers do not fit, or the state comes from another model, or is none.
         """
+        if not isinstance(state, DreamState):
+            raise ValueError(
+                f"a state of type {type(state).__name__} given, expected a DreamState. Fix: pass what clone_state "
+                "returned."
+            )
         rows = as_rows(indices, self.num_dreams).tolist()
-        state.check_fits(len(rows), self.clone([0]).shapes())
+        if len(set(rows)) < len(rows):
+            raise ValueError(
+                f"indices {rows} name a dream more than once, expected each at most once: only one state fits into a "
+                "place. Fix: name each place once."
+            )
+        state.check_fits(len(rows), self.clone([0]))
         if state.batch != len(rows):
-            state = state.repeat(len(rows))
+            state = state.select(np.zeros(len(rows), np.int64))
         device = self._world.device
         self._put(rows, state.memory.to(device), state.latent.to(device), state.features.to(device))
         self.steps[rows], self.over[rows], self.started[rows] = state.steps.numpy(), state.over.numpy(), True
         for row, generator in zip(rows, state.generators, strict=True):
             self._generators[row].set_state(generator.clone())  # torch reads a row of a stack from its start
+
+    def _generator_states(self, rows: Sequence[int]) -> UInt8[Tensor, "i bytes"]:
+        states = [self._generators[row].get_state() for row in rows]
+        return torch.stack(states) if states else self._generators[0].get_state()[None, :][:0]
 
     def _noise(self, rows: Sequence[int]) -> Float[Tensor, "i d h w"]:
         """Draw for these dreams on the CPU, then move."""

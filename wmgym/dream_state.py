@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from model.memory import Memory
+from wmgym.arrays import as_array, read_integer
 
 Indices = Sequence[int] | NDArray[Any] | Tensor
 """Which dreams: numbers, or a mask of booleans."""
@@ -26,7 +27,7 @@ def as_rows(indices: Indices | None, count: int) -> Int[Tensor, " i"]:
     Raises:
         IndexError: There is no such dream.
     """
-    given = np.arange(count) if indices is None else np.asarray(indices)
+    given = np.arange(count) if indices is None else as_array(indices, "indices", IndexError)
     if given.dtype == np.bool_ and given.shape == (count,):
         given = np.flatnonzero(given)
     fits = given.ndim == 1 and (given.dtype.kind in "iu" or not given.size)
@@ -53,6 +54,7 @@ class DreamState:
         steps: `[b]`: steps since the start.
         over: `[b]`: whether they have ended and wait for a start.
         generators: `[b bytes]`: states of their random generators.
+        digest: tells the weights of the model that dreamed them from all others.
     """
 
     memory: Memory
@@ -61,6 +63,7 @@ class DreamState:
     steps: Int[Tensor, " b"]
     over: Bool[Tensor, " b"]
     generators: UInt8[Tensor, "b bytes"]
+    digest: str
 
     @property
     def batch(self) -> int:
@@ -89,19 +92,23 @@ class DreamState:
 
         Args:
             times: At least 1.
+
+        Raises:
+            ValueError: `times` is no whole number, or less than 1.
         """
+        times = read_integer(times, "times", least=1)
         return self._changed(self.memory.repeat(times), lambda v: v.repeat_interleave(times, dim=0))
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Return the shape of each tensor of one dream; equal for states of the same checkpoint."""
         return {key: tuple(v.shape[1:]) for key, v in (self._tensors() | self.memory.to_dict()).items()}
 
-    def check_fits(self, places: int, expected: dict[str, tuple[int, ...]]) -> None:
+    def check_fits(self, places: int, example: "DreamState") -> None:
         """Refuse to be restored where it does not fit.
 
         Args:
             places: How many dreams shall be overwritten.
-            expected: `shapes()` of a state made there.
+            example: A state made there.
 
         Raises:
             ValueError: This holds neither one dream nor as many as there are places, or is of another model.
@@ -112,16 +119,22 @@ class DreamState:
                 f"A state of {self.batch} dreams cannot be restored into {room}; expected a state of {wanted}. "
                 "Pass indices, or use state.select or state.repeat."
             )
-        given = self.shapes()
+        given, expected = self.shapes(), example.shapes()
         if expected != given:
             wrong = next(key for key in expected | given if expected.get(key) != given.get(key))
             raise ValueError(
                 f"The state is of another model: '{wrong}' of one dream has shape {given.get(wrong)}, here "
                 f"{expected.get(wrong)}. Restore it into an environment of the checkpoint it was cloned from."
             )
+        if example.digest != self.digest:
+            raise ValueError(
+                f"The state is of another model: its weights have the digest {self.digest[:16]}, those here "
+                f"{example.digest[:16]}. Restore it into an environment of the checkpoint it was cloned from."
+            )
 
     def _tensors(self) -> dict[str, Tensor]:
-        return {f.name: getattr(self, f.name) for f in fields(self) if f.name != "memory"}
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("memory", "digest")}
 
     def _changed(self, memory: Memory, change: Callable[[Tensor], Tensor]) -> "DreamState":
-        return DreamState(memory, **{key: change(v) for key, v in self._tensors().items()})
+        tensors = {key: change(v) for key, v in self._tensors().items()}
+        return DreamState(memory, digest=self.digest, **tensors)

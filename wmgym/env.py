@@ -12,6 +12,7 @@ from wmgym.checkpoint import Checkpoint
 from wmgym.dream import DEFAULT_DENOISING_STEPS
 from wmgym.dream_state import DreamState
 from wmgym.vector_env import RENDER_FPS, RENDER_MODES, DreamVectorEnv
+from wmgym.vector_inputs import read_seed
 
 
 class DreamEnv(gymnasium.Env[NDArray[Any], Any]):
@@ -131,10 +132,13 @@ class DreamEnv(gymnasium.Env[NDArray[Any], Any]):
 
         Raises:
             ContextError: The context does not fit. Nothing has changed then.
+            ValueError: The seed is neither None nor a whole number of at least 0. Nothing has changed then.
         """
-        super().reset(seed=seed)
-        self._dreams.np_random = self.np_random
+        seed = read_seed(seed)
+        if seed is None:
+            self._dreams.np_random = self.np_random
         observations, _ = self._dreams.reset(seed=seed, options=options)
+        super().reset(seed=seed)  # only now: the line above refuses what does not fit
         return observations[0], {}
 
     def step(self, action: Any) -> tuple[NDArray[Any], float, bool, bool, dict[str, Any]]:
@@ -186,6 +190,6 @@ class DreamEnv(gymnasium.Env[NDArray[Any], Any]):
             state: One dream, from `clone_state` of any environment of the same checkpoint.
 
         Raises:
-            ValueError: The state holds several dreams, or comes from another model.
+            ValueError: The state holds several dreams, comes from another model, or is none.
         """
         self._dreams.restore_state(state)

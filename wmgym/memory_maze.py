@@ -11,9 +11,14 @@ from gymnasium import spaces
 from gymnasium.error import ResetNeeded
 from numpy.typing import NDArray
 
+from wmgym.arrays import as_array, as_integer
 from wmgym.errors import InvalidActionError
+from wmgym.vector_inputs import read_action
 
 CONTROL_FREQUENCY_HZ = 4.0
+PHYSICS_STEP_S = 0.005
+LONGEST_STEP_S = 250.0  # an episode of the smallest maze
+RESOLUTIONS = (64, 4096)
 SIZES = ("9x9", "11x11", "13x13", "15x15")
 
 
@@ -59,14 +64,14 @@ class MemoryMazeEnv(gymnasium.Env[NDArray[np.uint8], Any]):
         size: "9x9", "11x11", "13x13" or "15x15": cells inside the outer wall; 3, 4, 5 or 6 targets.
         global_observables: Put positions and the maze's layout into `info`.
         render_mode: None or "rgb_array", the last observation.
-        control_freq: Steps per simulated second.
+        control_freq: Steps per simulated second, from 0.004 to 200; each must take a multiple of 0.005 s.
         discrete_actions: Six actions, or continuous roll and steer.
         target_color_in_image: Draw the border.
         top_camera: Look from above instead.
         good_visibility: Low walls and raised targets.
         show_path: Draw a small map with the shortest path to the target; `maze_layout` then has 2 on the
             path.
-        camera_resolution: Height and width of the picture, in pixels, at least 64.
+        camera_resolution: Height and width of the picture, in pixels, from 64 to 4096.
         randomize_colors: Shuffle six colours over the targets in each episode.
 
     Raises:
@@ -96,8 +101,8 @@ class MemoryMazeEnv(gymnasium.Env[NDArray[np.uint8], Any]):
             raise ValueError(f"Unknown maze size {size!r}; expected one of {', '.join(SIZES)}.")
         if render_mode not in (None, "rgb_array"):
             raise ValueError(f"Unknown render_mode {render_mode!r}; expected None or 'rgb_array'.")
-        if camera_resolution < 64:
-            raise ValueError(f"camera_resolution = {camera_resolution}, expected at least 64.")
+        control_freq = _read_frequency(control_freq)
+        camera_resolution = _read_resolution(camera_resolution)
         self.size = size
         self.global_observables = global_observables
         self.render_mode = render_mode
@@ -158,11 +163,7 @@ class MemoryMazeEnv(gymnasium.Env[NDArray[np.uint8], Any]):
         """
         if self._needs_reset:
             raise ResetNeeded("Call reset() before step(): no episode is running, or the last one is over.")
-        if isinstance(self.action_space, spaces.Box):
-            action = np.asarray(action, dtype=np.float32)
-        if not self.action_space.contains(action):
-            raise InvalidActionError(f"Action {action!r} is not in {self.action_space}.")
-        timestep = self._stack.step(action)
+        timestep = self._stack.step(self._read_action(action))
         self._needs_reset = truncated = bool(timestep.last())
         observation, info = self._unpack(timestep.observation)
         return observation, float(timestep.reward), False, truncated, info
@@ -186,6 +187,23 @@ class MemoryMazeEnv(gymnasium.Env[NDArray[np.uint8], Any]):
             self._stack = None
         self._needs_reset = True
 
+    def _read_action(self, action: Any) -> int | NDArray[np.float32]:
+        """Return an element of the action space, as the simulation takes it.
+
+        Raises:
+            InvalidActionError: It is none.
+        """
+        if isinstance(self.action_space, spaces.Discrete):
+            return read_action(action, int(self.action_space.n))
+        given = as_array(action, "action", InvalidActionError)
+        if given.dtype.kind not in "iuf" or not self.action_space.contains(given.astype(np.float32)):
+            raise InvalidActionError(
+                f"Action {action!r} is not in {self.action_space}, expected two numbers from -1 to 1: roll and steer. "
+                "Most likely the policy was made for another action space; clip what it returns, or make the "
+                "environment with discrete_actions=True."
+            )
+        return given.astype(np.float32)
+
     def _build(self, seed: int) -> None:
         """Build the simulation for a seed, in place of the one there is."""
         from wmgym.memory_maze_setup import import_memory_maze_tasks
@@ -201,9 +219,42 @@ class MemoryMazeEnv(gymnasium.Env[NDArray[np.uint8], Any]):
     def _unpack(self, observation: dict[str, Any]) -> tuple[NDArray[np.uint8], dict[str, Any]]:
         """Split a stock observation into frame and information."""
         image: NDArray[np.uint8] = observation.pop("image")
-        self._image = image
+        self._image = image.copy()  # what is returned belongs to the caller
         if self.global_observables:
             return image, observation
         if not self._variant["target_color_in_image"]:
             return image, {"target_color": observation["target_color"]}
         return image, {}
+
+
+def _read_frequency(control_freq: Any) -> float:
+    """Return the frequency as a float.
+
+    Raises:
+        ValueError: It is no number, or makes a step that is not a whole number of the simulation's own.
+    """
+    known = isinstance(control_freq, int | float | np.integer | np.floating) and not isinstance(control_freq, bool)
+    if known and 1 / LONGEST_STEP_S <= control_freq <= 1 / PHYSICS_STEP_S:
+        substeps = 1 / float(control_freq) / PHYSICS_STEP_S
+        if abs(substeps - round(substeps)) <= 1e-6:
+            return float(control_freq)
+    raise ValueError(
+        f"control_freq = {control_freq!r} given, expected a number from {1 / LONGEST_STEP_S:g} to "
+        f"{1 / PHYSICS_STEP_S:g} for which a step of 1 / control_freq seconds is a multiple of {PHYSICS_STEP_S} s, the "
+        "step of the simulation. Fix: pass 4.0, as in the recordings, or a divisor of 200."
+    )
+
+
+def _read_resolution(camera_resolution: Any) -> int:
+    """Return the resolution as an int.
+
+    Raises:
+        ValueError: It is no whole number, or out of range.
+    """
+    number, (least, most) = as_integer(camera_resolution), RESOLUTIONS
+    if number is None or not least <= number <= most:
+        raise ValueError(
+            f"camera_resolution = {camera_resolution!r} given, expected a whole number of pixels from {least} to "
+            f"{most}. Fix: pass 64, as in the recordings."
+        )
+    return number

@@ -26,6 +26,6 @@ def observation_space(config: WorldModelConfig, observation: str) -> spaces.Box:
     }
     if observation == "pixels":
         return spaces.Box(0, 255, (size, size, 3), np.uint8)
-    if observation not in shapes:
+    if observation not in OBSERVATIONS:
         raise ValueError(f"observation = {observation!r}, expected one of {', '.join(map(repr, OBSERVATIONS))}.")
     return spaces.Box(-np.inf, np.inf, shapes[observation], np.float32)

@@ -14,6 +14,7 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
 from model.world_model import WorldModel
+from wmgym.arrays import as_integer, read_integer
 from wmgym.checkpoint import Checkpoint, open_checkpoint
 from wmgym.context import read_contexts
 from wmgym.dream import DEFAULT_DENOISING_STEPS, Bools, Dreams
@@ -86,8 +87,10 @@ class DreamVectorEnv(VectorEnv[NDArray[Any], NDArray[np.int64], NDArray[Any]]):
         autoreset_mode: AutoresetMode | str = AutoresetMode.SAME_STEP,
     ) -> None:
         self.autoreset_mode = AutoresetMode(autoreset_mode)
-        self.max_episode_steps = None if max_episode_steps == -1 else max_episode_steps
-        _check_arguments(num_envs, render_mode, self.max_episode_steps)
+        num_envs = read_integer(num_envs, "num_envs", least=1)
+        self.max_episode_steps = _read_limit(max_episode_steps)
+        if render_mode not in (None, *RENDER_MODES):
+            raise ValueError(f"render_mode = {render_mode!r}, expected None, 'rgb_array' or 'human'.")
         opened = open_checkpoint(checkpoint, device)
         world = _compiled(opened.world) if compile else opened.world
         self.num_envs, self.render_mode, self.observation = num_envs, render_mode, observation
@@ -102,7 +105,10 @@ class DreamVectorEnv(VectorEnv[NDArray[Any], NDArray[np.int64], NDArray[Any]]):
         self._window = Window(RENDER_FPS) if render_mode == "human" else None
 
     def reset(
-        self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
+        self,
+        *,
+        seed: int | Sequence[int | None] | np.integer[Any] | NDArray[np.integer[Any]] | None = None,
+        options: dict[str, Any] | None = None,
     ) -> tuple[NDArray[Any], dict[str, Any]]:
         """Start dreams.
 
@@ -116,20 +122,22 @@ class DreamVectorEnv(VectorEnv[NDArray[Any], NDArray[np.int64], NDArray[Any]]):
 
         Raises:
             ContextError: A context does not fit. Nothing has changed then.
-            ValueError: The mask or the number of seeds does not fit.
+            ValueError: The mask or a seed does not fit. Nothing has changed then.
         """
         contexts = read_contexts(options, self.num_envs, self._config)
         rows = read_reset_mask(options, self.num_envs)
         seeds = read_seeds(seed, self.num_envs)
-        if isinstance(seed, int | np.integer):
-            super().reset(seed=int(seed))
-        self._seed(rows, seeds)
-        self._dreams.start(rows, None if contexts is None else [contexts[row] for row in rows])
-        self._show()
-        return self._dreams.observations(self.observation), {}
+        super().reset(seed=as_integer(seed))
+        with self._dreams.all_or_nothing():
+            self._seed(rows, seeds)
+            self._dreams.start(rows, None if contexts is None else [contexts[row] for row in rows])
+            self._show()
+            observations = self._dreams.observations(self.observation)
+        self._seeded[rows] = True
+        return observations, {}
 
     def step(self, actions: Any) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any], dict[str, Any]]:
-        """Dream one more frame.
+        """Dream one more frame. A step that breaks off (out of memory, Ctrl-C) changes nothing and can be made again.
 
         Args:
             actions: `[num_envs]` integers, elements of `single_action_space`.
@@ -142,10 +150,17 @@ class DreamVectorEnv(VectorEnv[NDArray[Any], NDArray[np.int64], NDArray[Any]]):
             InvalidActionError: An action is not in the action space. Nothing has advanced then.
             ResetNeeded: A dream was never started, or has ended and is not started again by itself.
         """
-        dreams = self._dreams
         actions = read_actions(actions, self.num_envs, self._config.dynamics.num_actions)
+        self._check_running(self._dreams.over)
+        with self._dreams.all_or_nothing():
+            return self._step(actions)
+
+    def _step(
+        self, actions: NDArray[np.int64]
+    ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any], dict[str, Any]]:
+        """Dream, end and start again, with checked actions; returns what `step` returns."""
+        dreams = self._dreams
         waiting = dreams.over.copy()
-        self._check_running(waiting)
         rewards, terminations = dreams.step(actions, idle=waiting)
         if waiting.any():
             dreams.start(np.flatnonzero(waiting).tolist())
@@ -207,11 +222,11 @@ class DreamVectorEnv(VectorEnv[NDArray[Any], NDArray[np.int64], NDArray[Any]]):
 
         Args:
             state: From `clone_state` of any environment of the same checkpoint.
-            indices: Where to, as numbers or mask; None means everywhere.
+            indices: Where to, as numbers, each at most once, or as a mask; None means everywhere.
 
         Raises:
             IndexError: There is no such dream.
-            ValueError: The numbers do not fit, or the state comes from another model.
+            ValueError: The numbers do not fit, or the state comes from another model, or is none.
         """
         self._dreams.restore(state, indices)
         self._seeded |= self._dreams.started
@@ -223,7 +238,6 @@ class DreamVectorEnv(VectorEnv[NDArray[Any], NDArray[np.int64], NDArray[Any]]):
             if own is not None or not self._seeded[row]:
                 generator = self.np_random if own is None else seeding.np_random(own)[0]
                 self._dreams.seed(row, int(generator.integers(2**63)))
-                self._seeded[row] = True
 
     def _check_running(self, waiting: Bools) -> None:
         if not self._dreams.started.all():
@@ -249,13 +263,15 @@ class DreamVectorEnv(VectorEnv[NDArray[Any], NDArray[np.int64], NDArray[Any]]):
             self._window.show(self._dreams.frames())
 
 
-def _check_arguments(num_envs: int, render_mode: str | None, max_episode_steps: int | None) -> None:
-    if num_envs < 1:
-        raise ValueError(f"num_envs = {num_envs}, expected at least 1.")
-    if render_mode not in (None, *RENDER_MODES):
-        raise ValueError(f"render_mode = {render_mode!r}, expected None, 'rgb_array' or 'human'.")
-    if max_episode_steps is not None and max_episode_steps < 1:
-        raise ValueError(f"max_episode_steps = {max_episode_steps}, expected at least 1, or None (-1) for no limit.")
+def _read_limit(max_episode_steps: Any) -> int | None:
+    """Return the time limit, None for none.
+
+    Raises:
+        ValueError: It is no limit.
+    """
+    if max_episode_steps is None or as_integer(max_episode_steps) == -1:
+        return None
+    return read_integer(max_episode_steps, "max_episode_steps", least=1)
 
 
 def _compiled(world: WorldModel) -> WorldModel:

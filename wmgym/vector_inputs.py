@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from wmgym.arrays import as_array, as_integer
 from wmgym.errors import InvalidActionError
 
 
@@ -20,7 +21,7 @@ def read_actions(actions: Any, num_dreams: int, num_actions: int) -> NDArray[np.
     Raises:
         InvalidActionError: They are no integers, not one a dream, or out of range.
     """
-    given = np.asarray(actions)
+    given = as_array(actions, "actions", InvalidActionError)
     if given.dtype.kind not in "iu" or given.shape != (num_dreams,):
         raise InvalidActionError(
             f"Actions {actions!r} are {given.dtype} of shape {given.shape}, expected integers of shape "
@@ -35,23 +36,63 @@ def read_actions(actions: Any, num_dreams: int, num_actions: int) -> NDArray[np.
     return given.astype(np.int64)
 
 
-def read_seeds(seed: int | Sequence[int | None] | None, num_dreams: int) -> list[int | None]:
+def read_action(action: Any, num_actions: int) -> int:
+    """Return the action of one environment.
+
+    Args:
+        action: A whole number, or an array or tensor of integers with no axes.
+        num_actions: How many actions there are.
+
+    Raises:
+        InvalidActionError: It is no whole number, or out of range.
+    """
+    number = as_integer(action)
+    if number is None or not 0 <= number < num_actions:
+        raise InvalidActionError(
+            f"Action {action!r} given, expected a whole number from 0 to {num_actions - 1}, an element of "
+            f"Discrete({num_actions}). Most likely the policy was made for another action space."
+        )
+    return number
+
+
+def read_seed(seed: Any) -> int | None:
+    """Return one seed, or None.
+
+    Args:
+        seed: As passed to `reset` of a single dream.
+
+    Raises:
+        ValueError: It is neither None nor a whole number of at least 0.
+    """
+    if seed is None:
+        return None
+    number = as_integer(seed)
+    if number is None or number < 0:
+        raise ValueError(
+            f"seed = {seed!r} given, expected a whole number of at least 0, or None to go on with the generator there "
+            "is (for many dreams also a list of these, one a dream). Fix: pass an int."
+        )
+    return number
+
+
+def read_seeds(seed: Any, num_dreams: int) -> list[int | None]:
     """Return one seed a dream, by Gymnasium's rule: dream i gets `seed + i`.
 
     Args:
-        seed: One for all, or one a dream; None where a dream goes on with the generator it has.
+        seed: One for all, or a sequence or array with one a dream; None where a dream goes on with the generator it
+            has.
         num_dreams: How many dreams there are.
 
     Raises:
-        ValueError: There are more or fewer seeds than dreams.
+        ValueError: There are more or fewer seeds than dreams, or one is no seed.
     """
-    if seed is None:
-        return [None] * num_dreams
-    if isinstance(seed, int | np.integer):
-        return [int(seed) + i for i in range(num_dreams)]
+    one_each = isinstance(seed, Sequence) and not isinstance(seed, str)
+    if not one_each and not (isinstance(seed, np.ndarray) and seed.ndim == 1):
+        first = read_seed(seed)
+        return [None if first is None else first + i for i in range(num_dreams)]
     if len(seed) != num_dreams:
         raise ValueError(f"{len(seed)} seeds given for {num_dreams} dreams; pass one a dream, or one integer for all.")
-    return list(seed)
+    return [read_seed(one) for one in seed]
 
 
 def read_reset_mask(options: Mapping[str, Any] | None, num_dreams: int) -> list[int]:

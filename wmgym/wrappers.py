@@ -13,6 +13,7 @@ from wmgym.checkpoint import Checkpoint, open_checkpoint
 from wmgym.context import Context, first_frame
 from wmgym.dream import Dreams
 from wmgym.observations import observation_space
+from wmgym.vector_inputs import read_action
 
 
 class WorldModelObservation(gymnasium.Wrapper[NDArray[Any], Any, NDArray[Any], Any], RecordConstructorArgs):
@@ -72,7 +73,7 @@ class WorldModelObservation(gymnasium.Wrapper[NDArray[Any], Any, NDArray[Any], A
                 "and its resolution as recorded."
             )
         self.observation_space = observation_space(config, observation)
-        self._observation = observation
+        self._observation, self._num_actions = observation, count
         self._dreams = Dreams(opened.world, [], num_dreams=1)
 
     def reset(
@@ -92,8 +93,12 @@ class WorldModelObservation(gymnasium.Wrapper[NDArray[Any], Any, NDArray[Any], A
         """Step the real environment and let the model observe where it led.
 
         Args:
-            action: For the real environment.
+            action: A whole number, an element of `action_space`.
+
+        Raises:
+            InvalidActionError: It is not. The real environment was not stepped then.
         """
+        action = read_action(action, self._num_actions)
         frame, reward, terminated, truncated, info = self.env.step(action)
         self._dreams.observe([Context(frame[None], np.array([action], np.int64))])
         return self._shown(), reward, terminated, truncated, info

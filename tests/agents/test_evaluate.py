@@ -58,6 +58,17 @@ def test_single_environments_are_run_in_the_same_way():
     assert list(evaluate(Constant(), [SeedWorld(), SeedWorld()], episodes=7, seed=5).returns) == EXPECTED
 
 
+def test_one_environment_is_run_alone():
+    assert list(evaluate(Constant(), SeedWorld(), episodes=7, seed=5).returns) == EXPECTED
+
+
+def test_the_same_environment_twice_is_refused():
+    """Its episodes would run through each other."""
+    env = SeedWorld()
+    with pytest.raises(ValueError, match="3 environments given, but only 2 different ones"):
+        evaluate(Constant(), [env, env, SeedWorld()], episodes=3, seed=0)
+
+
 def test_a_policy_is_told_where_episodes_start():
     policy = Constant()
     evaluate(policy, vector(2), episodes=4, seed=0)  # lengths 2, 3 and then 4, 2

@@ -17,6 +17,7 @@ from model.checkpoint import (
     load_weights,
     read_config,
     save_tensors,
+    tensors_digest,
 )
 from model.world_model import WorldModel
 
@@ -106,7 +107,56 @@ def test_weights_that_are_not_finite(folder, poison):
         WorldModel.from_pretrained(folder)
 
 
-@pytest.mark.parametrize("version", [0, 2, "1", None])
+def test_weights_that_become_infinite_in_single_precision(folder):
+    place = load_file(folder / WEIGHTS_FILE)["dynamics.place"].double()
+    place[3, 4] = 1e300
+    change_weights(folder, dynamics__place=place)
+    with pytest.raises(CheckpointError, match=r"micro' hold NaN or infinity .*'dynamics.place'"):
+        WorldModel.from_pretrained(folder)
+
+
+@pytest.mark.parametrize("scale", [0.0, -1.0])
+def test_a_tokenizer_whose_frames_would_be_black(folder, scale):
+    change_weights(folder, tokenizer__scale=torch.tensor(scale))
+    with pytest.raises(CheckpointError, match=rf"tokenizer.scale = {scale}, expected a number above 0"):
+        WorldModel.from_pretrained(folder)
+
+
+def test_weights_of_eight_bits(folder):
+    place = load_file(folder / WEIGHTS_FILE)["dynamics.place"]
+    change_weights(folder, dynamics__place=place.to(torch.float8_e4m3fn))
+    with pytest.raises(CheckpointError, match=r"torch.float8_e4m3fn in 'dynamics.place', expected floating point"):
+        WorldModel.from_pretrained(folder)
+
+
+def test_a_single_flipped_bit(folder):
+    path = folder / WEIGHTS_FILE
+    content = bytearray(path.read_bytes())
+    content[-100] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match=rf"{WEIGHTS_FILE} is damaged.*fetch it again"):
+        WorldModel.from_pretrained(folder)
+
+
+def test_a_file_without_a_digest_is_read(folder, make_world):
+    """As older releases and other programs write it."""
+    save_file(load_file(folder / WEIGHTS_FILE), folder / WEIGHTS_FILE)
+    assert WorldModel.from_pretrained(folder).config == make_world().config
+
+
+def test_a_digest_tells_names_types_shapes_and_values():
+    known = {"a": torch.arange(4.0), "b": torch.tensor(1).bfloat16()}
+    others = [
+        {"a": known["a"], "c": known["b"]},
+        {"a": known["a"], "b": known["b"].half()},
+        {"a": known["a"].view(2, 2), "b": known["b"]},
+        {"a": known["a"] + 1, "b": known["b"]},
+    ]
+    assert tensors_digest(known) == tensors_digest({"b": known["b"].clone(), "a": torch.arange(4.0)})
+    assert len({tensors_digest(one) for one in (known, *others)}) == 5
+
+
+@pytest.mark.parametrize("version", [0, 2, "1", None, True])
 def test_another_format_version(folder, version):
     change_config(folder, format_version=version)
     with pytest.raises(CheckpointError, match=rf"{CONFIG_FILE} has format_version = {version}, .* reads 1. .*install"):
@@ -157,6 +207,35 @@ def test_a_config_that_is_no_json_object(folder, content):
 )
 def test_a_config_that_describes_no_network(folder, part, changes):
     change_config(folder, part, **changes)
+    with pytest.raises(CheckpointError, match=CONFIG_FILE):
+        WorldModel.from_pretrained(folder)
+
+
+def test_whatever_building_raises_is_told(folder, monkeypatch):
+    def fail(*args):
+        raise RuntimeError("too large")
+
+    monkeypatch.setattr("model.world_model.LSSVWM", fail)
+    with pytest.raises(CheckpointError, match=rf"{CONFIG_FILE} of .* \(RuntimeError: too large\)"):
+        WorldModel.from_pretrained(folder)
+
+
+def make_folder(path):
+    path.mkdir()
+
+
+def make_loop(path):
+    path.symlink_to(path)
+
+
+def make_nested(path):
+    path.write_text("[" * 200_000)
+
+
+@pytest.mark.parametrize("make", [make_folder, make_loop, make_nested])
+def test_a_config_that_cannot_be_read(folder, make):
+    (folder / CONFIG_FILE).unlink()
+    make(folder / CONFIG_FILE)
     with pytest.raises(CheckpointError, match=CONFIG_FILE):
         WorldModel.from_pretrained(folder)
 

@@ -1,6 +1,8 @@
 """Configs refuse what cannot be built and survive JSON."""
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -83,3 +85,40 @@ def test_configs_are_values():
     assert hash(config) == hash(replace(config))
     with pytest.raises(AttributeError):
         config.dynamics.width = 3
+
+
+# Away from pytest: its type-checking hook would refuse most of them before the config does.
+WRONG_CONFIGS = """
+import json, sys
+from pathlib import Path
+from model.checkpoint import CheckpointError
+from model.world_model import WorldModel
+
+file = Path(sys.argv[1]) / "config.json"
+values = json.loads(file.read_text())
+for part, name, wrong in [
+    *(("dynamics", "layers", v) for v in (10**9, True, 2.0)),
+    *(("dynamics", name, 10**15) for name in ("attention_window", "scan_chunk_tokens", "mlp_ratio", "num_actions")),
+    *(("dynamics", "reward_values", v) for v in ([float("nan"), 1.0], ["a", "b"], [None, 1], [[0], [1]], "ab")),
+    ("dynamics", "reward_values", [1e300]),
+    *(("dynamics", "block_sizes", v) for v in ([[4.0, 4.0]], [1, 2], 5, "ab", [[1, 2, 4]])),
+    *(("dynamics", "max_denoising_steps", v) for v in ("8", 8.0, 2**70)),
+    *(("tokenizer", "bottleneck_noise", v) for v in ("x", float("nan"), -1.0, None)),
+    *(("tokenizer", "encoder_channels", v) for v in ([64], 5, [64.0, 128], [-1, 2], [10**9, 8])),
+    ("tokenizer", "decoder_channels", [8, "8"]),
+    *(("tokenizer", "frame_size", v) for v in (64.0, "64", None)),
+]:
+    file.write_text(json.dumps(values | {part: values[part] | {name: wrong}}))
+    try:
+        WorldModel.from_pretrained(file.parent)
+    except CheckpointError as error:
+        told = str(error).replace("a block size", "block_sizes")
+        assert name in told and ("expected" in told or "must be" in told), told
+    else:
+        raise AssertionError(f"accepted {name} = {wrong!r}")
+"""
+
+
+def test_values_that_are_no_sizes_and_no_rewards(tmp_path, make_world):
+    make_world().save_pretrained(tmp_path)
+    subprocess.run([sys.executable, "-c", WRONG_CONFIGS, str(tmp_path)], check=True, timeout=120)

@@ -115,6 +115,24 @@ def test_first_frames_that_do_not_fit(folder, frames):
         open_checkpoint(folder)
 
 
+@pytest.mark.parametrize("kind", [torch.bfloat16, torch.float8_e4m3fn])
+@pytest.mark.parametrize("key", ["frames", "clips.frames", "clips.actions"])
+def test_starts_of_a_type_that_numpy_does_not_have(folder, key, kind):
+    tensors = load_file(folder / "contexts.safetensors")
+    save_file(tensors | {key: tensors[key].to(kind)}, folder / "contexts.safetensors")
+    with pytest.raises(CheckpointError, match=f"'{key}' as {kind}, expected uint8 frames and integer actions"):
+        open_checkpoint(folder)
+
+
+@pytest.mark.parametrize("key", ["clips.frames", "clips.actions"])
+def test_half_the_clips(folder, key):
+    tensors = load_file(folder / "contexts.safetensors")
+    del tensors[key]
+    save_file(tensors, folder / "contexts.safetensors")
+    with pytest.raises(CheckpointError, match=rf"has clips, but no \['{key}'\], expected both"):
+        open_checkpoint(folder)
+
+
 def test_first_frames_are_checked_by_hand_made_checkpoints_too(micro):
     with pytest.raises(CheckpointError, match="'unsaved'"):
         Checkpoint(micro.world, np.zeros((2, 64, 64), np.uint8))

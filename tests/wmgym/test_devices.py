@@ -1,4 +1,4 @@
-"""The same dream compiled and on a GPU, to rounding."""
+"""The same dream compiled and on a GPU, to rounding; and dreams in forked processes."""
 
 import os
 import subprocess
@@ -50,3 +50,27 @@ def test_a_dream_on_the_gpu_is_the_same_dream(micro):
         envs.restore_state(state)
         np.testing.assert_array_equal(envs.step(actions[0])[0], expected)
     np.testing.assert_allclose(*courses, atol=1e-2)
+
+
+# In a process of its own, because it would hang without the fix.
+FORKED = """
+import sys
+import torch
+from gymnasium.vector import AsyncVectorEnv
+
+torch.set_num_threads(2)
+from wmgym.env import DreamEnv
+
+env = DreamEnv(checkpoint=sys.argv[1])
+env.reset(seed=0)
+torch.ones(512, 512) @ torch.ones(512, 512)
+envs = AsyncVectorEnv([lambda: DreamEnv(checkpoint=sys.argv[1])] * 2, context="fork")
+envs.reset(seed=0)
+envs.step([0, 1])
+envs.close()
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="forks")
+def test_dreams_in_forked_processes_do_not_hang(micro_folder):
+    subprocess.run([sys.executable, "-c", FORKED, str(micro_folder)], check=True, timeout=120)

@@ -19,11 +19,12 @@ def some_actions(steps, dreams, seed=0):
 
 
 def tensors_of(state):
-    named = {name: value for name, value in vars(state).items() if name != "memory"}
+    named = {name: value for name, value in vars(state).items() if name not in ("memory", "digest")}
     return named | state.memory.to_dict()
 
 
 def assert_equal_states(one, other):
+    assert one.digest == other.digest
     expected, given = tensors_of(one), tensors_of(other)
     assert set(expected) == set(given)
     for key, value in expected.items():
@@ -159,6 +160,35 @@ def test_states_that_do_not_fit(micro, toy):
         envs.restore_state(state.select([0, 1]))
     with pytest.raises(ValueError, match=r"of another model"):
         DreamVectorEnv(3, checkpoint=toy).restore_state(state)
+    with pytest.raises(ValueError, match=r"indices \[0, 0\] name a dream more than once"):
+        envs.restore_state(state.select([1, 2]), [0, 0])
+    for times in (0, -1):
+        with pytest.raises(ValueError, match=f"times = {times} given, expected a whole number of at least 1"):
+            state.repeat(times)
+
+
+def test_a_state_of_a_model_of_the_same_shape_is_refused(micro):
+    envs = DreamVectorEnv(2, checkpoint=micro)
+    envs.reset(seed=0)
+    world = copy.deepcopy(micro.world)
+    twin = DreamVectorEnv(2, checkpoint=Checkpoint(world, micro.first_frames))
+    twin.restore_state(envs.clone_state())
+    with torch.no_grad():
+        world.dynamics.place[0, 0] += 1
+    other = DreamVectorEnv(2, checkpoint=Checkpoint(world, micro.first_frames))
+    with pytest.raises(ValueError, match="of another model: its weights"):
+        other.restore_state(envs.clone_state())
+
+
+@pytest.mark.parametrize("none", [[], np.zeros(3, np.bool_)], ids=["list", "mask"])
+def test_no_dreams_at_all(micro, none):
+    envs = DreamVectorEnv(3, checkpoint=micro)
+    envs.reset(seed=0)
+    state = envs.clone_state()
+    assert_equal_states(envs.clone_state(none), state.select(none))
+    for empty in (envs.clone_state(none), state.select([0])):
+        envs.restore_state(empty, none)
+        assert_equal_states(envs.clone_state(), state)
 
 
 def test_the_size_of_a_state_never_changes(micro):

@@ -165,6 +165,12 @@ BAD_CONTEXTS = {
     "too few actions": (GOOD | {"actions": [1, 2]}, r"\(2,\), expected \(3,\)"),
     "one-hot actions": (GOOD | {"actions": np.eye(6)[:3]}, r"argmax"),
     "float actions": (GOOD | {"actions": np.ones(3)}, r"float64, expected integers"),
+    "ragged actions": (
+        GOOD | {"actions": [[1], [2, 3], [1]]},
+        r"\['actions'\] is a list of which numpy makes no array",
+    ),
+    "ragged frames": (GOOD | {"frames": [[1], [2, 3], [1]]}, r"\['frames'\] is a list of which numpy makes no array"),
+    "frames with gradients": (GOOD | {"frames": torch.zeros(1, requires_grad=True)}, r"pass tensor.detach"),
     "action too large": (GOOD | {"actions": [0, 1, 6]}, r"from 1 to 6 after the first, expected 0 to 5"),
     "action below zero": (GOOD | {"actions": [0, -1, 2]}, r"from -1 to 2"),
 }
@@ -174,9 +180,11 @@ BAD_CONTEXTS = {
 def test_bad_contexts_are_refused_and_change_nothing(toy, context, words):
     env = DreamEnv(checkpoint=toy, observation="features")
     env.reset(seed=0)
+    assert env.np_random_seed == 0
     env.step(1)
     with pytest.raises(ContextError, match=words):
-        env.reset(options={"context": context})
+        env.reset(seed=5, options={"context": context})
+    assert env.np_random.bit_generator.state == seeding.np_random(0)[0].bit_generator.state
     assert env.step(1)[0][NUMBER] == 3
 
 
@@ -207,7 +215,18 @@ def test_bad_actions_are_refused_and_change_nothing(toy, action):
     assert env.step(1)[0][NUMBER] == 2
 
 
-@pytest.mark.parametrize("action", [2, np.int64(2), np.uint8(2), np.array(2)], ids=repr)
+@pytest.mark.parametrize("seed", [-1, True])
+def test_bad_seeds_are_refused_and_change_nothing(toy, seed):
+    env = DreamEnv(checkpoint=toy, observation="features")
+    env.reset(seed=0)
+    before = env.clone_state().generators
+    with pytest.raises(ValueError, match="expected a whole number of at least 0"):
+        env.reset(seed=seed)
+    assert env.np_random_seed == 0
+    assert torch.equal(env.clone_state().generators, before)
+
+
+@pytest.mark.parametrize("action", [2, np.int64(2), np.uint8(2), np.array(2), torch.tensor(2)], ids=repr)
 def test_any_integer_is_an_action(toy, action):
     env = DreamEnv(checkpoint=toy, observation="features")
     env.reset(seed=0)

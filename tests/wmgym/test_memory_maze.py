@@ -237,6 +237,55 @@ def test_bad_arguments_are_named(maze):
         MemoryMazeEnv(camera_resolution=32)
 
 
+# Away from pytest: its type-checking hook would refuse the arguments before wmgym sees them.
+WRONG_TYPES = """
+from wmgym.memory_maze import MemoryMazeEnv
+
+for name, values in {
+    "control_freq": (-1, 1e9, 0, "4", None, float("nan"), 3.0, True),
+    "camera_resolution": ("64", None, 64.5, 10**7, True),
+}.items():
+    for value in values:
+        try:
+            MemoryMazeEnv(**{name: value})
+        except ValueError as error:
+            assert f"{name} = {value!r} given, expected" in str(error), error
+        else:
+            raise AssertionError(f"accepted {name} = {value!r}")
+"""
+
+
+def test_arguments_of_the_wrong_type():
+    done = run_python(WRONG_TYPES)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("action", [True, 1.0, "1", None, [1], -1, 6], ids=repr)
+def test_bad_actions_are_refused(maze, action):
+    maze.reset(seed=42)
+    with pytest.raises(InvalidAction, match="expected a whole number from 0 to 5"):
+        maze.step(action)
+
+
+def test_any_integer_is_an_action(maze):
+    frames = []
+    for action in (2, np.int64(2), np.array(2), pytest.importorskip("torch").tensor(2)):
+        maze.reset(seed=42)
+        frames.append(maze.step(action)[0])
+    for frame in frames[1:]:
+        np.testing.assert_array_equal(frame, frames[0])
+
+
+def test_continuous_actions_are_checked():
+    env = MemoryMazeEnv(discrete_actions=False)
+    env.reset(seed=0)
+    for action in ("abc", [[1], [2, 3]], {}, None, [0.0], [0.0, 2.0], ["0", "1"], [float("nan"), 0.0]):
+        with pytest.raises(InvalidAction, match="action"):
+            env.step(action)
+    env.step([1, 0])
+    env.close()
+
+
 def test_render_is_a_copy_of_the_last_frame():
     env = MemoryMazeEnv(render_mode="rgb_array")
     with pytest.raises(ResetNeeded):
@@ -245,6 +294,8 @@ def test_render_is_a_copy_of_the_last_frame():
     picture = env.render()
     np.testing.assert_array_equal(picture, image)
     picture[:] = 0
+    assert env.render().any()
+    image[:] = 0
     assert env.render().any()
     env.close()
     assert MemoryMazeEnv().render() is None

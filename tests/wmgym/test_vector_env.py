@@ -5,6 +5,7 @@ import gc
 import gymnasium
 import numpy as np
 import pytest
+import torch
 from gymnasium.error import ResetNeeded
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from gymnasium.wrappers import TimeLimit
@@ -164,7 +165,19 @@ def test_bad_masks(toy, mask, words):
 
 @pytest.mark.parametrize(
     "actions",
-    [[0, 6], [-1, 0], [0], [[0, 1]], [0.0, 1.0], 3, None, np.array([0, 2**40])],
+    [
+        [0, 6],
+        [-1, 0],
+        [0],
+        [[0, 1]],
+        [0.0, 1.0],
+        3,
+        None,
+        np.array([0, 2**40]),
+        [0, [1, 2]],
+        {0: 1},
+        torch.zeros(2, requires_grad=True),
+    ],
     ids=repr,
 )
 def test_bad_actions_are_refused_and_change_nothing(toy, actions):
@@ -173,6 +186,54 @@ def test_bad_actions_are_refused_and_change_nothing(toy, actions):
     with pytest.raises(InvalidActionError, match="expected"):
         envs.step(actions)
     np.testing.assert_array_equal(envs.step([0, 0])[0][:, NUMBER], [2, 2])
+
+
+def broken(method, calls):
+    """The method, but the given call of it is interrupted when its work is done."""
+    left = iter(range(1, calls + 1))
+
+    def call(*args, **kwargs):
+        done = method(*args, **kwargs)
+        if next(left, None) == calls:
+            raise KeyboardInterrupt
+        return done
+
+    return call
+
+
+@pytest.mark.parametrize("name", ["imagine", "observe"])
+@pytest.mark.parametrize("mode", ["SameStep", "NextStep"])
+def test_a_step_that_breaks_off_can_be_made_again(toy, monkeypatch, name, mode):
+    """In the dream (imagine) and in the start of the next one (observe), in the step after three others."""
+    courses = []
+    for breaks in (False, True):
+        envs = DreamVectorEnv(3, checkpoint=toy, observation="features", max_episode_steps=4, autoreset_mode=mode)
+        envs.reset(seed=0)
+        course = []
+        for step, row in enumerate([[1, 0, 0], [0, 1, 0], [0, 0, 2], [2, 3, 4], [0, 1, 2], [3, 3, 3]]):
+            if breaks and step == (4 if (name, mode) == ("observe", "NextStep") else 3):
+                dynamics = toy.world.dynamics
+                with monkeypatch.context() as patch:
+                    patch.setattr(dynamics, name, broken(getattr(dynamics, name), calls=1))
+                    with pytest.raises(KeyboardInterrupt):
+                        envs.step(row)
+            course.append(envs.step(row))
+        courses.append(course)
+    for undisturbed, retried in zip(*courses, strict=True):
+        assert_same(undisturbed, retried)
+
+
+def test_a_reset_that_breaks_off_leaves_the_dreams_as_they_were(toy, monkeypatch):
+    envs = DreamVectorEnv(3, checkpoint=toy, observation="features")
+    envs.reset(seed=0)
+    envs.step([1, 2, 3])
+    before = envs.clone_state()
+    monkeypatch.setattr(toy.world.dynamics, "observe", broken(toy.world.dynamics.observe, calls=1))
+    with pytest.raises(KeyboardInterrupt):
+        envs.reset(seed=9)
+    after = envs.clone_state()
+    for field in ("latent", "features", "steps", "generators"):
+        assert torch.equal(getattr(before, field), getattr(after, field))
 
 
 def test_dreams_that_were_never_started(toy):

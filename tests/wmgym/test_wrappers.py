@@ -9,6 +9,7 @@ from gymnasium.vector import SyncVectorEnv
 from tests.wmgym.test_alignment import RealCounter
 from tests.wmgym.test_env import ADVICE, check_twice
 from wmgym.env import DreamEnv
+from wmgym.errors import InvalidActionError
 from wmgym.wrappers import WorldModelObservation
 
 KINDS = ("latent", "features")
@@ -110,6 +111,16 @@ def test_its_spec_rebuilds_it(micro_folder):
     twin = gymnasium.make(gymnasium.envs.registration.EnvSpec.from_json(env.spec.to_json()))
     assert isinstance(twin, WorldModelObservation)
     assert twin.observation_space == env.observation_space
+
+
+@pytest.mark.parametrize("action", [1.7, "1", -1, 6, True, None, [1]], ids=repr)
+def test_bad_actions_do_not_step_the_environment(micro, action):
+    real = RealCounter()
+    env = WorldModelObservation(real, micro)
+    env.reset()
+    with pytest.raises(InvalidActionError, match="expected a whole number from 0 to 5"):
+        env.step(action)
+    assert real.steps == 0
 
 
 class Continuous(RealCounter):
