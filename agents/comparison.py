@@ -1,6 +1,7 @@
 """Imagined against real: what policies scored in dreams and in reality, side by side, and what follows."""
 
 from collections.abc import Mapping
+from itertools import combinations
 from typing import Any
 
 from agents.evaluate import Evaluation, compare
@@ -20,12 +21,12 @@ def compare_worlds(policies: Mapping[str, Mapping[str, Evaluation]]) -> dict[str
     Returns:
         `policies`: a list of `{"name", "imagined", "real"}`, each world summarised. `differences`: the same
         for the others less the baseline, episode by episode. `episode_returns`: by policy and world.
-        `verdicts`: a sentence for each of the others.
+        `verdicts`: a sentence for each policy against each one before it.
 
     Raises:
         ValueError: Policies did not run the same episodes.
     """
-    (base, baseline), *others = policies.items()
+    (_, baseline), *others = policies.items()
     differences: list[dict[str, Any]] = [
         {"name": name, **{world: compare(found, baseline[world]) for world, found in worlds.items()}}
         for name, worlds in others
@@ -39,7 +40,11 @@ def compare_worlds(policies: Mapping[str, Mapping[str, Evaluation]]) -> dict[str
         "episode_returns": {
             name: {world: list(found.returns) for world, found in worlds.items()} for name, worlds in policies.items()
         },
-        "verdicts": [verdict(row["name"], base, row["real"]) for row in differences if "real" in row],
+        "verdicts": [
+            verdict(name, earlier, compare(policies[name]["real"], policies[earlier]["real"]))
+            for earlier, name in combinations(policies, 2)
+            if "real" in policies[name]
+        ],
     }
 
 

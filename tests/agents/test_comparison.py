@@ -57,6 +57,15 @@ def test_the_table_shows_both_worlds_and_the_verdict():
     assert "beats" in lines[-1]
 
 
+def test_each_policy_is_compared_with_each_before_it():
+    scores = {"random": 0, "bursts": 1, "PPO": 5}
+    found = compare_worlds({name: {"real": scored(mean)} for name, mean in scores.items()})
+    assert [line.split(":")[0].removeprefix("In the real environment, ") for line in found["verdicts"]] == [
+        "bursts beats random", "PPO beats random", "PPO beats bursts"
+    ]  # fmt: skip
+    assert "+4.00" in found["verdicts"][2]
+
+
 def test_without_the_real_environment_nothing_is_claimed():
     table = as_table(report(gain=2, real=False))
     assert table.count("not measured") == 3

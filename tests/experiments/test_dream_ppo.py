@@ -140,7 +140,7 @@ def test_dream_and_reality_are_measured_and_drawn_side_by_side(dreamed):
     for row in metrics["policies"]:
         assert set(row["real"]) == SUMMARY
         assert (row["real"]["episodes"], row["real"]["steps"]) == (1, 20)
-    assert len(metrics["verdicts"]) == 1
+    assert len(metrics["verdicts"]) == 3
     shown = []
     with Image.open(args.output / "dream_beside_reality.gif") as picture:
         assert picture.n_frames == 20
