@@ -51,7 +51,7 @@ def nothing_to_do(seconds: float, minutes: float) -> str | None:
     """
     if seconds < minutes * 60:
         return None
-    return f"nothing to do: {seconds / 60:g} of {minutes:g} minutes are done; raise --minutes"
+    return f"nothing to do: {seconds / 60:.2f} of {minutes:g} minutes are done; raise --minutes"
 
 
 def check_stages(stages: Sequence[tuple[float, int]]) -> None:
