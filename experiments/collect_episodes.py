@@ -2,9 +2,9 @@
 
     python experiments/collect_episodes.py --output recordings/train --episodes 520 --workers 2
 
-Run it again with a larger number to record on: seeds that are there are skipped. A run that is killed
-leaves whole files only. Each split has its own range of maze seeds (`SEED_RANGES`), so held-out mazes are
-never trained on.
+Run it again with a larger number to record on: seeds that are there are skipped, and files that cannot be used are
+recorded anew. A run that is killed leaves whole files only. Each split has its own range of maze seeds
+(`SEED_RANGES`), so held-out mazes are never trained on.
 
 Who walks is drawn from the seed of the episode (`MIXTURE`): 40 % walk to random points of the maze under
 action noise (seeing all of it, in loops, as in the official offline data set); 30 % seek the targets, with
@@ -15,6 +15,8 @@ probability of 0.5 to 0.95 and 15 % act uniformly at random, as fresh policies d
 import json
 import math
 import os
+import re
+import sys
 import time
 from dataclasses import dataclass
 from functools import partial
@@ -27,7 +29,9 @@ import tyro
 from tqdm import tqdm
 
 import wmgym
+from agents.results import write_json
 from agents.walkers import RandomGoalWalker, StickyWalker, TargetSeeker, UniformWalker, Walker
+from wmgym.arguments import check_ranges
 from wmgym.collection import JobFailed, Work, run_jobs
 from wmgym.errors import RecordingError
 from wmgym.recording import SEED_RANGES, read_summary, record_episode, scan, write_episode
@@ -36,6 +40,7 @@ Split = Literal["train", "validation", "test"]
 Size = Literal["9x9", "11x11", "13x13", "15x15"]
 
 MIXTURE = {"random_goal": 0.40, "target_seeker": 0.30, "sticky": 0.15, "uniform": 0.15}
+SUMMARY_FILE = "collection.json"
 STEPS = {"9x9": 1000, "11x11": 2000, "13x13": 3000, "15x15": 4000}
 
 
@@ -104,13 +109,15 @@ def file_of(folder: Path, seed: int) -> Path:
 
 
 def choose_seeds(args: Args) -> list[int]:
-    """Return the seeds that are asked for and not yet recorded.
+    """Return the seeds that are asked for and not yet recorded, or whose files cannot be used.
 
     Raises:
         ValueError: The arguments contradict each other, or leave the range of the split.
     """
     if (args.episodes is None) == (args.frames is None):
         raise ValueError("Give either --episodes or --frames.")
+    check_ranges(args, dict.fromkeys(("episodes", "frames", "max_steps", "workers"), (1, math.inf)))
+    refuse_other_maze(args)
     steps = args.max_steps or STEPS[args.size]
     count = args.episodes if args.episodes is not None else math.ceil((args.frames or 0) / (steps + 1))
     allowed = SEED_RANGES[args.split]
@@ -120,7 +127,7 @@ def choose_seeds(args: Args) -> list[int]:
             f"Seeds {first} to {first + count - 1} leave the range of split {args.split}, "
             f"{allowed.start} to {allowed.stop - 1}. Likely cause: --first-seed of another split."
         )
-    found = {int(path.stem.removeprefix("seed-")) for path in args.output.glob("seed-*.npz")}
+    found = recorded_seeds(args.output)
     foreign = sorted(seed for seed in found if seed not in allowed)
     if foreign:
         raise ValueError(
@@ -128,35 +135,84 @@ def choose_seeds(args: Args) -> list[int]:
             f"{allowed.start} to {allowed.stop - 1}, of split {args.split}. Give each split its own --output: mixed, "
             "held-out mazes would be trained on."
         )
-    return [seed for seed in range(first, first + count) if not file_of(args.output, seed).exists()]
+    sound, _ = survey(args.output)
+    return [seed for seed in range(first, first + count) if file_of(args.output, seed) not in sound]
+
+
+def refuse_other_maze(args: Args) -> None:
+    """Refuse a folder whose summary says that it holds episodes of a maze of another size.
+
+    Raises:
+        ValueError: It does, or the summary is damaged.
+    """
+    path = args.output / SUMMARY_FILE
+    if not path.exists():
+        return
+    try:
+        maze = json.loads(path.read_text())["maze"]
+    except (ValueError, TypeError, KeyError) as error:
+        raise ValueError(
+            f"{path} cannot be read ({type(error).__name__}: {error}), expected the summary of this folder. Delete it: "
+            "it is written anew."
+        ) from error
+    if maze != maze_of(args):
+        raise ValueError(
+            f"{args.output} holds episodes of {maze}, --size {args.size} asks for {maze_of(args)}; expected one maze "
+            "a folder, since models are trained on all of it. Pass the same --size, or another --output."
+        )
+
+
+def maze_of(args: Args) -> str:
+    """Return the id of the maze that is recorded."""
+    return f"wmgym/MemoryMaze-{args.size}-v0"
+
+
+def recorded_seeds(folder: Path) -> set[int]:
+    """Return the seeds that the names of the files tell; files whose names tell none are named and ignored."""
+    seeds = set()
+    for path in sorted(folder.glob("seed-*.npz")):
+        if re.fullmatch(r"seed-[0-9]+", path.stem):
+            seeds.add(int(path.stem.removeprefix("seed-")))
+        else:
+            print(
+                f"ignored {path}: its name tells no seed, expected one such as {file_of(folder, 7).name}",
+                file=sys.stderr,
+            )
+    return seeds
+
+
+def survey(folder: Path) -> tuple[dict[Path, tuple[int, float, str]], dict[Path, str]]:
+    """Return frames, return and policy of each sound episode of a folder, and why the other files cannot be used."""
+    if not folder.is_dir():
+        return {}, {}
+    found = scan(folder)
+    sound, unusable = {}, dict(found.unusable)
+    for path in found.usable:
+        try:
+            sound[path] = read_summary(path)
+        except RecordingError as error:
+            unusable[path] = str(error)
+    return sound, unusable
 
 
 def summarise(args: Args) -> dict[str, object]:
     """Count what the folder holds, by policy; unusable files are named and not counted."""
-    found = scan(args.output)
-    unusable = {path.name: reason for path, reason in found.unusable.items()}
+    sound, unusable = survey(args.output)
     returns: dict[str, list[float]] = {}
-    frames = 0
-    for path in found.usable:
-        try:
-            rows, total, policy = read_summary(path)
-        except RecordingError as error:
-            unusable[path.name] = str(error)
-            continue
-        frames += rows
-        returns.setdefault(policy.split()[0], []).append(total)
+    for _, total, policy in sound.values():
+        returns.setdefault(policy.partition(" ")[0], []).append(total)
     return {
-        "maze": f"wmgym/MemoryMaze-{args.size}-v0",
+        "maze": maze_of(args),
         "split": args.split,
         "seeds": [SEED_RANGES[args.split].start, SEED_RANGES[args.split].stop - 1],
         "mixture": MIXTURE,
         "episodes": sum(map(len, returns.values())),
-        "frames": frames,
+        "frames": sum(frames for frames, _, _ in sound.values()),
         "policies": {
             name: {"episodes": len(values), "mean_return": float(np.mean(values)), "max_return": max(values)}
             for name, values in sorted(returns.items())
         },
-        "unusable": unusable,
+        "unusable": {path.name: reason for path, reason in unusable.items()},
     }
 
 
@@ -166,7 +222,7 @@ def main(args: Args) -> dict[str, object]:
     seeds = choose_seeds(args)
     if args.workers > 1:  # each process draws on its own core; read when a worker opens its GL context
         os.environ.setdefault("LP_NUM_THREADS", "0")
-    failed = 0
+    failed = recorded = 0
     started = time.perf_counter()
     total = len(seeds) * ((args.max_steps or STEPS[args.size]) + 1)
     with tqdm(total=total, unit="frame", desc=args.split, unit_scale=True, mininterval=1.0) as bar:
@@ -175,13 +231,17 @@ def main(args: Args) -> dict[str, object]:
                 failed += 1
                 bar.write(f"seed {result.job} failed: {result.reason}")
             else:
+                recorded += result
                 bar.update(result)
     summary = summarise(args)
     summary["failed_in_last_run"] = failed
-    summary["frames_per_second_in_last_run"] = round(total / (time.perf_counter() - started), 1)
-    (args.output / "collection.json").write_text(json.dumps(summary, indent=2) + "\n")
+    summary["frames_per_second_in_last_run"] = round(recorded / (time.perf_counter() - started), 1)
+    write_json(args.output / SUMMARY_FILE, summary)
     return summary
 
 
 if __name__ == "__main__":
-    print(json.dumps(main(tyro.cli(Args)), indent=2))
+    collected = main(tyro.cli(Args))
+    print(json.dumps(collected, indent=2))
+    if collected["failed_in_last_run"]:
+        sys.exit(f"{collected['failed_in_last_run']} episodes were not recorded, see above. Run again to retry them.")

@@ -7,6 +7,7 @@ steps, recall and precision of reward events on real frames, and what becomes of
 `result.md` and three plots.
 """
 
+import math
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -25,10 +26,19 @@ from agents.results import write_result
 from model.axes import START_ACTION
 from model.sampler import check_denoising_steps, draw_noise
 from model.world_model import WorldModel
+from wmgym.arguments import check_ranges
 from wmgym.checkpoint import DEFAULT_CHECKPOINT, open_checkpoint
 from wmgym.codec import frames_to_tensor, psnr, tensor_to_frames
 from wmgym.dream import DEFAULT_DENOISING_STEPS
-from wmgym.fidelity import DreamComparison, cut_clips, dream_against_reality, predicted_rewards, read_all, reconstruct
+from wmgym.fidelity import (
+    DreamComparison,
+    cut_clips,
+    dream_against_reality,
+    predicted_rewards,
+    read_all,
+    reconstruct,
+    refuse_other_worlds,
+)
 from wmgym.recording import SEED_RANGES, Episode, scan
 
 matplotlib.use("Agg")
@@ -67,9 +77,15 @@ class Args:
     seed: int = 0
     """Fixes the noise of all dreams."""
 
+    def check(self) -> None:
+        """Refuses numbers that leave nothing to measure; four quarters of a long dream need two frames each."""
+        counts = ("episodes", "clips_per_episode", "context", "horizon", "long_dreams")
+        check_ranges(self, dict.fromkeys(counts, (1, math.inf)) | {"long_dream": (8, math.inf), "seed": (0, math.inf)})
+
 
 def main(args: Args) -> dict[str, Any]:
     """Measures, writes and returns the metrics."""
+    args.check()
     started = time.monotonic()
     world = open_checkpoint(args.checkpoint).world
     episodes = read_all(scan(args.recordings).usable[: args.episodes])
@@ -121,6 +137,7 @@ def main(args: Args) -> dict[str, Any]:
 def refuse_early(args: Args, world: WorldModel, episodes: list[Episode]) -> None:
     """Says what cannot be measured before minutes are spent on measuring the rest."""
     check_denoising_steps(args.denoising_steps, world.config.dynamics.max_denoising_steps)
+    refuse_other_worlds(episodes, world.config.dynamics.num_actions, world.config.tokenizer.frame_size)
     cut_clips(episodes, args.clips_per_episode, args.context, args.horizon)
     trained_on = sum(episode.seed is not None and episode.seed in SEED_RANGES["train"] for episode in episodes)
     if trained_on:
@@ -133,6 +150,25 @@ def refuse_early(args: Args, world: WorldModel, episodes: list[Episode]) -> None
         raise ValueError(
             f"episodes of {lengths} frames given, expected one length of at least {args.long_dream + 1}, since long "
             "dreams follow recorded actions. Move shorter ones away, or pass a smaller --long-dream."
+        )
+    if args.elsewhere:
+        refuse_elsewhere(args.elsewhere, world.config.dynamics.num_actions)
+
+
+def refuse_elsewhere(name: str, num_actions: int) -> None:
+    """Opens the environment of --elsewhere once, to see now that it can be opened and takes the recorded actions."""
+    leave_out = "Pass the id of the environment that was recorded, or --elsewhere '' to leave this measure out."
+    try:
+        env = gymnasium.make(name)
+    except Exception as error:  # a bad id, a missing package, no display: each has its own kind
+        raise ValueError(
+            f"--elsewhere {name} cannot be opened ({type(error).__name__}: {error}). {leave_out}"
+        ) from error
+    actions = env.action_space
+    env.close()
+    if actions != gymnasium.spaces.Discrete(num_actions):
+        raise ValueError(
+            f"--elsewhere {name} takes {actions}, expected Discrete({num_actions}), as recorded. {leave_out}"
         )
 
 

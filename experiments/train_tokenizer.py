@@ -8,11 +8,12 @@ minute), `metrics.jsonl`, and TensorBoard events with reconstructions. On severa
 """
 
 import json
+import math
 import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -23,14 +24,17 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from agents.results import training_record, write_json
+from agents.run_history import run_history
 from model.checkpoint import save_weights
 from model.config import PRESETS, WorldModelConfig
 from model.tokenizer import Tokenizer
 from model.training import learning_rate_factor, moving_average, set_learning_rate
 from model.training_state import Progress, load_training_state, save_training_state, step_generator
+from wmgym.arguments import check_minutes, check_ranges, nothing_to_do
 from wmgym.codec import frames_to_tensor, psnr, tensor_to_frames
+from wmgym.encoding import refuse_held_out, refuse_size, sound_episodes
 from wmgym.errors import RecordingError
-from wmgym.recording import read_episode, scan
+from wmgym.recording import scan
 
 
 @dataclass
@@ -62,21 +66,34 @@ class Args:
     save_every: float = 60.0
     """Seconds between saves: what a kill loses at most."""
 
+    def check(self) -> None:
+        """Refuses numbers that would stop the run later, or let it do nothing."""
+        check_minutes(self.minutes)
+        check_ranges(self, {name: (1, math.inf) for name in ("batch", "episodes", "devices")})
+        check_ranges(self, {"learning_rate": (0, math.inf), "seed": (0, math.inf)})
+
 
 def main(args: Args) -> dict[str, float]:
     """Runs the training; returns the last validation metrics."""
+    args.check()
     fabric = Fabric(accelerator="auto", devices=args.devices, precision=args.precision)  # type: ignore[arg-type]
     fabric.launch()
     torch.manual_seed(args.seed)
-    frames = load_frames(args.recordings, args.episodes, args.seed)
-    held_out = load_frames(args.validation, 8, args.seed)[:: max(1, 8 * 1001 // 512)]
     config = PRESETS[args.preset]
+    size = config.tokenizer.frame_size
+    frames = load_frames(args.recordings, args.episodes, args.seed, size, for_training=True)
+    held_out = load_frames(args.validation, 8, args.seed, size, for_training=False)[:: max(1, 8 * 1001 // 512)]
     model = Tokenizer(config.tokenizer).to(memory_format=torch.channels_last)
     average = moving_average(model, decay=0.998).to(fabric.device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=args.learning_rate, betas=(0.9, 0.95), weight_decay=0.01)
     wrapped, wrapped_optimizer = fabric.setup(model, optimizer)
     wrapped.mark_forward_method("reconstruct")
     progress = load_training_state(args.output, model, average, [optimizer]) or Progress()
+    if done_already := nothing_to_do(progress.seconds, args.minutes):
+        fabric.print(done_already)
+        return {}
+    settings = training_record(args, progress)["settings"]
+    history = run_history(args.output / "training.json", settings, progress.step, fabric.print)
 
     writer = SummaryWriter(str(args.output)) if fabric.is_global_zero else None
     bar = tqdm(total=round(args.minutes * 60), initial=round(progress.seconds), unit="s", desc="tokenizer",
@@ -110,7 +127,7 @@ def main(args: Args) -> dict[str, float]:
             metrics["train_psnr"] = float(10 * torch.log10(4 / loss.detach()))
             bar.set_postfix(psnr=f"{metrics['psnr']:.2f}", frames=progress.frames)
             save_training_state(args.output, progress, model, average, [optimizer])
-            publish(args, progress, average.module, config, batch)
+            publish(args, progress, average.module, config, batch, history)
             with (args.output / "metrics.jsonl").open("a") as log:
                 log.write(json.dumps({**vars(progress), **metrics}) + "\n")
             last_save = last_tick = time.monotonic()  # measuring and saving is not training time
@@ -118,18 +135,22 @@ def main(args: Args) -> dict[str, float]:
     return metrics
 
 
-def load_frames(folder: Path, episodes: int, seed: int) -> NDArray[np.uint8]:
-    """Reads up to `episodes` random episodes of a folder; unusable files are named and skipped."""
+def load_frames(folder: Path, episodes: int, seed: int, size: int, for_training: bool) -> NDArray[np.uint8]:
+    """Reads up to `episodes` random episodes of a folder; unusable files are named and skipped.
+
+    Frames of another size are refused, and so are held-out mazes `for_training`.
+    """
     found = scan(folder)
     for path, why in found.unusable.items():
         print(f"skipped {path.name}: {why}", file=sys.stderr)
     order = np.random.default_rng(seed).permutation(len(found.usable))[:episodes]
     images = []
-    for i in tqdm(order, desc=f"reading {folder.name}", unit="episode"):
-        try:
-            images.append(read_episode(found.usable[i], state_keys=()).image)
-        except RecordingError as error:
-            print(f"skipped {error}", file=sys.stderr)
+    files = [found.usable[i] for i in order]
+    for path, episode in sound_episodes(tqdm(files, desc=f"reading {folder.name}", unit="episode")):
+        refuse_size(path, episode, size)
+        if for_training:
+            refuse_held_out(path, episode)
+        images.append(episode.image)
     if not images:
         raise RecordingError(f"{folder} holds no usable episode; record some with experiments/collect_episodes.py.")
     return np.concatenate(images)
@@ -158,13 +179,18 @@ def evaluate(
 
 @torch.no_grad()
 def publish(
-    args: Args, progress: Progress, tokenizer: Tokenizer, config: WorldModelConfig, batch: torch.Tensor
+    args: Args,
+    progress: Progress,
+    tokenizer: Tokenizer,
+    config: WorldModelConfig,
+    batch: torch.Tensor,
+    history: dict[str, Any],
 ) -> None:
     """Measures the latents' spread and writes the tokenizer, and how it was trained, for train_world_model.py."""
     weights = {k: v.clone() for k, v in tokenizer.state_dict().items()}
     weights["scale"] = (tokenizer.encode(batch) * tokenizer.scale).std()
     save_weights(args.output, config, weights)
-    write_json(args.output / "training.json", training_record(args, progress))
+    write_json(args.output / "training.json", training_record(args, progress) | history)
 
 
 if __name__ == "__main__":

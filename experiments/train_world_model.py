@@ -14,7 +14,7 @@ import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -24,13 +24,13 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from agents.results import training_record, write_json
-from model.checkpoint import CheckpointError, check_fit, load_weights
+from agents.run_history import run_history
 from model.config import PRESETS, WorldModelConfig
-from model.data import LatentStore, append_episodes, stored_names
+from model.data import LatentStore, append_episodes
 from model.diffusion import DiffusionConfig
 from model.lssvwm import LSSVWM
 from model.own_dreams import Dreaming
-from model.tokenizer import Tokenizer
+from model.start_weights import open_tokenizer, weights_to_start_from
 from model.training import (
     Losses,
     Windows,
@@ -43,11 +43,12 @@ from model.training import (
 )
 from model.training_state import TENSORS_FILE, Progress, load_training_state, save_training_state, step_generator
 from model.world_model import WorldModel
+from wmgym.arguments import check_dream_steps, check_minutes, check_ranges, check_stages, check_windows, nothing_to_do
 from wmgym.checkpoint import save_starts
-from wmgym.encoding import Starts, bind_to_tokenizer, encode_new, read_starts
-from wmgym.errors import RecordingError
-from wmgym.fidelity import cut_clips, dream_against_reality, read_all
-from wmgym.recording import Episode, read_episode, scan
+from wmgym.encoding import Starts, encode_new, first_episode, read_starts
+from wmgym.fidelity import cut_clips, dream_against_reality, read_all, refuse_other_worlds
+from wmgym.latents import bind_to_recordings, bind_to_tokenizer, names_in, open_store
+from wmgym.recording import Episode, scan
 
 Preset = Literal["micro", "cpu", "gpu", "paper"]
 CLIPS = {"clips_per_episode": 2, "context": 50, "horizon": 16}
@@ -124,13 +125,17 @@ class Args:
     """Decay of the moving average of the weights."""
 
     def check(self) -> None:
-        """Refuses numbers that would stop the run later."""
-        for name in ("contexts", "clip_frames", "frames_per_step", "predict_passes", "dreamed_frames"):
-            if getattr(self, name) < 1:
-                hint = " To remember no dreams, pass --dreamed-share 0." if "pass" in name or "dream" in name else ""
-                raise ValueError(f"--{name.replace('_', '-')} {getattr(self, name)} given, expected 1 or more.{hint}")
-        if not 0 <= self.dreamed_share <= 1:
-            raise ValueError(f"--dreamed-share {self.dreamed_share} given, expected 0 to 1.")
+        """Refuses numbers that would stop the run later, or let it do nothing."""
+        no_dreams = "To remember no dreams, pass --dreamed-share 0."
+        counts = ("contexts", "clip_frames", "frames_per_step", "max_episodes", "devices")
+        dreams = ("predict_passes", "dreamed_frames")
+        shares = ("dreamed_share", "shortcut_fraction", "pure_noise", "context_noise", "average_decay")
+        check_minutes(self.minutes)
+        check_ranges(self, dict.fromkeys(counts + dreams, (1, math.inf)), dict.fromkeys(dreams, no_dreams))
+        check_ranges(self, dict.fromkeys(("learning_rate", "seed", "clips"), (0, math.inf)))
+        check_ranges(self, dict.fromkeys(shares, (0, 1)))
+        check_stages(self.stages)
+        check_dream_steps(self.dream_steps, PRESETS[self.preset].dynamics.max_denoising_steps)
 
 
 def main(args: Args) -> dict[str, float]:
@@ -141,14 +146,18 @@ def main(args: Args) -> dict[str, float]:
     torch.manual_seed(args.seed)
     held_out = read_all(scan(args.validation).usable[:16])
     cut_clips(held_out, **CLIPS)  # episodes that are too short are refused now, not when they are first needed
-    world, store, starts = prepare(args, fabric)
-    refuse_long_windows(args, store)
+    world, store, starts = prepare(args, fabric, held_out)
+    check_windows(args.stages, int(store.lengths.max()))
     model = world.dynamics
     average = moving_average(model, args.average_decay).to(fabric.device)
     optimizers = make_optimizers(model, args.learning_rate, args.muon)
     objective = _Loss(model, DiffusionConfig())
     wrapped, *wrapped_optimizers = fabric.setup(objective, *optimizers)
     progress = load_training_state(args.output, model, average, optimizers) or Progress()
+    if done_already := nothing_to_do(progress.seconds, args.minutes):
+        fabric.print(done_already)
+        return {}
+    history = history_of(args, progress, fabric)
     writer = SummaryWriter(str(args.output)) if fabric.is_global_zero else None
     bar = tqdm(total=round(args.minutes * 60), initial=round(progress.seconds), unit="s", desc="world model",
                disable=writer is None)  # fmt: skip
@@ -176,10 +185,7 @@ def main(args: Args) -> dict[str, float]:
         fabric.backward(losses.total)
         gradient = torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         if not math.isfinite(float(gradient)):
-            raise FloatingPointError(
-                f"the gradient is not finite at step {progress.step}: training diverged. Lower --learning-rate and "
-                f"start again; the last sound state is in {args.output} (delete it to start from scratch)."
-            )
+            raise diverged(args, progress)
         for optimizer in wrapped_optimizers:
             optimizer.step()
             optimizer.zero_grad()
@@ -194,7 +200,7 @@ def main(args: Args) -> dict[str, float]:
         last_tick = now
         over = progress.seconds >= args.minutes * 60
         if writer is not None and (now - last_save > args.save_every or over):
-            world_average = publish(args, progress, world, average.module, store, starts)
+            world_average = publish(args, progress, world, average.module, store, starts, history)
             save_training_state(args.output, progress, model, average, optimizers)
             metrics = {name: float(value.detach()) for name, value in losses._asdict().items()} | {
                 "recent": float(np.mean(recent))
@@ -232,65 +238,52 @@ class _Loss(torch.nn.Module):
         return world_model_loss(self.model, batch, self.diffusion, generator)
 
 
-def prepare(args: Args, fabric: Fabric) -> tuple[WorldModel, LatentStore, Starts | None]:
+def diverged(args: Args, progress: Progress) -> FloatingPointError:
+    """What to tell when the gradient is not finite."""
+    saved = f"The last saved state is in {args.output}: delete that folder to start from scratch, or go on from it."
+    return FloatingPointError(
+        f"the gradient is not finite at step {progress.step}: training diverged. Lower --learning-rate "
+        f"{args.learning_rate:g} and start again. "
+        + (saved if (args.output / TENSORS_FILE).exists() else "Nothing was saved yet.")
+    )
+
+
+def history_of(args: Args, progress: Progress, fabric: Fabric) -> dict[str, Any]:
+    """What the run began with, what was changed since, and how what it is made of was trained."""
+    settings = training_record(args, progress)["settings"]
+    history = run_history(args.output / "checkpoint" / "training.json", settings, progress.step, fabric.print)
+    for name, source in (("tokenizer", args.tokenizer), ("start_from", None if progress.step else args.start_from)):
+        if source is not None and (source / "training.json").exists():
+            history[name] = json.loads((source / "training.json").read_text())
+    return history
+
+
+def prepare(args: Args, fabric: Fabric, held_out: list[Episode]) -> tuple[WorldModel, LatentStore, Starts | None]:
     """Encodes episodes that are not yet in the store, and builds the world model around the trained tokenizer."""
-    saved, weights = load_weights(args.tokenizer)
+    tokenizer = open_tokenizer(args.tokenizer)
     found = scan(args.recordings)
-    if not found.usable:
-        raise RecordingError(
-            f"{args.recordings} holds no usable episode ({len(found.unusable)} damaged); record some with "
-            "experiments/collect_episodes.py."
-        )
-    actions = read_episode(found.usable[0], state_keys=()).action_count
+    actions = first_episode(args.recordings, found).action_count
+    refuse_other_worlds(held_out, actions, tokenizer.config.frame_size)
     dynamics = dataclasses.replace(PRESETS[args.preset].dynamics, num_actions=actions)
-    tokenizer = Tokenizer(saved.tokenizer)
-    tokenizer.load_state_dict(weights)
     tokenizer.to(fabric.device)
     folder = args.output / "latents"
     starts = None
     if fabric.is_global_zero:
         bind_to_tokenizer(folder, args.tokenizer)
-        new = encode_new(found, tokenizer, actions, set(stored_names(folder)), args.max_episodes, tqdm)
+        bind_to_recordings(folder, found)
+        new = encode_new(found, tokenizer, actions, names_in(folder), args.max_episodes, tqdm)
         append_episodes(folder, new)
         starts = read_starts(found.usable, args.contexts, args.clips, args.clip_frames, args.seed, tqdm)
     fabric.barrier()
-    store = LatentStore(folder)
+    store = open_store(folder)
     rewards = store.reward_values()
     if any(value not in dynamics.reward_values for value in rewards):
         dynamics = dataclasses.replace(dynamics, reward_values=rewards)
-    world = WorldModel(WorldModelConfig(saved.tokenizer, dynamics))
-    world.tokenizer.load_state_dict(weights)
+    world = WorldModel(WorldModelConfig(tokenizer.config, dynamics))
+    world.tokenizer.load_state_dict(tokenizer.state_dict())
     if args.start_from is not None and not (args.output / TENSORS_FILE).exists():
         world.load_state_dict(weights_to_start_from(args.start_from, world))
     return world.to(fabric.device), store, starts
-
-
-def refuse_long_windows(args: Args, store: LatentStore) -> None:
-    """Says now, and not when a stage begins, that no episode is long enough for it."""
-    longest, longest_window = int(store.lengths.max()), max(frames for _, frames in args.stages)
-    if longest_window > longest:
-        raise ValueError(
-            f"--stages asks for windows of {longest_window} frames, but the longest episode has {longest}. Record "
-            f"longer ones, or pass shorter stages, such as --stages 0.6 {max(1, longest // 4)} 1.0 {longest}."
-        )
-
-
-def weights_to_start_from(source: Path, world: WorldModel) -> dict[str, torch.Tensor]:
-    """Weights of a checkpoint that has the same shape and the same tokenizer as the world model of this run."""
-    config, weights = load_weights(source)
-    check_fit(source, WorldModel(config).state_dict(), weights)
-    if config != world.config:
-        raise CheckpointError(
-            f"--start-from {source} is a network of another shape, or for other actions or rewards, than --preset and "
-            "--recordings make. Pass the --preset it was trained with and recordings of the same environment."
-        )
-    own = world.tokenizer.state_dict()
-    if any(not torch.equal(weights[f"tokenizer.{key}"], value) for key, value in own.items()):
-        raise CheckpointError(
-            f"--start-from {source} was trained on latents of another tokenizer than --tokenizer. Pass the one it was "
-            "trained with."
-        )
-    return weights
 
 
 def publish(
@@ -300,6 +293,7 @@ def publish(
     average: torch.nn.Module,
     store: LatentStore,
     starts: Starts | None,
+    history: dict[str, Any],
 ) -> WorldModel:
     """Writes the averaged model as a checkpoint that gym.make can open; returns it."""
     folder = args.output / "checkpoint"
@@ -309,11 +303,8 @@ def publish(
     shipped.save_pretrained(folder)
     if starts is not None:
         save_starts(folder, *starts)
-    record = training_record(args, progress) | {"episodes": len(store.names), "recorded_frames": store.frames}
-    for name, source in (("tokenizer", args.tokenizer), ("start_from", args.start_from)):
-        if source is not None and (source / "training.json").exists():
-            record[name] = json.loads((source / "training.json").read_text())
-    write_json(folder / "training.json", record)
+    data = {"episodes": len(store.names), "recorded_frames": store.frames}
+    write_json(folder / "training.json", training_record(args, progress) | data | history)
     return shipped.eval()
 
 

@@ -8,12 +8,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from model.checkpoint import weights_digest
-from model.data import EncodedEpisode, stored_names
+from model.data import EncodedEpisode
 from model.tokenizer import Tokenizer
 from wmgym.codec import frames_to_tensor
-from wmgym.errors import CheckpointError, RecordingError
-from wmgym.recording import Episode, Scan, read_episode, read_summary
+from wmgym.errors import RecordingError
+from wmgym.recording import SEED_RANGES, Episode, Scan, read_episode, read_summary
 from wmgym.starts import Clips, draw_clip
 
 FRAMES_AT_ONCE = 100
@@ -21,27 +20,6 @@ Show = Callable[..., Iterable[Path]]
 """Wraps files in a progress bar: `tqdm.tqdm`, or anything that takes them and `desc=`."""
 Starts = tuple[NDArray[np.uint8], Clips | None]
 """First frames `[n H W c]`, and clips where episodes are long enough for them."""
-
-
-def bind_to_tokenizer(store: Path, tokenizer: Path) -> None:
-    """Mark a store of latents with the tokenizer that encodes it.
-
-    Args:
-        store: Folder of `model.data.LatentStore`; made if it is not there.
-        tokenizer: Run folder of train_tokenizer.py.
-
-    Raises:
-        CheckpointError: Another tokenizer encoded what is there already.
-    """
-    digest = weights_digest(tokenizer)
-    mark = store / "tokenizer.sha256"
-    if stored_names(store) and (not mark.exists() or mark.read_text() != digest):
-        raise CheckpointError(
-            f"the latents in {store} were not encoded by the tokenizer in {tokenizer}: it was trained further, or is "
-            "another. Use the tokenizer this run began with, or start a new run with another --output."
-        )
-    store.mkdir(parents=True, exist_ok=True)
-    mark.write_text(digest)
 
 
 def encode_new(
@@ -58,7 +36,8 @@ def encode_new(
         show: Progress bar.
 
     Raises:
-        RecordingError: An episode was recorded with another number of actions.
+        RecordingError: An episode was recorded with another number of actions, in frames of another size than the
+            tokenizer's, or with a seed that is kept for validation or test.
     """
     files = [path for path in found.usable[:most] if path.stem not in known]
     read = 0
@@ -69,6 +48,8 @@ def encode_new(
                 f"{path} has {episode.action_count} actions, the first recording has {num_actions}; expected "
                 "recordings of one environment. Move the others to a folder of their own."
             )
+        refuse_held_out(path, episode)
+        refuse_size(path, episode, tokenizer.config.frame_size)
         parts = np.array_split(episode.image, max(1, len(episode.image) // FRAMES_AT_ONCE))
         with torch.no_grad():
             encoded = [tokenizer.encode(frames_to_tensor(part, tokenizer.scale.device)) for part in parts]
@@ -91,6 +72,9 @@ def read_starts(files: list[Path], first_frames: int, clips: int, clip_frames: i
         clip_frames: Frames of a clip.
         seed: Fixes where clips are cut.
         show: Progress bar.
+
+    Raises:
+        RecordingError: All of the files that were looked at are damaged.
     """
     firsts = [episode.image[0] for _, episode in sound_episodes(show(files[:first_frames], desc="first frames"))]
     frames: list[NDArray[np.uint8]] = []
@@ -102,6 +86,11 @@ def read_starts(files: list[Path], first_frames: int, clips: int, clip_frames: i
             clip, led = draw_clip(episode, clip_frames, rng)
             frames.append(clip)
             actions.append(led)
+    if not firsts:
+        raise RecordingError(
+            f"none of the first {first_frames} of {len(files)} episodes can be read; expected at least one "
+            "to take a first frame from. Record the damaged ones, named above, anew."
+        )
     cut = Clips(np.stack(frames), np.stack(actions)) if frames else None
     return np.stack(firsts), cut
 
@@ -114,6 +103,24 @@ def _has_reward(path: Path) -> bool:
         return False
 
 
+def first_episode(folder: Path, found: Scan) -> Episode:
+    """Read the first episode that is not damaged.
+
+    Args:
+        folder: What to call the recordings.
+        found: The recordings.
+
+    Raises:
+        RecordingError: All are damaged, or there are none.
+    """
+    for _, episode in sound_episodes(found.usable):
+        return episode
+    raise RecordingError(
+        f"{folder} holds no usable episode ({len(found.usable) + len(found.unusable)} damaged); record some with "
+        "experiments/collect_episodes.py."
+    )
+
+
 def sound_episodes(files: Iterable[Path]) -> Iterator[tuple[Path, Episode]]:
     """Read episodes; a damaged one is named and skipped."""
     for path in files:
@@ -121,3 +128,41 @@ def sound_episodes(files: Iterable[Path]) -> Iterator[tuple[Path, Episode]]:
             yield path, read_episode(path, state_keys=())
         except RecordingError as error:
             print(f"skipped {error}", file=sys.stderr)
+
+
+def refuse_held_out(path: Path, episode: Episode) -> None:
+    """Refuse to train on an episode of a maze that is kept for validation or test.
+
+    Args:
+        path: What to call the episode.
+        episode: Passes if it has no seed, as in the official set, or one outside those ranges.
+
+    Raises:
+        RecordingError: Its seed belongs to a held-out split.
+    """
+    for split in ("validation", "test"):
+        if episode.seed is not None and episode.seed in SEED_RANGES[split]:
+            raise RecordingError(
+                f"{path} was recorded with seed {episode.seed}, of split {split}; expected a seed to train on (for the "
+                f"Memory Maze {SEED_RANGES['train'].start} to {SEED_RANGES['train'].stop - 1}). Likely cause: the "
+                "folder of another split. Pass --recordings a folder of training episodes."
+            )
+
+
+def refuse_size(path: Path, episode: Episode, size: int) -> None:
+    """Refuse an episode whose frames are not those of the tokenizer.
+
+    Args:
+        path: What to call the episode.
+        episode: The recording.
+        size: Height and width of the tokenizer's frames.
+
+    Raises:
+        RecordingError: Its frames have another height or width.
+    """
+    height, width = episode.image.shape[1:3]
+    if (height, width) != (size, size):
+        raise RecordingError(
+            f"{path} has frames of {height}x{width} pixels, expected {size}x{size}, as the tokenizer has. "
+            "Likely cause: recordings of another environment. Move them away, or record at the expected size."
+        )

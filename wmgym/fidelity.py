@@ -127,6 +127,29 @@ def read_all(paths: Sequence[Path]) -> list[Episode]:
     return [read_episode(path, state_keys=()) for path in paths]
 
 
+def refuse_other_worlds(episodes: Sequence[Episode], num_actions: int, frame_size: int) -> None:
+    """Refuses episodes that were not recorded in the world of a model.
+
+    Args:
+        episodes: recordings.
+        num_actions: of the model.
+        frame_size: height and width of the model's frames.
+
+    Raises:
+        ContextError: an episode has another number of actions, or frames of another size.
+    """
+    expected = (num_actions, frame_size, frame_size)
+    for episode in episodes:
+        given = (episode.action_count, *episode.image.shape[1:3])
+        if given != expected:
+            actions, height, width = given
+            raise ContextError(
+                f"an episode of {actions} actions and frames of {height}x{width} given, expected {num_actions} actions "
+                f"and {frame_size}x{frame_size}, as the model has. Likely cause: recordings of another environment. "
+                "Pass those of the environment the model is trained on."
+            )
+
+
 def cut_clips(
     episodes: Sequence[Episode], clips_per_episode: int, context: int, horizon: int
 ) -> list[tuple[Frames, NDArray[np.int64]]]:

@@ -6,10 +6,11 @@ read as they are, and other people's readers of official files can read ours. Im
 """
 
 import io
+import math
 import os
 import zipfile
-import zlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -37,15 +38,6 @@ STATE_KEYS = (
     "target_color",
 )
 _PARTIAL_SUFFIX = ".partial"
-_DECODING_ERRORS = (
-    OSError,
-    ValueError,
-    EOFError,
-    KeyError,
-    NotImplementedError,
-    zipfile.BadZipFile,
-    zlib.error,
-)
 
 Policy = Callable[[Any, Mapping[str, Any]], int]
 
@@ -185,27 +177,26 @@ def read_episode(path: Path, state_keys: Iterable[str] = STATE_KEYS) -> Episode:
         RecordingError: The file is missing, truncated or corrupt, lacks a key, or holds arrays of the wrong
             type, shape or length.
     """
-    try:
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
-            wanted = ["image", "action", "reward", *state_keys, "seed", "policy", "terminal"]
-            arrays = {key: archive[key] for key in wanted if key in archive.files}
-    except _DECODING_ERRORS as error:
-        raise RecordingError(f"{path}: cannot be read ({error}); truncated, or no episode file.") from error
+    with _decoding(path), open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
+        wanted = ["image", "action", "reward", *state_keys, "seed", "policy", "terminal"]
+        arrays = {key: archive[key] for key in wanted if key in archive.files}
     _check(path, {key: (value.shape, value.dtype) for key, value in arrays.items()})
     one_hot = arrays["action"]
     if not np.isin(one_hot, (0, 1)).all() or not (one_hot[1:].sum(axis=1) == 1).all():
         raise RecordingError(f"{path}: action is not one-hot in every row after the first.")
-    if not np.isfinite(arrays["reward"]).all():
-        raise RecordingError(f"{path}: reward is not finite everywhere.")
+    with np.errstate(over="ignore"):
+        reward = arrays["reward"].astype(np.float32)
+    if not np.isfinite(reward).all():
+        raise RecordingError(f"{path}: reward is not finite everywhere, as float32.")
     return Episode(
         image=arrays["image"],
         action=one_hot.argmax(axis=1).astype(np.int64),
-        reward=arrays["reward"].astype(np.float32),
+        reward=reward,
         action_count=one_hot.shape[1],
         state={key: _as_stored(key, arrays[key]) for key in state_keys if key in arrays},
-        seed=int(arrays["seed"]) if "seed" in arrays else None,
+        seed=int(arrays["seed"].item()) if "seed" in arrays else None,
         policy=str(arrays["policy"]) if "policy" in arrays else None,
-        terminated="terminal" in arrays and bool(np.ravel(arrays["terminal"])[-1]),
+        terminated="terminal" in arrays and bool(arrays["terminal"][-1].any()),
     )
 
 
@@ -213,14 +204,26 @@ def read_summary(path: Path) -> tuple[int, float, str]:
     """Return frames, return and policy name ("unknown" in official files) of an episode, without its images.
 
     Raises:
+        RecordingError: The file cannot be read, or its rewards are not finite.
+    """
+    with _decoding(path), open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
+        policy = str(archive["policy"]) if "policy" in archive.files else "unknown"
+        frames, total = len(archive["reward"]), float(archive["reward"].sum())
+    if not math.isfinite(total):
+        raise RecordingError(f"{path}: reward is not finite everywhere.")
+    return frames, total, policy
+
+
+def content_digest(path: Path) -> str:
+    """Return what tells the arrays in an episode file from those in others: name, size and checksum of each.
+
+    Read from the file's table of contents, in milliseconds.
+
+    Raises:
         RecordingError: The file cannot be read.
     """
-    try:
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
-            policy = str(archive["policy"]) if "policy" in archive.files else "unknown"
-            return len(archive["reward"]), float(archive["reward"].sum()), policy
-    except _DECODING_ERRORS as error:
-        raise RecordingError(f"{path}: cannot be read ({error}); truncated, or no episode file.") from error
+    with _decoding(path), zipfile.ZipFile(path) as archive:
+        return " ".join(f"{member.filename}:{member.file_size}:{member.CRC:08x}" for member in archive.infolist())
 
 
 def scan(folder: Path) -> Scan:
@@ -248,19 +251,26 @@ def scan(folder: Path) -> Scan:
 def _read_headers(path: Path) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
     """Return shape and type of each array in a file, without reading the arrays."""
     headers = {}
-    try:
-        with zipfile.ZipFile(path) as archive:
-            for name in archive.namelist():
-                with archive.open(name) as member:
-                    start = io.BytesIO(member.read(512))
-                if np.lib.format.read_magic(start) == (1, 0):
-                    shape, _, dtype = np.lib.format.read_array_header_1_0(start)
-                else:
-                    shape, _, dtype = np.lib.format.read_array_header_2_0(start)
-                headers[name.removesuffix(".npy")] = (shape, dtype)
-    except _DECODING_ERRORS as error:
-        raise RecordingError(f"{path}: cannot be read ({error}); truncated, or no episode file.") from error
+    with _decoding(path), zipfile.ZipFile(path) as archive:
+        for name in archive.namelist():
+            with archive.open(name) as member:
+                start = io.BytesIO(member.read(512))
+            if np.lib.format.read_magic(start) == (1, 0):
+                shape, _, dtype = np.lib.format.read_array_header_1_0(start)
+            else:
+                shape, _, dtype = np.lib.format.read_array_header_2_0(start)
+            headers[name.removesuffix(".npy")] = (shape, dtype)
     return headers
+
+
+@contextmanager
+def _decoding(path: Path) -> Iterator[None]:
+    """Turn whatever goes wrong while a file is opened and decoded into a RecordingError that names it."""
+    try:
+        yield
+    except Exception as error:  # zipfile, zlib and numpy raise a dozen kinds on damaged files, MemoryError too
+        why = str(error) or type(error).__name__
+        raise RecordingError(f"{path}: cannot be read ({why}); truncated, or no episode file.") from error
 
 
 def _check(path: Path, headers: Mapping[str, tuple[tuple[int, ...], np.dtype[Any]]]) -> None:
@@ -278,9 +288,21 @@ def _check(path: Path, headers: Mapping[str, tuple[tuple[int, ...], np.dtype[Any
         key_shape, key_dtype = headers[key]
         if len(key_shape) != ndim or key_dtype.kind not in "fiub":
             raise RecordingError(f"{path}: {key} is {key_dtype} {key_shape}, expected {ndim} numeric axes.")
-    for key in ("action", "reward", *STATE_KEYS):
-        if key in headers and headers[key][0][:1] != shape[:1]:
-            raise RecordingError(f"{path}: {key} has shape {headers[key][0]}, expected {shape[0]} rows, as image has.")
+    _check_rows(path, headers, shape[0])
+    if "seed" in headers and (math.prod(headers["seed"][0]) != 1 or headers["seed"][1].kind not in "iu"):
+        raise RecordingError(f"{path}: seed is {headers['seed'][1]} {headers['seed'][0]}, expected one whole number.")
+
+
+def _check_rows(path: Path, headers: Mapping[str, tuple[tuple[int, ...], np.dtype[Any]]], rows: int) -> None:
+    """Check that arrays with a row a frame have as many rows as there are frames, and hold numbers."""
+    for key in ("action", "reward", "terminal", *STATE_KEYS):
+        if key not in headers:
+            continue
+        key_shape, key_dtype = headers[key]
+        if key_shape[:1] != (rows,):
+            raise RecordingError(f"{path}: {key} has shape {key_shape}, expected {rows} rows, as image has.")
+        if key_dtype.kind not in "fiub":
+            raise RecordingError(f"{path}: {key} is {key_dtype}, expected numbers.")
 
 
 def _as_stored(key: str, values: NDArray[Any]) -> NDArray[Any]:

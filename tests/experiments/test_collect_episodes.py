@@ -2,13 +2,26 @@
 
 import itertools
 import json
+import os
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from experiments.collect_episodes import MIXTURE, Args, choose_seeds, file_of, main, make_walker
-from wmgym.recording import SEED_RANGES, read_episode
+from experiments.collect_episodes import MIXTURE, Args, choose_seeds, file_of, main, make_walker, summarise
+from wmgym.recording import SEED_RANGES, Episode, read_episode, write_episode
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def episode():
+    """Two frames of nothing."""
+    image, action, reward = np.zeros((2, 8, 8, 3), np.uint8), np.zeros(2, np.int64), np.zeros(2, np.float32)
+    return Episode(image, action, reward, action_count=6, policy="")
 
 
 def test_seed_ranges_are_disjoint():
@@ -26,13 +39,40 @@ def test_the_seed_decides_who_walks():
     assert [make_walker(seed)[1] for seed in range(20)] == [make_walker(seed)[1] for seed in range(20)]
 
 
-def test_seeds_that_are_there_are_skipped(tmp_path):
+def test_seeds_that_are_there_are_skipped(tmp_path, episode):
     held_out, train = tmp_path / "validation", tmp_path / "train"
     held_out.mkdir()
-    file_of(held_out, 1_000_001).touch()
+    write_episode(file_of(held_out, 1_000_001), episode)
     assert choose_seeds(Args(held_out, episodes=3, split="validation")) == [1_000_000, 1_000_002]
     assert choose_seeds(Args(train, frames=1002)) == [0, 1]
     assert choose_seeds(Args(train, episodes=2, first_seed=500)) == [500, 501]
+
+
+def test_a_file_that_cannot_be_used_is_recorded_anew(tmp_path, episode):
+    for seed in range(3):
+        write_episode(file_of(tmp_path, seed), episode)
+    whole = file_of(tmp_path, 1).read_bytes()
+    file_of(tmp_path, 1).write_bytes(whole[: len(whole) // 2])
+    assert choose_seeds(Args(tmp_path, episodes=4)) == [1, 3]
+    summary = summarise(Args(tmp_path, episodes=4))
+    assert (summary["episodes"], list(summary["unusable"])) == (2, ["seed-00000001.npz"])
+
+
+def test_a_file_whose_name_tells_no_seed_is_named_and_ignored(tmp_path, capsys):
+    (tmp_path / "seed-foo.npz").touch()
+    assert choose_seeds(Args(tmp_path, episodes=1)) == [0]
+    assert "seed-foo.npz" in capsys.readouterr().err
+
+
+def test_a_folder_of_another_maze_is_refused(tmp_path):
+    summary = tmp_path / "collection.json"
+    summary.write_text(json.dumps({"maze": "wmgym/MemoryMaze-9x9-v0"}))
+    assert choose_seeds(Args(tmp_path, episodes=1)) == [0]
+    with pytest.raises(ValueError, match=r"9x9.*--size 11x11"):
+        choose_seeds(Args(tmp_path, episodes=1, size="11x11"))
+    summary.write_text("{")
+    with pytest.raises(ValueError, match=r"collection\.json cannot be read"):
+        choose_seeds(Args(tmp_path, episodes=1))
 
 
 def test_a_folder_of_another_split_is_refused(tmp_path):
@@ -46,6 +86,10 @@ def test_a_folder_of_another_split_is_refused(tmp_path):
     [
         ({}, "either --episodes or --frames"),
         ({"episodes": 1, "frames": 1}, "either --episodes or --frames"),
+        ({"episodes": -3}, "--episodes -3 given, expected 1 or more"),
+        ({"frames": 0}, "--frames 0 given, expected 1 or more"),
+        ({"episodes": 1, "max_steps": 0}, "--max-steps 0 given, expected 1 or more"),
+        ({"episodes": 1, "workers": 0}, "--workers 0 given, expected 1 or more"),
         ({"episodes": 1, "first_seed": 1_000_000}, "split train"),
         ({"episodes": 2, "first_seed": 1_999_999, "split": "validation"}, "split validation"),
     ],
@@ -70,3 +114,14 @@ def test_records_on_where_it_stopped(tmp_path):
     episode = read_episode(file_of(output, 1))
     assert (episode.seed, episode.policy, episode.steps) == (1, make_walker(1)[1], 12)
     assert episode.state["maze_layout"].shape == (13, 9, 9)
+
+
+def test_a_run_whose_jobs_fail_says_so(tmp_path):
+    flags = ["--output", str(tmp_path), "--episodes=1", "--workers=1", "--max-steps=2"]
+    command = [sys.executable, str(ROOT / "experiments/collect_episodes.py"), *flags]
+    shell = os.environ | {"PYTHONPATH": str(ROOT), "MUJOCO_GL": "foo"}
+    finished = subprocess.run(command, env=shell, capture_output=True, text=True, timeout=240)
+    assert finished.returncode == 1
+    assert "1 episodes were not recorded" in finished.stderr
+    summary = json.loads((tmp_path / "collection.json").read_text())
+    assert (summary["episodes"], summary["failed_in_last_run"], summary["frames_per_second_in_last_run"]) == (0, 1, 0)

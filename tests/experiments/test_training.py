@@ -20,7 +20,7 @@ from model.world_model import WorldModel
 from wmgym import errors
 from wmgym.checkpoint import open_checkpoint
 from wmgym.codec import psnr
-from wmgym.recording import Episode, read_episode, scan, write_episode
+from wmgym.recording import SEED_RANGES, Episode, read_episode, scan, write_episode
 
 FRAMES = 70
 ROOT = Path(__file__).parents[2]
@@ -36,19 +36,32 @@ def recordings(tmp_path_factory):
         reward = (rng.random(FRAMES) < 0.1).astype(np.float32)
         action = rng.integers(0, 6, FRAMES)
         write_episode(
-            folder / f"{i}.npz", Episode(image, action, reward, action_count=6, seed=2_000_000 + i, policy="noise")
+            folder / f"{i}.npz", Episode(image, action, reward, action_count=6, seed=5_000_000 + i, policy="noise")
         )
     (folder / "broken.npz").write_bytes(b"not a zip file")
     return folder
+
+
+def tokenizer_args(recordings, output, **changes):
+    settings = {"validation": recordings, "preset": "micro", "minutes": 0.05, "batch": 4, "save_every": 1}
+    return train_tokenizer.Args(recordings, output=output, **settings | changes)
 
 
 @pytest.fixture(scope="module")
 def tokenizer(recordings, tmp_path_factory):
     """A tokenizer trained for three seconds."""
     output = tmp_path_factory.mktemp("runs") / "tokenizer"
-    args = train_tokenizer.Args(recordings, recordings, output, preset="micro", minutes=0.05, batch=4, save_every=1)
-    assert np.isfinite(train_tokenizer.main(args)["psnr"])
+    assert np.isfinite(train_tokenizer.main(tokenizer_args(recordings, output))["psnr"])
     return output
+
+
+def write_noise(folder, frames=2, size=64, **settings):
+    """Write one short episode; return the folder."""
+    folder.mkdir()
+    image = np.random.default_rng(0).integers(0, 256, (frames, size, size, 3), np.uint8)
+    action, reward = np.zeros(frames, np.int64), np.zeros(frames, np.float32)
+    write_episode(folder / "0.npz", Episode(image, action, reward, **{"action_count": 6} | settings))
+    return folder
 
 
 def world_model_args(recordings, tokenizer, output, **changes):
@@ -104,6 +117,55 @@ def test_raising_the_minutes_goes_on(run, recordings, tokenizer):
     assert steps(args.output)[-1] > before
 
 
+def test_a_run_that_is_done_says_so_and_leaves_nothing(run, recordings, tokenizer, capsys):
+    args, _ = run
+    before = sorted(path.name for path in args.output.iterdir())
+    assert train_world_model.main(world_model_args(recordings, tokenizer, args.output, minutes=0.01)) == {}
+    assert train_tokenizer.main(tokenizer_args(recordings, tokenizer, minutes=0.01)) == {}
+    said = capsys.readouterr().out
+    assert said.count("nothing to do: 0.") == 2
+    assert said.count("of 0.01 minutes are done; raise --minutes") == 2
+    assert sorted(path.name for path in args.output.iterdir()) == before
+
+
+def test_settings_changed_on_the_way_are_recorded_with_their_step(recordings, tokenizer, tmp_path, capsys):
+    output = tmp_path / "run"
+    train_world_model.main(world_model_args(recordings, tokenizer, output))
+    before = steps(output)[-1]
+    train_world_model.main(world_model_args(recordings, tokenizer, output, minutes=0.1, learning_rate=1e-3))
+    record = json.loads((output / "checkpoint" / "training.json").read_text())
+    assert record["settings"]["learning_rate"] == 2e-3
+    assert record["settings"]["minutes"] == 0.1
+    change = {"step": before, "setting": "learning_rate", "from": 2e-3, "to": 1e-3}
+    assert record["changed_settings"] == [change]
+    assert "--learning-rate was 0.002 and is 0.001" in capsys.readouterr().out
+
+
+def test_a_run_of_earlier_code_goes_on(run, recordings, tokenizer, tmp_path):
+    earlier = tmp_path / "run"
+    shutil.copytree(run[0].output, earlier)
+    (earlier / "latents" / "recordings.json").unlink()
+    before = steps(earlier)[-1]
+    done = json.loads((earlier / "metrics.jsonl").read_text().splitlines()[-1])["seconds"]
+    train_world_model.main(world_model_args(recordings, tokenizer, earlier, minutes=done / 60 + 0.03))
+    assert steps(earlier)[-1] > before
+    assert (earlier / "latents" / "recordings.json").exists()
+
+
+def test_other_recordings_than_those_a_run_began_with_are_refused(run, recordings, tokenizer, tmp_path):
+    others = tmp_path / "others"
+    others.mkdir()
+    shutil.copy(recordings / "0.npz", others / "1.npz")
+    with pytest.raises(errors.RecordingError, match="not those in --recordings"):
+        train_world_model.main(world_model_args(others, tokenizer, run[0].output, validation=recordings, minutes=9.0))
+
+
+def test_a_divergence_says_whether_anything_was_saved(recordings, tokenizer, tmp_path):
+    args = world_model_args(recordings, tokenizer, tmp_path / "run", learning_rate=1e30, save_every=100.0, minutes=5.0)
+    with pytest.raises(FloatingPointError, match=r"Lower --learning-rate 1e\+30.* Nothing was saved yet"):
+        train_world_model.main(args)
+
+
 def test_a_new_run_can_start_from_the_weights_of_another(run, recordings, tokenizer, tmp_path):
     source = run[0].output / "checkpoint"
     args = world_model_args(recordings, tokenizer, tmp_path / "second", start_from=source, learning_rate=0.0)
@@ -150,10 +212,64 @@ def test_a_damaged_recording_is_named_skipped_and_counted(recordings, tokenizer,
     assert "2 unusable files" in said
 
 
-@pytest.mark.parametrize("changes", [{"dreamed_frames": 0}, {"predict_passes": 0}, {"dreamed_share": 1.5}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"dreamed_frames": 0},
+        {"predict_passes": 0},
+        {"dreamed_share": 1.5},
+        {"minutes": 0.0},
+        {"minutes": -1.0},
+        {"stages": ((0.6, 32), (1.0, 0))},
+        {"stages": ((1.0, -4),)},
+        {"shortcut_fraction": 7.0},
+        {"pure_noise": 2.0},
+        {"max_episodes": 0},
+        {"seed": -1},
+    ],
+)
 def test_numbers_that_make_no_sense_are_refused_at_once(changes, recordings, tokenizer, tmp_path):
     with pytest.raises(ValueError, match="expected"):
         train_world_model.main(world_model_args(recordings, tokenizer, tmp_path, **changes))
+
+
+@pytest.mark.parametrize("dream_steps", [(1, 16), (3,), ()])
+def test_dreams_in_steps_that_no_sampler_takes_are_refused_at_once(dream_steps, recordings, tokenizer, tmp_path):
+    with pytest.raises(ValueError, match="--dream-steps"):
+        train_world_model.main(world_model_args(recordings, tokenizer, tmp_path, dream_steps=dream_steps))
+
+
+@pytest.mark.parametrize("changes", [{"minutes": 0.0}, {"batch": 0}, {"episodes": -1}])
+def test_a_tokenizer_that_would_train_on_nothing_is_refused(changes, recordings, tmp_path):
+    with pytest.raises(ValueError, match="expected"):
+        train_tokenizer.main(tokenizer_args(recordings, tmp_path / "run", **changes))
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("split", ["validation", "test"])
+def test_a_tokenizer_is_not_trained_on_held_out_mazes(split, recordings, tmp_path):
+    seed = SEED_RANGES[split].start
+    held_out = write_noise(tmp_path / "held_out", seed=seed)
+    with pytest.raises(errors.RecordingError, match=f"seed {seed}, of split {split}"):
+        train_tokenizer.main(tokenizer_args(held_out, tmp_path / "run", validation=recordings))
+    frames = train_tokenizer.load_frames(held_out, 8, 0, 64, for_training=False)
+    assert frames.shape == (2, 64, 64, 3)
+
+
+def test_frames_that_the_tokenizer_cannot_take_are_refused_right_after_reading(recordings, tmp_path):
+    small = write_noise(tmp_path / "small", size=32)
+    for training, validation in ((small, recordings), (recordings, small)):
+        with pytest.raises(errors.RecordingError, match=r"0\.npz has frames of 32x32 pixels, expected 64x64"):
+            train_tokenizer.main(tokenizer_args(training, tmp_path / "run", validation=validation))
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("changes", [{"action_count": 9}, {"size": 32}])
+def test_validation_episodes_of_another_world_are_refused_before_training(changes, recordings, tokenizer, tmp_path):
+    other = write_noise(tmp_path / "other", frames=66, **changes)
+    with pytest.raises(errors.ContextError, match="expected 6 actions and 64x64"):
+        train_world_model.main(world_model_args(recordings, tokenizer, tmp_path / "run", validation=other))
+    assert not (tmp_path / "run").exists()
 
 
 def test_validation_episodes_that_are_too_short_are_refused_before_training(recordings, tokenizer, tmp_path):
@@ -219,3 +335,29 @@ def test_the_evaluation_measures_what_it_says(micro_folder, recordings, tmp_path
     assert metrics["long_dream"]["reward_per_1000_steps"]["real"] == pytest.approx(1000 * followed.mean())
     for name in ("result.json", "result.md", "psnr.png", "clips.png", "long_dream.png"):
         assert (tmp_path / name).stat().st_size > 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"episodes": -1}, "--episodes -1 given, expected 1 or more"),
+        ({"long_dreams": 0}, "--long-dreams 0 given, expected 1 or more"),
+        ({"clips_per_episode": 0}, "--clips-per-episode 0 given, expected 1 or more"),
+        ({"context": 0}, "--context 0 given, expected 1 or more"),
+        ({"long_dream": 7}, "--long-dream 7 given, expected 8 or more"),
+        ({"elsewhere": "wmgym/NoSuchMaze-v0"}, "--elsewhere wmgym/NoSuchMaze-v0 cannot be opened"),
+        ({"elsewhere": "CartPole-v1"}, "--elsewhere CartPole-v1 takes"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused_before_measuring(changes, named, micro_folder, recordings, tmp_path):
+    settings = {"context": 20, "horizon": 4, "long_dream": 8, "elsewhere": ""} | changes
+    with pytest.raises(ValueError, match=named):
+        evaluate_world_model.main(evaluate_world_model.Args(recordings, tmp_path / "out", micro_folder, **settings))
+    assert not (tmp_path / "out").exists()
+
+
+def test_recordings_of_another_world_are_not_measured(micro_folder, tmp_path):
+    other = write_noise(tmp_path / "other", frames=30, action_count=9)
+    args = evaluate_world_model.Args(other, tmp_path / "out", micro_folder, context=20, horizon=4, long_dream=8)
+    with pytest.raises(errors.ContextError, match=r"9 actions .* expected 6 actions"):
+        evaluate_world_model.main(args)

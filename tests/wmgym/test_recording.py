@@ -8,7 +8,7 @@ import pytest
 
 from wmgym import recording
 from wmgym.errors import RecordingError
-from wmgym.recording import read_episode, read_summary, record_episode, scan, write_episode
+from wmgym.recording import content_digest, read_episode, read_summary, record_episode, scan, write_episode
 
 STEPS = 7
 
@@ -116,6 +116,12 @@ def test_reads_official_files(path):
         ({"agent_pos": np.zeros((3, 2), np.float32)}, r"agent_pos has shape \(3, 2\)"),
         ({"action": np.zeros(8, np.float32)}, "action is float32"),
         ({"reward": np.array(["a"] * 8)}, "reward is <U1"),
+        ({"agent_pos": np.array([["a"]] * 8)}, "agent_pos is <U1"),
+        ({"maze_layout": np.array([["a"]] * 8)}, "maze_layout is <U1"),
+        ({"terminal": np.zeros(0, bool)}, r"terminal has shape \(0,\), expected 8 rows"),
+        ({"seed": np.array([1, 2])}, r"seed is int64 \(2,\)"),
+        ({"seed": np.float64("nan")}, "seed is float64"),
+        ({"seed": np.str_("five")}, "seed is <U4"),
     ],
 )
 def test_arrays_that_do_not_fit_are_named(path, changes, named):
@@ -131,6 +137,7 @@ def test_arrays_that_do_not_fit_are_named(path, changes, named):
         ({"action": np.zeros((8, 4), np.float32)}, "one-hot"),
         ({"action": np.full((8, 4), 0.25, np.float32)}, "one-hot"),
         ({"reward": np.full(8, np.nan, np.float32)}, "finite"),
+        ({"reward": np.full(8, 1e300)}, "finite"),
     ],
 )
 def test_values_that_cannot_be_are_named(path, changes, named):
@@ -152,6 +159,42 @@ def test_truncated_file_is_named_and_counted(path, tmp_path):
     found = scan(tmp_path)
     assert found.usable == [path]
     assert sorted(file.name for file in found.unusable) == ["cut.npz", "empty.npz"]
+
+
+def test_an_encrypted_file_is_named_and_counted(path):
+    whole = bytearray(path.read_bytes())
+    for magic, flags in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):  # the flag of each member, and of the table
+        at = whole.find(magic)
+        while at >= 0:
+            whole[at + flags] |= 1
+            at = whole.find(magic, at + 1)
+    path.write_bytes(whole)
+    assert list(scan(path.parent).unusable) == [path]
+    for read in (read_episode, read_summary):
+        with pytest.raises(RecordingError, match=r"a\.npz: .*encrypted"):
+            read(path)
+
+
+def test_a_file_that_claims_more_than_fits_into_memory_is_named(path):
+    with np.load(path) as archive:
+        arrays = {key: archive[key] for key in archive.files}
+    with zipfile.ZipFile(path, "w") as archive:
+        for key, value in arrays.items():
+            with archive.open(f"{key}.npy", "w") as member:
+                header = np.lib.format.header_data_from_array_1_0(value)
+                shape = (2**50, 8, 8, 3) if key == "image" else value.shape
+                np.lib.format.write_array_header_1_0(member, header | {"shape": shape})
+                member.write(value.tobytes())
+    with pytest.raises(RecordingError, match=r"a\.npz: cannot be read"):
+        read_episode(path)
+
+
+def test_the_digest_tells_contents_apart_and_not_names(path, episode):
+    twin = path.with_name("b.npz")
+    write_episode(twin, episode)
+    assert content_digest(twin) == content_digest(path)
+    rewrite(twin, reward=np.full(8, 0.5, np.float32))
+    assert content_digest(twin) != content_digest(path)
 
 
 def test_every_flipped_byte_of_the_images_is_noticed(path):

@@ -1,0 +1,61 @@
+"""The weights a training of the world model starts with: a trained tokenizer's, and maybe those of another run."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from model.checkpoint import CheckpointError, check_fit, load_weights
+from model.tokenizer import Tokenizer
+from model.world_model import WorldModel
+
+
+def open_tokenizer(folder: Path) -> Tokenizer:
+    """Opens the tokenizer of a run of train_tokenizer.py; nothing is looked up on the network.
+
+    Args:
+        folder: the run's folder.
+
+    Raises:
+        CheckpointError: there is no such folder, it holds something else, or weights that are damaged or not finite.
+    """
+    if not folder.is_dir():
+        raise CheckpointError(
+            f"no tokenizer at {folder}: there is no such folder. Expected the run folder of a tokenizer. Check the "
+            "path, or train one with experiments/train_tokenizer.py."
+        )
+    config, weights = load_weights(folder)
+    if any(key.startswith("dynamics.") for key in weights):
+        raise CheckpointError(
+            f"{folder} holds a world model, expected a tokenizer alone. Pass the run folder of train_tokenizer.py."
+        )
+    tokenizer = Tokenizer(config.tokenizer)
+    check_fit(folder, tokenizer.state_dict(), weights)
+    tokenizer.load_state_dict(weights)
+    return tokenizer
+
+
+def weights_to_start_from(source: Path, world: WorldModel) -> dict[str, Tensor]:
+    """Reads the weights of a checkpoint that has the shape and the tokenizer of the world model of this run.
+
+    Args:
+        source: the checkpoint.
+        world: what shall start with them; holds the tokenizer of this run.
+
+    Raises:
+        CheckpointError: it is missing or damaged, of another shape, or has another tokenizer.
+    """
+    config, weights = load_weights(source)
+    check_fit(source, WorldModel(config).state_dict(), weights)
+    if config != world.config:
+        raise CheckpointError(
+            f"--start-from {source} is a network of another shape, or for other actions or rewards, than --preset and "
+            "--recordings make. Pass the --preset it was trained with and recordings of the same environment."
+        )
+    own = world.tokenizer.state_dict()
+    if any(not torch.equal(weights[f"tokenizer.{key}"], value) for key, value in own.items()):
+        raise CheckpointError(
+            f"--start-from {source} was trained on latents of another tokenizer than --tokenizer. Pass the one it was "
+            "trained with."
+        )
+    return weights

@@ -1,0 +1,42 @@
+"""What a training starts with: a folder that is no sound tokenizer is refused and named."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from model.checkpoint import CheckpointError, save_weights
+from model.config import PRESETS
+from model.start_weights import open_tokenizer
+from model.tokenizer import Tokenizer
+from model.world_model import WorldModel
+
+MICRO = PRESETS["micro"]
+
+
+def test_a_saved_tokenizer_opens(tmp_path):
+    tokenizer = Tokenizer(MICRO.tokenizer)
+    save_weights(tmp_path, MICRO, tokenizer.state_dict())
+    for name, value in open_tokenizer(tmp_path).state_dict().items():
+        torch.testing.assert_close(value, tokenizer.state_dict()[name], rtol=0, atol=0)
+
+
+def test_a_world_model_is_no_tokenizer(tmp_path):
+    WorldModel(MICRO).save_pretrained(tmp_path)
+    with pytest.raises(CheckpointError, match="holds a world model, expected a tokenizer alone"):
+        open_tokenizer(tmp_path)
+
+
+def test_weights_that_are_not_finite_are_refused(tmp_path):
+    weights = Tokenizer(MICRO.tokenizer).state_dict()
+    weights["scale"] = torch.tensor(float("nan"))
+    save_weights(tmp_path, MICRO, weights)
+    with pytest.raises(CheckpointError, match="NaN or infinity in 1 tensors, the first is 'scale'"):
+        open_tokenizer(tmp_path)
+
+
+def test_a_missing_folder_is_not_looked_up_on_the_network(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *_, **__: pytest.fail("asked the network"))
+    with pytest.raises(CheckpointError, match=r"no such folder.*train_tokenizer"):
+        open_tokenizer(Path("runs/tokenizer"))

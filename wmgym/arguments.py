@@ -1,0 +1,109 @@
+"""Numbers from a command line that are refused before hours are spent on them."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from model.sampler import check_denoising_steps
+
+Range = tuple[int | float, int | float]
+"""The smallest and the largest value allowed; `math.inf` for no bound."""
+
+
+def check_ranges(settings: Any, ranges: Mapping[str, Range], hints: Mapping[str, str] = {}) -> None:
+    """Refuse settings outside their ranges; those that are None pass.
+
+    Args:
+        settings: Has an attribute for each name.
+        ranges: What is allowed, by name.
+        hints: By name, a sentence to add to the message.
+
+    Raises:
+        ValueError: One is smaller, larger or NaN.
+    """
+    for name, (low, high) in ranges.items():
+        value = getattr(settings, name)
+        if value is not None and not low <= value <= high:
+            expected = f"{low} or more" if high == math.inf else f"{low} to {high}"
+            hint = f" {hints[name]}" if name in hints else ""
+            raise ValueError(f"--{name.replace('_', '-')} {value} given, expected {expected}.{hint}")
+
+
+def check_minutes(minutes: float) -> None:
+    """Refuse a time to train in which nothing happens.
+
+    Raises:
+        ValueError: It is not positive, or not finite.
+    """
+    if not 0 < minutes < math.inf:
+        raise ValueError(
+            f"--minutes {minutes} given, expected more than 0: the time to train, over all restarts. For a short "
+            "trial pass a fraction, such as --minutes 0.1."
+        )
+
+
+def nothing_to_do(seconds: float, minutes: float) -> str | None:
+    """Return what to tell when a run has already trained as long as is asked for, or None if it has not.
+
+    Args:
+        seconds: Trained so far, over all restarts.
+        minutes: To train, over all restarts.
+    """
+    if seconds < minutes * 60:
+        return None
+    return f"nothing to do: {seconds / 60:.2f} of {minutes:g} minutes are done; raise --minutes"
+
+
+def check_stages(stages: Sequence[tuple[float, int]]) -> None:
+    """Refuse stages of windows that cannot be cut.
+
+    Args:
+        stages: (share of the budget until which a stage lasts, frames per window), in order.
+
+    Raises:
+        ValueError: There is none, or a window has no frame.
+    """
+    given = " ".join(f"{until:g} {frames}" for until, frames in stages) or "nothing"
+    if not stages or min(frames for _, frames in stages) < 1:
+        raise ValueError(
+            f"--stages {given} given, expected pairs of a share of the budget and of 1 or more frames per window, "
+            "such as --stages 0.6 32 1.0 96. To train on one length only, pass one pair."
+        )
+
+
+def check_windows(stages: Sequence[tuple[float, int]], longest: int) -> None:
+    """Refuse, now and not when a stage begins, windows that no episode is long enough for.
+
+    Args:
+        stages: (share of the budget until which a stage lasts, frames per window), in order.
+        longest: Frames of the longest episode.
+
+    Raises:
+        ValueError: A window is longer.
+    """
+    longest_window = max(frames for _, frames in stages)
+    if longest_window > longest:
+        raise ValueError(
+            f"--stages asks for windows of {longest_window} frames, but the longest episode has {longest}. Record "
+            f"longer ones, or pass shorter stages, such as --stages 0.6 {max(1, longest // 4)} 1.0 {longest}."
+        )
+
+
+def check_dream_steps(steps: Iterable[int], most: int) -> None:
+    """Refuse denoising steps of training dreams that the network has no sampler for.
+
+    Args:
+        steps: What to draw from.
+        most: The network's finest sampler.
+
+    Raises:
+        ValueError: There is none, or one is not a power of two between 1 and `most`.
+    """
+    given = list(steps)
+    if not given:
+        raise ValueError("--dream-steps given without a number, expected one or more, such as --dream-steps 1 2 4.")
+    for number in given:
+        try:
+            check_denoising_steps(number, most)
+        except ValueError as error:
+            raise ValueError(f"--dream-steps {' '.join(map(str, given))} given: {error}") from error
