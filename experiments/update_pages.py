@@ -89,9 +89,13 @@ def run_of(record: dict[str, Any]) -> str:
     stages = ", ".join(f"{frames} frames until {until:.0%} of the time" for until, frames in settings["stages"])
     share = settings.get("dreamed_share", 0) if settings["mode"] == "clean_past" else 0
     dreams = f"; {share:.0%} of the windows remember own predictions or dreams" if share else ""
+    changes = "".join(
+        f" From step {change['step']:,} on `{change['setting']}` was {change['to']}."
+        for change in record.get("changed_settings", [])
+    )
     return (
         f"{done['seconds'] / 60:.0f} minutes, {done['step']:,} steps, {done['frames']:,} frames; mode "
-        f"`{settings['mode']}`; {optimizer} at {settings['learning_rate']}; windows of {stages}{dreams}."
+        f"`{settings['mode']}`; {optimizer} at {settings['learning_rate']}; windows of {stages}{dreams}.{changes}"
     )
 
 
