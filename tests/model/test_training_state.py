@@ -101,7 +101,7 @@ def test_a_kill_while_writing_leaves_the_state_before(tmp_path, start, monkeypat
     run = start().train(2)
     run.save(tmp_path)
 
-    def killed(tensors, path):
+    def killed(tensors, path, metadata=None):
         path.write_bytes(b"\x10" * written)
         raise KeyboardInterrupt
 
