@@ -35,7 +35,7 @@ def main(args: Args) -> None:
         path = RESULTS / name / "result.json"
         if (args.root / path).exists():
             result = json.loads((args.root / path).read_text())
-            command = f"experiments/dream_ppo.py --preset {result['config']['preset']}"
+            command = f"experiments/dream_ppo.py {options(result['config'])}"
             parts += [f"**PPO trained only in the dream** (`{command}`, [{name}]({path}))", returns(result)]
     if speed:
         config = json.loads((args.root / RESULTS / "bench_dream" / "result.json").read_text())["config"]
@@ -54,6 +54,12 @@ def table_of(root: Path, name: str) -> str | None:
     return path.read_text().rstrip() if path.exists() else None
 
 
+def options(config: dict[str, Any]) -> str:
+    """How long and how much was asked of a run."""
+    names = ("preset", "minutes", "steps", "dream_episodes", "real_episodes")
+    return " ".join(f"--{name.replace('_', '-')} {config[name]}" for name in names)
+
+
 def returns(result: dict[str, Any]) -> str:
     """Imagined and real return of each policy."""
     steps = result["config"]["steps"]
@@ -65,7 +71,9 @@ def returns(result: dict[str, Any]) -> str:
             f"| {policy['name']} | {imagined['mean']:.2f} | {imagined['ci95'][0]:.2f} to {imagined['ci95'][1]:.2f} | "
             f"{real['mean']:.2f} | {real['ci95'][0]:.2f} to {real['ci95'][1]:.2f} | {real['episodes']} |"
         )
-    return "\n".join(lines)
+    training = result["metrics"]["training"]
+    learned = f"PPO learned for {training['minutes']:.0f} minutes, {training['steps']:,} steps in dreams."
+    return "\n".join([*lines, "", *result["metrics"]["verdicts"], learned])
 
 
 def recipe(record: dict[str, Any]) -> str:
