@@ -24,6 +24,9 @@ class WithBursts:
         start: Probability, at each step outside of a burst, that one begins; 0 leaves the policy alone.
         seed: Fixes the bursts.
 
+    Raises:
+        ValueError: `start` is no probability.
+
     Randomness: a generator of its own; three draws an act for each environment, whether they are used or not.
 
     Source: W. Dabney, G. Ostrovski, A. Barreto, Temporally-extended epsilon-greedy exploration, arXiv:2006.01782.

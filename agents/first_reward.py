@@ -36,5 +36,5 @@ class EndAtReward(VectorWrapper[Any, Any, Any]):
             last = observations
             observations, _ = self.env.reset(options={"reset_mask": early})
             for row in map(int, np.flatnonzero(early)):
-                info = self.env._add_info(info, {"final_obs": last[row].copy(), "final_info": {}}, row)
+                info = self._add_info(info, {"final_obs": last[row].copy(), "final_info": {}}, row)
         return observations, rewards, terminated | rewarded, truncated, info

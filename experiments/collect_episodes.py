@@ -92,7 +92,7 @@ def make_walker(seed: int) -> tuple[Walker, str]:
 def start_worker(args: Args) -> Work:
     """Open the maze of one process; return the function that records the episode of a seed in it."""
     wmgym.register_all()
-    env = gymnasium.make(f"wmgym/MemoryMaze-{args.size}-v0", global_observables=True)
+    env = gymnasium.make(maze_of(args), global_observables=True)
 
     def record(seed: int) -> int:
         walker, name = make_walker(seed)

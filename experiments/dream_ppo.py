@@ -14,6 +14,7 @@ standing at walls. `policy.zip` is SB3's format, which has pickled parts: evalua
 """
 
 import argparse
+import math
 import multiprocessing
 import os
 import signal
@@ -44,6 +45,7 @@ from agents.sb3 import SB3Policy, load_ppo, make_ppo
 from agents.time_budget import TimeBudget, TrainingProgress
 from agents.training_folder import POLICY_FILE, read_training, save_training
 from model.checkpoint import find_checkpoint, weights_digest
+from wmgym.arguments import Range, check_minutes, check_ranges
 from wmgym.checkpoint import DEFAULT_CHECKPOINT, open_checkpoint
 from wmgym.recording import SEED_RANGES
 from wmgym.wrappers import WorldModelObservation
@@ -52,7 +54,10 @@ DREAM = "LSSVWM-MemoryMaze-v0"
 REAL = "wmgym/MemoryMaze-9x9-v0"
 REAL_STEPS = 1000
 RESERVE = 45.0  # seconds kept for starting processes, pictures, loading and saving
-LEAST = {"num_envs": 1, "horizon": 1, "rollout": 1, "dream_episodes": 1, "real_episodes": 0, "workers": 1}
+COUNTS = ("num_envs", "horizon", "rollout", "dream_episodes", "workers")
+RANGES: dict[str, Range] = dict.fromkeys(COUNTS, (1, math.inf)) | {
+    "real_episodes": (0, math.inf), "steps": (1, REAL_STEPS), "bursts": (0, 1),
+}  # fmt: skip
 SEEN_BY_POLICY = ("observation", "recurrent", "denoising_steps")
 LEARNING = ("num_envs", "horizon", "end_at_reward", "starts", "learning_rate", "rollout", "discount", "entropy", "seed")
 
@@ -184,20 +189,10 @@ def main(args: Args) -> dict[str, Any]:
     return result
 
 
-def check_ranges(args: Args) -> None:
-    """Refuse numbers that no run can do with."""
-    if not 1 <= args.steps <= REAL_STEPS:
-        raise ValueError(f"--steps {args.steps} given, expected 1 to {REAL_STEPS}, a whole real episode.")
-    if args.minutes <= 0:
-        raise ValueError(f"--minutes {args.minutes} given, expected more than 0.")
-    for name, least in LEAST.items():
-        if getattr(args, name) < least:
-            raise ValueError(f"--{name.replace('_', '-')} {getattr(args, name)} given, expected at least {least}.")
-
-
 def prepared(args: Args) -> Args:
     """Return arguments with what a training before decides; refuse now what would fail after long work."""
-    check_ranges(args)
+    check_minutes(args.minutes)
+    check_ranges(args, RANGES)
     if args.evaluate is not None:
         if args.resume:
             raise ValueError("--resume and --evaluate were given, expected one: --evaluate trains nothing.")

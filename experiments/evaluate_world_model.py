@@ -3,8 +3,8 @@
     python experiments/evaluate_world_model.py --recordings recordings/test --output docs/results/evaluate_world_model
 
 Measures the tokenizer's reconstruction, the dream against reality under the real actions for each number of denoising
-steps, recall and precision of reward events on real frames, and what becomes of a long dream. Writes `result.json`,
-`result.md` and three plots.
+steps, recall and precision of reward events on real frames, how far back the features reach, and what becomes of a long
+dream. Writes `result.json`, `result.md` and plots.
 """
 
 import math
@@ -39,11 +39,13 @@ from wmgym.fidelity import (
     reconstruct,
     refuse_other_worlds,
 )
+from wmgym.memory_reach import memory_reach
 from wmgym.recording import SEED_RANGES, Episode, scan
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 
+AGES = (1, 2, 4, 8, 16, 32)  # of the frames whose weight in the memory is measured
 ELSEWHERE_SEED = 3_000_000  # no recording has seeds from here on
 
 
@@ -108,6 +110,9 @@ def main(args: Args) -> dict[str, Any]:
     metrics["clips"], metrics["horizon"] = comparisons[1].real.shape[:2]
     metrics["dream"] = {str(k): comparison.summary() for k, comparison in comparisons.items()}
     metrics["reward_events"] = reward_events(world, episodes)
+    if len(episodes) > 1:  # frames of one are replaced by those of another
+        reach = memory_reach(world, episodes, AGES, clips_per_episode=args.clips_per_episode, context=args.context)
+        metrics["memory_reach"] = {str(age): share for age, share in reach.items()}
     dream, rewards = long_dream(world, episodes, args)
     metrics["long_dream"] = drift(dream, np.stack([e.image[1 : args.long_dream + 1] for e in episodes]))
     followed = np.stack([e.reward[1 : args.long_dream + 1] for e in episodes[: args.long_dreams]])
@@ -258,16 +263,17 @@ def as_markdown(metrics: dict[str, Any]) -> str:
     columns = [real, *([long["real_elsewhere"]] if "real_elsewhere" in long else []), last]
     drifts = ", ".join(f"{name} " + " / ".join(f"{column[name]:.1f}" for column in columns) for name in real)
     elsewhere = " / of other real mazes under the same actions" if len(columns) == 3 else ""
-    return "\n".join(
-        [
-            *lines,
-            "",
-            f"Tokenizer reconstruction: {metrics['tokenizer_psnr']:.2f} dB. Reward events on real frames "
-            f"({events['events']}): {scores}. Grey levels of real frames{elsewhere} / of the last quarter of dreams of "
-            f"{long['frames']} frames in {long['denoising_steps']} denoising step(s): {drifts}. Reward in 1000 steps "
-            f"of the same actions, real / dreamed: {rewards['real']:.1f} / {rewards['dreamed']:.1f}.",
-        ]
-    )
+    lines += [
+        "",
+        f"Tokenizer reconstruction: {metrics['tokenizer_psnr']:.2f} dB. Reward events on real frames "
+        f"({events['events']}): {scores}. Grey levels of real frames{elsewhere} / of the last quarter of dreams of "
+        f"{long['frames']} frames in {long['denoising_steps']} denoising step(s): {drifts}. Reward in 1000 steps "
+        f"of the same actions, real / dreamed: {rewards['real']:.1f} / {rewards['dreamed']:.1f}.",
+    ]
+    if "memory_reach" in metrics:
+        reach = ", ".join(f"{age} back {share:.2%}" for age, share in metrics["memory_reach"].items())
+        lines += ["", f"Change of the features by one frame of another maze, as a share of that by all: {reach}."]
+    return "\n".join(lines)
 
 
 def plot_psnr(comparisons: dict[int, DreamComparison], path: Path) -> None:

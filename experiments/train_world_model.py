@@ -304,6 +304,7 @@ def publish(
     if starts is not None:
         save_starts(folder, *starts)
     data = {"episodes": len(store.names), "recorded_frames": store.frames}
+    data |= {"first_episode": store.names[0], "last_episode": store.names[-1]}
     write_json(folder / "training.json", training_record(args, progress) | data | history)
     return shipped.eval()
 

@@ -79,10 +79,7 @@ def returns(result: dict[str, Any]) -> str:
 def recipe(record: dict[str, Any]) -> str:
     """How the checkpoint was trained, from the record its training wrote."""
     tokenizer = record["tokenizer"]["progress"]
-    lines = [
-        f"- **Recorded**: {record['episodes']} training episodes, {record['recorded_frames']:,} frames.",
-        f"- **Tokenizer**: {tokenizer['seconds'] / 60:.0f} minutes, {tokenizer['frames']:,} frames.",
-    ]
+    lines = [f"- **Tokenizer**: {tokenizer['seconds'] / 60:.0f} minutes, {tokenizer['frames']:,} frames."]
     runs = [record]
     while "start_from" in runs[0]:
         runs.insert(0, runs[0]["start_from"])
@@ -101,8 +98,11 @@ def run_of(record: dict[str, Any]) -> str:
         f" From step {change['step']:,} on `{change['setting']}` was {change['to']}."
         for change in record.get("changed_settings", [])
     )
+    named = f", {record['first_episode']} to {record['last_episode']}" if "first_episode" in record else ""
     return (
-        f"{done['seconds'] / 60:.0f} minutes, {done['step']:,} steps, {done['frames']:,} frames; mode "
+        f"{done['seconds'] / 60:.0f} minutes on {settings.get('devices', 1)} device(s), {done['step']:,} steps, "
+        f"{done['frames']:,} frames of {record['episodes']} recorded episodes ({record['recorded_frames']:,} frames"
+        f"{named}); mode "
         f"`{settings['mode']}`; {optimizer} at {settings['learning_rate']}; windows of {stages}{dreams}.{changes}"
     )
 

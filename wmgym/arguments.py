@@ -37,8 +37,7 @@ def check_minutes(minutes: float) -> None:
     """
     if not 0 < minutes < math.inf:
         raise ValueError(
-            f"--minutes {minutes} given, expected more than 0: the time to train, over all restarts. For a short "
-            "trial pass a fraction, such as --minutes 0.1."
+            f"--minutes {minutes} given, expected more than 0. For a short trial, pass a fraction: --minutes 0.1."
         )
 
 

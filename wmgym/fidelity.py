@@ -9,9 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from numpy.typing import NDArray
+from torch import Tensor
 
-from model.axes import START_ACTION
+from model.axes import START_ACTION, Actions
+from model.memory import Memory
 from model.sampler import draw_noise
 from model.world_model import WorldModel
 from wmgym.codec import frames_to_tensor, psnr, tensor_to_frames
@@ -84,12 +87,7 @@ def dream_against_reality(
     images = np.stack([image for image, _ in clips])
     actions = torch.from_numpy(np.stack([action for _, action in clips])).to(world.device)
     actions[:, 0] = START_ACTION
-    memory = world.dynamics.initial_memory(len(clips))
-    for t in range(0, context, 10):
-        part = images[:, t : min(t + 10, context)]
-        pixels = frames_to_tensor(part, world.device)
-        latents = world.tokenizer.encode(pixels.flatten(0, 1)).unflatten(0, pixels.shape[:2])
-        _, memory = world.dynamics.observe(memory, latents, actions[:, t : t + part.shape[1]])
+    _, memory = observe_clips(world, images[:, :context], actions[:, :context])
     generators = [torch.Generator().manual_seed(seed + i) for i in range(len(clips))]
     c = world.config.dynamics
     dreamed = []
@@ -98,6 +96,26 @@ def dream_against_reality(
         prediction, memory = world.dynamics.imagine(memory, actions[:, t], noise, denoising_steps)
         dreamed.append(tensor_to_frames(world.tokenizer.decode(prediction.latent)))
     return DreamComparison(images[:, :context], images[:, context:], np.stack(dreamed, axis=1))
+
+
+@torch.inference_mode()
+def observe_clips(world: WorldModel, images: Frames, actions: Actions) -> tuple[Float[Tensor, "b f"], Memory]:
+    """Shows real frames to an empty memory.
+
+    Args:
+        world: the model.
+        images: `(clips, frames, H, W, 3)`.
+        actions: the action that led to each frame; the first of each clip is `START_ACTION`.
+
+    Returns:
+        The features of the last frames, and the memory after them.
+    """
+    memory = world.dynamics.initial_memory(len(images))
+    for t in range(0, images.shape[1], 10):
+        pixels = frames_to_tensor(images[:, t : t + 10], world.device)
+        latents = world.tokenizer.encode(pixels.flatten(0, 1)).unflatten(0, pixels.shape[:2])
+        features, memory = world.dynamics.observe(memory, latents, actions[:, t : t + 10])
+    return features[:, -1], memory
 
 
 @torch.inference_mode()

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
-from agents.evaluate import Evaluation, RandomPolicy, bootstrap_interval, compare, evaluate
+from agents.evaluate import Evaluation, RandomPolicy, bootstrap_interval, compare, estimate_seconds, evaluate
 
 
 class SeedWorld(gymnasium.Env):
@@ -133,3 +133,17 @@ def test_bad_arguments_are_named():
         evaluate(Constant(), [], episodes=1, seed=0)
     with pytest.raises(ValueError, match="finite"):
         evaluate(Constant(np.nan), vector(1), episodes=1, seed=0)
+
+
+@pytest.mark.parametrize(("num_envs", "rounds"), [(1, 7), (2, 4), (8, 1)])
+def test_the_time_of_an_evaluation_is_that_of_its_steps_round_by_round(num_envs, rounds, monkeypatch):
+    envs, clock = vector(num_envs), [100.0]
+    step = envs.step
+
+    def slow_step(actions):
+        clock[0] += 30.0 if clock[0] == 100.0 else 0.5  # the first is slow, and does not count
+        return step(actions)
+
+    monkeypatch.setattr(envs, "step", slow_step)
+    monkeypatch.setattr("agents.evaluate.time.monotonic", lambda: clock[0])
+    assert estimate_seconds(envs, episodes=7, steps=20) == pytest.approx(0.5 * 20 * rounds)

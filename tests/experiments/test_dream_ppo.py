@@ -93,7 +93,7 @@ def test_a_training_goes_on_where_it_ended_with_its_own_settings(dreamed, tmp_pa
 @pytest.mark.parametrize(
     "changes",
     [{"steps": 0}, {"steps": 1001}, {"minutes": 0.0}, {"horizon": 0}, {"rollout": 0}, {"num_envs": 0},
-     {"dream_episodes": 0}, {"real_episodes": -1}, {"workers": 0}],
+     {"dream_episodes": 0}, {"real_episodes": -1}, {"workers": 0}, {"bursts": 1.5}],
 )  # fmt: skip
 def test_numbers_out_of_range_are_refused_before_anything_is_done(changes, checkpoint, tmp_path):
     args = replace(PRESETS["tiny"], checkpoint=checkpoint, output=tmp_path / "new", **changes)

@@ -1,4 +1,4 @@
-"""The training and evaluation scripts on a few random frames: what they leave behind, kills, several processes."""
+"""The training scripts on a few random frames: what they leave behind, kills, several processes."""
 
 import json
 import os
@@ -13,33 +13,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments import evaluate_world_model, train_tokenizer, train_world_model
+from experiments import train_tokenizer, train_world_model
 from model.checkpoint import CheckpointError, load_tensors, save_tensors
 from model.config import PRESETS
 from model.world_model import WorldModel
 from wmgym import errors
 from wmgym.checkpoint import open_checkpoint
-from wmgym.codec import psnr
 from wmgym.recording import SEED_RANGES, Episode, read_episode, scan, write_episode
 
-FRAMES = 70
+FRAMES = 70  # of the recordings
 ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture(scope="module")
-def recordings(tmp_path_factory):
-    """Three episodes of noise, and a file that is none."""
-    folder = tmp_path_factory.mktemp("recordings")
-    rng = np.random.default_rng(0)
-    for i in range(3):
-        image = rng.integers(0, 256, (FRAMES, 64, 64, 3), np.uint8)
-        reward = (rng.random(FRAMES) < 0.1).astype(np.float32)
-        action = rng.integers(0, 6, FRAMES)
-        write_episode(
-            folder / f"{i}.npz", Episode(image, action, reward, action_count=6, seed=5_000_000 + i, policy="noise")
-        )
-    (folder / "broken.npz").write_bytes(b"not a zip file")
-    return folder
 
 
 def tokenizer_args(recordings, output, **changes):
@@ -53,15 +36,6 @@ def tokenizer(recordings, tmp_path_factory):
     output = tmp_path_factory.mktemp("runs") / "tokenizer"
     assert np.isfinite(train_tokenizer.main(tokenizer_args(recordings, output))["psnr"])
     return output
-
-
-def write_noise(folder, frames=2, size=64, **settings):
-    """Write one short episode; return the folder."""
-    folder.mkdir()
-    image = np.random.default_rng(0).integers(0, 256, (frames, size, size, 3), np.uint8)
-    action, reward = np.zeros(frames, np.int64), np.zeros(frames, np.float32)
-    write_episode(folder / "0.npz", Episode(image, action, reward, **{"action_count": 6} | settings))
-    return folder
 
 
 def world_model_args(recordings, tokenizer, output, **changes):
@@ -103,6 +77,7 @@ def test_a_run_leaves_a_checkpoint_that_opens_and_says_where_it_comes_from(run, 
     record = json.loads((args.output / "checkpoint" / "training.json").read_text())
     assert record["episodes"] == 3
     assert record["recorded_frames"] == 3 * FRAMES
+    assert (record["first_episode"], record["last_episode"]) == ("0", "2")
     assert record["progress"]["step"] == steps(args.output)[-1]
     assert record["tokenizer"]["settings"]["batch"] == 4
     assert str(recordings.parent) not in json.dumps(record)
@@ -247,17 +222,17 @@ def test_a_tokenizer_that_would_train_on_nothing_is_refused(changes, recordings,
 
 
 @pytest.mark.parametrize("split", ["validation", "test"])
-def test_a_tokenizer_is_not_trained_on_held_out_mazes(split, recordings, tmp_path):
+def test_a_tokenizer_is_not_trained_on_held_out_mazes(split, recordings, noise, tmp_path):
     seed = SEED_RANGES[split].start
-    held_out = write_noise(tmp_path / "held_out", seed=seed)
+    held_out = noise(tmp_path / "held_out", seed=seed)
     with pytest.raises(errors.RecordingError, match=f"seed {seed}, of split {split}"):
         train_tokenizer.main(tokenizer_args(held_out, tmp_path / "run", validation=recordings))
     frames = train_tokenizer.load_frames(held_out, 8, 0, 64, for_training=False)
     assert frames.shape == (2, 64, 64, 3)
 
 
-def test_frames_that_the_tokenizer_cannot_take_are_refused_right_after_reading(recordings, tmp_path):
-    small = write_noise(tmp_path / "small", size=32)
+def test_frames_that_the_tokenizer_cannot_take_are_refused_right_after_reading(recordings, noise, tmp_path):
+    small = noise(tmp_path / "small", size=32)
     for training, validation in ((small, recordings), (recordings, small)):
         with pytest.raises(errors.RecordingError, match=r"0\.npz has frames of 32x32 pixels, expected 64x64"):
             train_tokenizer.main(tokenizer_args(training, tmp_path / "run", validation=validation))
@@ -265,8 +240,10 @@ def test_frames_that_the_tokenizer_cannot_take_are_refused_right_after_reading(r
 
 
 @pytest.mark.parametrize("changes", [{"action_count": 9}, {"size": 32}])
-def test_validation_episodes_of_another_world_are_refused_before_training(changes, recordings, tokenizer, tmp_path):
-    other = write_noise(tmp_path / "other", frames=66, **changes)
+def test_validation_episodes_of_another_world_are_refused_before_training(
+    changes, recordings, tokenizer, noise, tmp_path
+):
+    other = noise(tmp_path / "other", frames=66, **changes)
     with pytest.raises(errors.ContextError, match="expected 6 actions and 64x64"):
         train_world_model.main(world_model_args(recordings, tokenizer, tmp_path / "run", validation=other))
     assert not (tmp_path / "run").exists()
@@ -308,56 +285,3 @@ def test_two_processes_train_one_model(recordings, tokenizer, tmp_path):
     last = json.loads((args.output / "metrics.jsonl").read_text().splitlines()[-1])
     assert last["frames"] == 2 * 32 * last["step"]
     assert open_checkpoint(args.output / "checkpoint")
-
-
-def test_the_evaluation_measures_what_it_says(micro_folder, recordings, tmp_path):
-    args = evaluate_world_model.Args(
-        recordings,
-        tmp_path,
-        micro_folder,
-        clips_per_episode=1,
-        context=20,
-        horizon=4,
-        long_dream=8,
-        long_dreams=2,
-        elsewhere="",
-    )
-    metrics = evaluate_world_model.main(args)["metrics"]
-    assert metrics["episodes"] == 3
-    assert metrics["clips"] == 3
-    episodes = [read_episode(path) for path in scan(recordings).usable]
-    error = np.mean([10 ** (-psnr(e.image[20:21], e.image[19:20]) / 10) for e in episodes])
-    for k in ("1", "2", "4", "8"):
-        assert metrics["dream"][k]["copy_psnr_first"] == pytest.approx(-10 * np.log10(error), abs=1e-6)
-    events = sum(int((e.reward[1:] != 0).sum()) for e in episodes)
-    assert metrics["reward_events"]["events"] == events
-    followed = np.stack([e.reward[1:9] for e in episodes[:2]])
-    assert metrics["long_dream"]["reward_per_1000_steps"]["real"] == pytest.approx(1000 * followed.mean())
-    for name in ("result.json", "result.md", "psnr.png", "clips.png", "long_dream.png"):
-        assert (tmp_path / name).stat().st_size > 0
-
-
-@pytest.mark.parametrize(
-    ("changes", "named"),
-    [
-        ({"episodes": -1}, "--episodes -1 given, expected 1 or more"),
-        ({"long_dreams": 0}, "--long-dreams 0 given, expected 1 or more"),
-        ({"clips_per_episode": 0}, "--clips-per-episode 0 given, expected 1 or more"),
-        ({"context": 0}, "--context 0 given, expected 1 or more"),
-        ({"long_dream": 7}, "--long-dream 7 given, expected 8 or more"),
-        ({"elsewhere": "wmgym/NoSuchMaze-v0"}, "--elsewhere wmgym/NoSuchMaze-v0 cannot be opened"),
-        ({"elsewhere": "CartPole-v1"}, "--elsewhere CartPole-v1 takes"),
-    ],
-)
-def test_what_cannot_be_measured_is_refused_before_measuring(changes, named, micro_folder, recordings, tmp_path):
-    settings = {"context": 20, "horizon": 4, "long_dream": 8, "elsewhere": ""} | changes
-    with pytest.raises(ValueError, match=named):
-        evaluate_world_model.main(evaluate_world_model.Args(recordings, tmp_path / "out", micro_folder, **settings))
-    assert not (tmp_path / "out").exists()
-
-
-def test_recordings_of_another_world_are_not_measured(micro_folder, tmp_path):
-    other = write_noise(tmp_path / "other", frames=30, action_count=9)
-    args = evaluate_world_model.Args(other, tmp_path / "out", micro_folder, context=20, horizon=4, long_dream=8)
-    with pytest.raises(errors.ContextError, match=r"9 actions .* expected 6 actions"):
-        evaluate_world_model.main(args)

@@ -1,0 +1,57 @@
+"""How far back the features of a frame reach: how much they change when one earlier frame is another maze's."""
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import torch
+
+from model.axes import START_ACTION
+from model.world_model import WorldModel
+from wmgym.errors import ContextError
+from wmgym.fidelity import Frames, cut_clips, observe_clips
+from wmgym.recording import Episode
+
+
+def memory_reach(
+    world: WorldModel, episodes: Sequence[Episode], ages: Iterable[int], *, clips_per_episode: int, context: int
+) -> dict[int, float]:
+    """Change of the features at the end of clips when the frame `age` steps back is that of another episode.
+
+    As a share of the change when all frames of the clip are another episode's: 0 if the features do not depend on the
+    frame, 1 if on nothing else. Actions stay as they are. Both changes are root mean squares over clips and features.
+
+    Args:
+        world: the model.
+        episodes: recordings, at least two.
+        ages: how many steps before the last frame; those beyond the clip are left out.
+        clips_per_episode: clips cut from each, evenly spread.
+        context: frames of a clip.
+
+    Returns:
+        The share by age.
+
+    Raises:
+        ContextError: there are fewer than two episodes, or one is shorter than a clip.
+    """
+    if len(episodes) < 2:
+        raise ContextError(
+            f"{len(episodes)} episode given, expected 2 or more: frames are replaced by those of another episode."
+        )
+    clips = cut_clips(episodes, clips_per_episode, context, 0)
+    images = np.stack([image for image, _ in clips])
+    actions = torch.from_numpy(np.stack([action for _, action in clips])).to(world.device)
+    actions[:, 0] = START_ACTION
+    others = np.roll(images, clips_per_episode, axis=0)  # those of the episode before
+
+    def features(frames: Frames) -> torch.Tensor:
+        return observe_clips(world, frames, actions)[0]
+
+    as_they_are = features(images)
+    most = (features(others) - as_they_are).square().mean().sqrt()
+    reach = {}
+    for age in ages:
+        if age < context:
+            replaced = images.copy()
+            replaced[:, context - 1 - age] = others[:, context - 1 - age]
+            reach[age] = float((features(replaced) - as_they_are).square().mean().sqrt() / most)
+    return reach
