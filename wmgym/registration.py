@@ -18,6 +18,7 @@ _SPECS = [
         )
         for size in ("9x9", "11x11", "13x13", "15x15")
     ),
+    EnvSpec(id="wmgym/TextureWorld-v0", entry_point="wmgym.texture_world:TextureWorldEnv", max_episode_steps=1000),
 ]
 
 
