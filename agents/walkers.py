@@ -7,7 +7,7 @@ Memory Maze.
 
 from collections import deque
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ Cell = tuple[int, int]
 Point = NDArray[np.float64]
 
 
+@runtime_checkable
 class Walker(Protocol):
     """Something that walks: asked once per step, told when an episode starts."""
 
@@ -54,10 +55,11 @@ class StickyWalker:
     Args:
         rng: The generator consumed.
         repeat: Probability of repeating the last action, in [0, 1].
+        actions: How many there are to choose from.
     """
 
-    def __init__(self, rng: np.random.Generator, repeat: float = 0.8) -> None:
-        self._rng = rng
+    def __init__(self, rng: np.random.Generator, repeat: float = 0.8, actions: int = ACTION_COUNT) -> None:
+        self._rng, self._actions = rng, actions
         self._repeat = _check_probability("repeat", repeat)
         self._last: int | None = None
 
@@ -68,7 +70,7 @@ class StickyWalker:
     def act(self, observation: Any, info: Mapping[str, Any]) -> int:
         """Return the last action or a new one."""
         if self._last is None or self._rng.random() >= self._repeat:
-            self._last = int(self._rng.integers(ACTION_COUNT))
+            self._last = int(self._rng.integers(self._actions))
         return self._last
 
 

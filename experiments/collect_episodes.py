@@ -1,15 +1,16 @@
-"""Record episodes of the real Memory Maze with a mixture of scripted walks, one file each.
+"""Record episodes of a world with a mixture of scripted walks, one file each.
 
     python experiments/collect_episodes.py --output recordings/train --episodes 520 --workers 2
 
 Run it again with a larger number to record on: seeds that are there are skipped, and files that cannot be used are
-recorded anew. A run that is killed leaves whole files only. Each split has its own range of maze seeds
-(`SEED_RANGES`), so held-out mazes are never trained on.
+recorded anew. A run that is killed leaves whole files only. Each split has its own range of seeds (`SEED_RANGES`), so
+held-out worlds are never trained on.
 
-Who walks is drawn from the seed of the episode (`MIXTURE`): 40 % walk to random points of the maze under
-action noise (seeing all of it, in loops, as in the official offline data set); 30 % seek the targets, with
-anything from no noise to half of all steps random (dense in rewards); 15 % repeat their last action with a
-probability of 0.5 to 0.95 and 15 % act uniformly at random, as fresh policies do.
+Who walks is drawn from the seed of the episode (`agents/mixtures.py`). In the mazes, 40 % walk to random points under
+action noise (seeing all of it, in loops, as in the official offline data set); 30 % seek the targets, with anything
+from no noise to half of all steps random (dense in rewards); 15 % repeat their last action with a probability of 0.5 to
+0.95 and 15 % act uniformly at random, as fresh policies do. In the texture world, 70 % walk up to 8 to 96 steps at
+random and then exactly back, again and again, and 30 % repeat their last action with a probability of 0.2 to 0.8.
 """
 
 import json
@@ -21,7 +22,7 @@ import time
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import gymnasium
 import numpy as np
@@ -29,24 +30,29 @@ import tyro
 from tqdm import tqdm
 
 import wmgym
+from agents.mixtures import make_walker, mixture_of
 from agents.results import write_json
-from agents.walkers import RandomGoalWalker, StickyWalker, TargetSeeker, UniformWalker, Walker
 from wmgym.arguments import check_ranges
 from wmgym.collection import JobFailed, Work, run_jobs
 from wmgym.errors import RecordingError
 from wmgym.recording import SEED_RANGES, read_summary, record_episode, scan, write_episode
 
 Split = Literal["train", "validation", "test"]
-Size = Literal["9x9", "11x11", "13x13", "15x15"]
+World = Literal[
+    "wmgym/MemoryMaze-9x9-v0",
+    "wmgym/MemoryMaze-11x11-v0",
+    "wmgym/MemoryMaze-13x13-v0",
+    "wmgym/MemoryMaze-15x15-v0",
+    "wmgym/TextureWorld-v0",
+]
 
-MIXTURE = {"random_goal": 0.40, "target_seeker": 0.30, "sticky": 0.15, "uniform": 0.15}
 SUMMARY_FILE = "collection.json"
-STEPS = {"9x9": 1000, "11x11": 2000, "13x13": 3000, "15x15": 4000}
+STEPS: dict[World, int] = dict(zip(get_args(World), (1000, 2000, 3000, 4000, 1000), strict=True))
 
 
 @dataclass(frozen=True)
 class Args:
-    """Record episodes of the real Memory Maze, resumably, in several processes."""
+    """Record episodes of a world, resumably, in several processes."""
 
     output: Path
     """Folder for the files; it is made if it is not there."""
@@ -64,38 +70,22 @@ class Args:
     """Start at this seed instead, within the range of the split; for sharing work between machines."""
 
     workers: int = os.cpu_count() or 1
-    """Processes, one maze each; as many as there are cores is best."""
+    """Processes, one world each; as many as there are cores is best."""
 
-    size: Size = "9x9"
-    """Size of the maze in cells."""
+    env: World = "wmgym/MemoryMaze-9x9-v0"
+    """Id of the world to record."""
 
     max_steps: int | None = None
     """End each episode after so many steps; for tests."""
 
 
-def make_walker(seed: int) -> tuple[Walker, str]:
-    """Draw who walks in the episode of a seed; return it with its name, as in "target_seeker noise=0.12"."""
-    rng = np.random.default_rng([seed, 20_000])  # not the stream of the maze itself
-    kind = rng.choice(list(MIXTURE), p=list(MIXTURE.values()))
-    if kind == "random_goal":
-        noise = round(rng.uniform(0.05, 0.3), 2)
-        return RandomGoalWalker(rng, noise), f"{kind} noise={noise}"
-    if kind == "target_seeker":
-        noise = round(rng.uniform(0.0, 0.5), 2)
-        return TargetSeeker(rng, noise), f"{kind} noise={noise}"
-    if kind == "sticky":
-        repeat = round(rng.uniform(0.5, 0.95), 2)
-        return StickyWalker(rng, repeat), f"{kind} repeat={repeat}"
-    return UniformWalker(rng), str(kind)
-
-
 def start_worker(args: Args) -> Work:
-    """Open the maze of one process; return the function that records the episode of a seed in it."""
+    """Open the world of one process; return the function that records the episode of a seed in it."""
     wmgym.register_all()
-    env = gymnasium.make(maze_of(args), global_observables=True)
+    env = gymnasium.make(args.env, **({"global_observables": True} if "MemoryMaze" in args.env else {}))
 
     def record(seed: int) -> int:
-        walker, name = make_walker(seed)
+        walker, name = make_walker(args.env, seed)
         episode = record_episode(env, walker.act, seed=seed, policy_name=name, max_steps=args.max_steps)
         write_episode(file_of(args.output, seed), episode)
         return len(episode.image)
@@ -117,8 +107,8 @@ def choose_seeds(args: Args) -> list[int]:
     if (args.episodes is None) == (args.frames is None):
         raise ValueError("Give either --episodes or --frames.")
     check_ranges(args, dict.fromkeys(("episodes", "frames", "max_steps", "workers"), (1, math.inf)))
-    refuse_other_maze(args)
-    steps = args.max_steps or STEPS[args.size]
+    refuse_other_world(args)
+    steps = args.max_steps or STEPS[args.env]
     count = args.episodes if args.episodes is not None else math.ceil((args.frames or 0) / (steps + 1))
     allowed = SEED_RANGES[args.split]
     first = allowed.start if args.first_seed is None else args.first_seed
@@ -133,14 +123,14 @@ def choose_seeds(args: Args) -> list[int]:
         raise ValueError(
             f"{args.output} holds {len(foreign)} episodes of another split, such as seed {foreign[0]}; expected seeds "
             f"{allowed.start} to {allowed.stop - 1}, of split {args.split}. Give each split its own --output: mixed, "
-            "held-out mazes would be trained on."
+            "held-out worlds would be trained on."
         )
     sound, _ = survey(args.output)
     return [seed for seed in range(first, first + count) if file_of(args.output, seed) not in sound]
 
 
-def refuse_other_maze(args: Args) -> None:
-    """Refuse a folder whose summary says that it holds episodes of a maze of another size.
+def refuse_other_world(args: Args) -> None:
+    """Refuse a folder whose summary says that it holds episodes of another world.
 
     Raises:
         ValueError: It does, or the summary is damaged.
@@ -149,22 +139,17 @@ def refuse_other_maze(args: Args) -> None:
     if not path.exists():
         return
     try:
-        maze = json.loads(path.read_text())["maze"]
+        env = json.loads(path.read_text())["env"]
     except (ValueError, TypeError, KeyError) as error:
         raise ValueError(
             f"{path} cannot be read ({type(error).__name__}: {error}), expected the summary of this folder. Delete it: "
             "it is written anew."
         ) from error
-    if maze != maze_of(args):
+    if env != args.env:
         raise ValueError(
-            f"{args.output} holds episodes of {maze}, --size {args.size} asks for {maze_of(args)}; expected one maze "
-            "a folder, since models are trained on all of it. Pass the same --size, or another --output."
+            f"{args.output} holds episodes of {env}, --env asks for {args.env}; expected one world a folder, since "
+            "models are trained on all of it. Pass the same --env, or another --output."
         )
-
-
-def maze_of(args: Args) -> str:
-    """Return the id of the maze that is recorded."""
-    return f"wmgym/MemoryMaze-{args.size}-v0"
 
 
 def recorded_seeds(folder: Path) -> set[int]:
@@ -202,10 +187,10 @@ def summarise(args: Args) -> dict[str, object]:
     for _, total, policy in sound.values():
         returns.setdefault(policy.partition(" ")[0], []).append(total)
     return {
-        "maze": maze_of(args),
+        "env": args.env,
         "split": args.split,
         "seeds": [SEED_RANGES[args.split].start, SEED_RANGES[args.split].stop - 1],
-        "mixture": MIXTURE,
+        "mixture": mixture_of(args.env),
         "episodes": sum(map(len, returns.values())),
         "frames": sum(frames for frames, _, _ in sound.values()),
         "policies": {
@@ -224,7 +209,7 @@ def main(args: Args) -> dict[str, object]:
         os.environ.setdefault("LP_NUM_THREADS", "0")
     failed = recorded = 0
     started = time.perf_counter()
-    total = len(seeds) * ((args.max_steps or STEPS[args.size]) + 1)
+    total = len(seeds) * ((args.max_steps or STEPS[args.env]) + 1)
     with tqdm(total=total, unit="frame", desc=args.split, unit_scale=True, mininterval=1.0) as bar:
         for result in run_jobs(partial(start_worker, args), seeds, args.workers):
             if isinstance(result, JobFailed):

@@ -55,7 +55,7 @@ class TextureWorldEnv(gymnasium.Env[Frame, Any]):
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 4}  # noqa: RUF012  (Gymnasium's own declaration)
 
-    def __init__(self, *, size: int = 64, step: float = 1.0, turns: int = 4, render_mode: str | None = None) -> None:
+    def __init__(self, *, size: int = 32, step: float = 1.0, turns: int = 4, render_mode: str | None = None) -> None:
         if render_mode not in (None, "rgb_array"):
             raise ValueError(f"Unknown render_mode {render_mode!r}; expected None or 'rgb_array'.")
         if not GRID <= step <= 1000:

@@ -118,6 +118,11 @@ def test_sticky_repeats_as_often_as_it_says():
     assert np.mean(actions[1:] == actions[:-1]) == pytest.approx(0.7 + 0.3 / ACTION_COUNT, abs=0.02)
 
 
+def test_sticky_chooses_from_as_many_actions_as_it_is_told():
+    walker = StickyWalker(np.random.default_rng(0), repeat=0.0, actions=3)
+    assert {walker.act(None, {}) for _ in range(100)} == {0, 1, 2}
+
+
 def test_uniform_is_uniform():
     walker = UniformWalker(np.random.default_rng(0))
     counts = np.bincount([walker.act(None, {}) for _ in range(12_000)], minlength=ACTION_COUNT)

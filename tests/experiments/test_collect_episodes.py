@@ -5,13 +5,13 @@ import json
 import os
 import subprocess
 import sys
-from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from experiments.collect_episodes import MIXTURE, Args, choose_seeds, file_of, main, make_walker, summarise
+from agents.mixtures import make_walker
+from experiments.collect_episodes import Args, choose_seeds, file_of, main, summarise
 from wmgym.recording import SEED_RANGES, Episode, read_episode, write_episode
 
 ROOT = Path(__file__).parents[2]
@@ -27,16 +27,6 @@ def episode():
 def test_seed_ranges_are_disjoint():
     ranges = sorted(SEED_RANGES.values(), key=lambda seeds: seeds.start)
     assert all(first.stop <= second.start for first, second in itertools.pairwise(ranges))
-
-
-def test_the_mixture_is_what_is_documented():
-    counts = Counter(make_walker(seed)[1].split()[0] for seed in range(2000))
-    for kind, share in MIXTURE.items():
-        assert counts[kind] / 2000 == pytest.approx(share, abs=0.05)  # over four standard deviations
-
-
-def test_the_seed_decides_who_walks():
-    assert [make_walker(seed)[1] for seed in range(20)] == [make_walker(seed)[1] for seed in range(20)]
 
 
 def test_seeds_that_are_there_are_skipped(tmp_path, episode):
@@ -64,12 +54,12 @@ def test_a_file_whose_name_tells_no_seed_is_named_and_ignored(tmp_path, capsys):
     assert "seed-foo.npz" in capsys.readouterr().err
 
 
-def test_a_folder_of_another_maze_is_refused(tmp_path):
+def test_a_folder_of_another_world_is_refused(tmp_path):
     summary = tmp_path / "collection.json"
-    summary.write_text(json.dumps({"maze": "wmgym/MemoryMaze-9x9-v0"}))
+    summary.write_text(json.dumps({"env": "wmgym/MemoryMaze-9x9-v0"}))
     assert choose_seeds(Args(tmp_path, episodes=1)) == [0]
-    with pytest.raises(ValueError, match=r"9x9.*--size 11x11"):
-        choose_seeds(Args(tmp_path, episodes=1, size="11x11"))
+    with pytest.raises(ValueError, match=r"9x9.*--env asks for wmgym/MemoryMaze-11x11"):
+        choose_seeds(Args(tmp_path, episodes=1, env="wmgym/MemoryMaze-11x11-v0"))
     summary.write_text("{")
     with pytest.raises(ValueError, match=r"collection\.json cannot be read"):
         choose_seeds(Args(tmp_path, episodes=1))
@@ -112,8 +102,17 @@ def test_records_on_where_it_stopped(tmp_path):
     assert file_of(output, 0).stat().st_mtime_ns == untouched
     assert json.loads((output / "collection.json").read_text()) == second
     episode = read_episode(file_of(output, 1))
-    assert (episode.seed, episode.policy, episode.steps) == (1, make_walker(1)[1], 12)
+    assert (episode.seed, episode.policy, episode.steps) == (1, make_walker("wmgym/MemoryMaze-9x9-v0", 1)[1], 12)
     assert episode.state["maze_layout"].shape == (13, 9, 9)
+
+
+def test_records_the_texture_world_with_its_poses(tmp_path):
+    summary = main(Args(tmp_path, episodes=2, workers=1, env="wmgym/TextureWorld-v0"))
+    assert (summary["episodes"], summary["frames"], summary["failed_in_last_run"]) == (2, 2002, 0)
+    episode = read_episode(file_of(tmp_path, 1))
+    assert (episode.action_count, episode.image.shape[1:]) == (5, (32, 32, 3))
+    moves = np.abs(np.diff(episode.state["agent_pos"], axis=0)).sum(1)
+    np.testing.assert_array_equal(moves, np.isin(episode.action[1:], (1, 4)))  # a view forward or back
 
 
 def test_a_run_whose_jobs_fail_says_so(tmp_path):

@@ -1,0 +1,55 @@
+"""Who walks when a world is recorded: a documented mixture for each, drawn from the seed of the episode."""
+
+import numpy as np
+
+from agents.there_and_back import ThereAndBack
+from agents.walkers import RandomGoalWalker, StickyWalker, TargetSeeker, UniformWalker, Walker
+
+MAZE = {"random_goal": 0.40, "target_seeker": 0.30, "sticky": 0.15, "uniform": 0.15}
+TEXTURE = {"there_and_back": 0.7, "sticky": 0.3}
+TEXTURE_UNDONE_BY = (0, 4, 3, 2, 1)  # nothing, forward, left, right, back
+LONGEST_WAY = 96
+
+
+def mixture_of(env: str) -> dict[str, float]:
+    """Return the share of the episodes that each kind of walker gets.
+
+    Args:
+        env: Id of the environment.
+    """
+    return TEXTURE if "TextureWorld" in env else MAZE
+
+
+def make_walker(env: str, seed: int) -> tuple[Walker, str]:
+    """Draw who walks in the episode of a seed; return it with its name, as in "target_seeker noise=0.12".
+
+    Args:
+        env: Id of the environment.
+        seed: Of the episode; what is drawn is not the stream of the world itself.
+    """
+    rng = np.random.default_rng([seed, 20_000])
+    mixture = mixture_of(env)
+    kind = str(rng.choice(list(mixture), p=list(mixture.values())))
+    return (_texture_walker if mixture is TEXTURE else _maze_walker)(kind, rng)
+
+
+def _maze_walker(kind: str, rng: np.random.Generator) -> tuple[Walker, str]:
+    if kind == "random_goal":
+        noise = round(rng.uniform(0.05, 0.3), 2)
+        return RandomGoalWalker(rng, noise), f"{kind} noise={noise}"
+    if kind == "target_seeker":
+        noise = round(rng.uniform(0.0, 0.5), 2)
+        return TargetSeeker(rng, noise), f"{kind} noise={noise}"
+    if kind == "sticky":
+        repeat = round(rng.uniform(0.5, 0.95), 2)
+        return StickyWalker(rng, repeat), f"{kind} repeat={repeat}"
+    return UniformWalker(rng), kind
+
+
+def _texture_walker(kind: str, rng: np.random.Generator) -> tuple[Walker, str]:
+    repeat = round(rng.uniform(0.2, 0.8), 2)
+    if kind == "sticky":
+        return StickyWalker(rng, repeat, len(TEXTURE_UNDONE_BY)), f"{kind} repeat={repeat}"
+    longest = int(rng.integers(8, LONGEST_WAY + 1))
+    walker = ThereAndBack(rng, TEXTURE_UNDONE_BY, longest, repeat)
+    return walker, f"{kind} longest={longest} repeat={repeat}"
