@@ -30,6 +30,7 @@ from model.data import LatentStore, append_episodes
 from model.diffusion import DiffusionConfig
 from model.lssvwm import LSSVWM
 from model.own_dreams import Dreaming
+from model.poses import POSE_SIZE
 from model.start_weights import open_tokenizer, weights_to_start_from
 from model.training import (
     Losses,
@@ -45,12 +46,14 @@ from model.training_state import TENSORS_FILE, Progress, load_training_state, sa
 from model.world_model import WorldModel
 from wmgym.arguments import check_dream_steps, check_minutes, check_ranges, check_stages, check_windows, nothing_to_do
 from wmgym.checkpoint import save_starts
+from wmgym.clips import POSE_KEYS, places_in
 from wmgym.encoding import Starts, encode_new, first_episode, read_starts
-from wmgym.fidelity import cut_clips, dream_against_reality, read_all, refuse_other_worlds
+from wmgym.errors import ContextError
+from wmgym.fidelity import dream_against_reality, read_all, refuse_other_worlds
 from wmgym.latents import bind_to_recordings, bind_to_tokenizer, names_in, open_store
 from wmgym.recording import Episode, scan
 
-Preset = Literal["micro", "cpu", "gpu", "paper"]
+Preset = Literal["micro", "small", "cpu", "gpu", "paper"]
 CLIPS = {"clips_per_episode": 2, "context": 50, "horizon": 16}
 """What is cut from each of the episodes that are measured on while training."""
 
@@ -73,6 +76,9 @@ class Args:
     """Size of the network; the tokenizer must have been trained with the same one."""
     minutes: float = 120.0
     """Time to train, over all restarts; the learning rate falls to zero at its end. Raise it to go on later."""
+    conditioning: Literal["action", "pose"] = "action"
+    """What is known of a frame before it is predicted: the action that led to it, or where the camera is and looks. An
+    environment can only step a model of actions."""
     mode: Literal["clean_past", "diffusion_forcing"] = "clean_past"
     """How the past of a noised frame is shown; see model.diffusion."""
     stages: tuple[tuple[float, int], ...] = ((0.6, 32), (0.85, 96), (1.0, 192))
@@ -145,7 +151,8 @@ def main(args: Args) -> dict[str, float]:
     fabric.launch()
     torch.manual_seed(args.seed)
     held_out = read_all(scan(args.validation).usable[:16])
-    cut_clips(held_out, **CLIPS)  # episodes that are too short are refused now, not when they are first needed
+    # episodes that are too short are refused now, not when they are first needed
+    places_in(held_out, CLIPS["clips_per_episode"], CLIPS["context"] + CLIPS["horizon"])
     world, store, starts = prepare(args, fabric, held_out)
     check_windows(args.stages, int(store.lengths.max()))
     model = world.dynamics
@@ -264,7 +271,8 @@ def prepare(args: Args, fabric: Fabric, held_out: list[Episode]) -> tuple[WorldM
     found = scan(args.recordings)
     actions = first_episode(args.recordings, found).action_count
     refuse_other_worlds(held_out, actions, tokenizer.config.frame_size)
-    dynamics = dataclasses.replace(PRESETS[args.preset].dynamics, num_actions=actions)
+    pose_size = POSE_SIZE if args.conditioning == "pose" else 0
+    dynamics = dataclasses.replace(PRESETS[args.preset].dynamics, num_actions=actions, pose_size=pose_size)
     tokenizer.to(fabric.device)
     folder = args.output / "latents"
     starts = None
@@ -276,6 +284,11 @@ def prepare(args: Args, fabric: Fabric, held_out: list[Episode]) -> tuple[WorldM
         starts = read_starts(found.usable, args.contexts, args.clips, args.clip_frames, args.seed, tqdm)
     fabric.barrier()
     store = open_store(folder)
+    if pose_size and not store.has_poses:
+        raise ContextError(
+            f"--conditioning pose given, but not every episode in {args.recordings} says where the camera was "
+            f"({', '.join(POSE_KEYS)}). Record an environment that tells, or pass --conditioning action."
+        )
     rewards = store.reward_values()
     if any(value not in dynamics.reward_values for value in rewards):
         dynamics = dataclasses.replace(dynamics, reward_values=rewards)
@@ -323,7 +336,7 @@ def validate(world: WorldModel, episodes: list[Episode], writer: SummaryWriter, 
 
 
 def _to(batch: Windows, device: torch.device) -> Windows:
-    return Windows(*(v.to(device) for v in batch))
+    return Windows(*(None if v is None else v.to(device) for v in batch))  # type: ignore[arg-type]
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@
 | `n`     | size of the scan state per head channel                    | Mamba-2's N, `d_state`                     |
 | `e`     | channels of one attention head                             |                                            |
 | `k`     | frames before the current one that attention sees          | the paper's k (Eq. 6)                      |
+| `pose`  | numbers of a pose: see `model.poses`                       | 0 or 4                                     |
 | `f`     | features handed to heads and agents                        |                                            |
 
 Diffusion symbols (arXiv:2210.02747, arXiv:2410.12557): a latent `x` and noise `eps` are mixed to
@@ -32,6 +33,7 @@ Latent = Float[Tensor, "b d h w"]
 Tokens = Float[Tensor, "b s t q width"]
 Conditioning = Float[Tensor, "b s t width"]
 Actions = Int[Tensor, "b t"]
+Poses = Float[Tensor, "b t pose"]
 NoiseLevels = Int[Tensor, "b s t"]
 Features = Float[Tensor, "b t f"]
 

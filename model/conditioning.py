@@ -1,15 +1,17 @@
-"""What a frame is generated under: its action, its noise level and the sampler's stride, as one vector a frame."""
+"""What a frame is generated under: its action or pose, its noise level and the sampler's stride, as one vector."""
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from model.axes import START_ACTION, Conditioning, NoiseLevels
+from model.axes import START_ACTION, Conditioning, NoiseLevels, Poses
 from model.config import LSSVWMConfig
 
 
 class FrameConditioning(nn.Module):
-    """Adds learned embeddings of action, noise level and stride (arXiv:2505.20171 section 4.1, discrete actions).
+    """Adds learned embeddings of noise level, stride, and action; or a small MLP's of the pose, if the model has poses.
+
+    As arXiv:2505.20171 section 4.1 has it: embeddings for discrete actions, an MLP for poses.
 
     Noise levels are `0` (pure noise) to `max_denoising_steps` (clean). Strides are log2 of the finest steps that one
     denoising step jumps: `0` for the finest sampler, `log2(max_denoising_steps)` for the one-step sampler
@@ -17,28 +19,49 @@ class FrameConditioning(nn.Module):
     """
 
     def __init__(self, config: LSSVWMConfig) -> None:
-        """Makes the three tables."""
+        """Makes the tables, and the MLP if there are poses."""
         super().__init__()
         self.num_actions = config.num_actions
-        self.action = nn.Embedding(config.num_actions + 1, config.width)
+        self.action: nn.Module
+        if config.pose_size:
+            self.action = nn.Sequential(
+                nn.Linear(config.pose_size, config.width), nn.SiLU(), nn.Linear(config.width, config.width)
+            )
+        else:
+            self.action = nn.Embedding(config.num_actions + 1, config.width)
+            nn.init.normal_(self.action.weight, std=0.5)
         self.noise_level = nn.Embedding(config.max_denoising_steps + 1, config.width)
         self.stride = nn.Embedding(config.max_denoising_steps.bit_length(), config.width)
-        for table in (self.action, self.noise_level):
-            nn.init.normal_(table.weight, std=0.5)
+        nn.init.normal_(self.noise_level.weight, std=0.5)
         nn.init.zeros_(self.stride.weight)  # a stride not yet trained behaves as the finest
+        self.pose_size = config.pose_size
 
     def forward(
-        self, actions: Int[Tensor, "b t"], noise_levels: NoiseLevels, strides: Int[Tensor, "b s t"]
+        self,
+        actions: Int[Tensor, "b t"],
+        noise_levels: NoiseLevels,
+        strides: Int[Tensor, "b s t"],
+        poses: Poses | None = None,
     ) -> Conditioning:
         """The vector that modulates every layer.
 
         Args:
-            actions: the action that led to each frame, or `START_ACTION`.
+            actions: the action that led to each frame, or `START_ACTION`; not looked at if the model has poses.
             noise_levels: how clean each frame of each stream is.
             strides: the sampler's step size for each frame of each stream; 0 for clean frames.
+            poses: of each frame, if the model has poses.
+
+        Raises:
+            ValueError: poses are missing, or given to a model without.
         """
-        rows = torch.where(actions == START_ACTION, self.num_actions, actions)
-        mixed = self.action(rows)[:, None] + self.noise_level(noise_levels) + self.stride(strides)
+        if (poses is None) != (self.pose_size == 0):
+            given, expected = ("none", f"{self.pose_size} numbers") if poses is None else ("poses", "none")
+            raise ValueError(
+                f"{given} given, expected {expected} for the pose of each frame. Likely cause: a model conditioned on "
+                "poses stepped by actions alone, or the reverse."
+            )
+        led = torch.where(actions == START_ACTION, self.num_actions, actions) if poses is None else poses
+        mixed = self.action(led)[:, None] + self.noise_level(noise_levels) + self.stride(strides)
         activated: Tensor = nn.functional.silu(mixed)
         return activated
 

@@ -8,6 +8,9 @@ BlockSize = tuple[int, int]
 LARGEST = 65_536
 """No size is larger: far beyond any network that fits a machine, and small enough to be told before memory runs out."""
 LARGEST_OF = {"layers": 256, "attention_window": 1000, "scan_chunk_tokens": 4096, "mlp_ratio": 1000}
+MAY_BE_ZERO = ("pose_size",)
+ADDED_LATER = ("pose_size",)
+"""Keys that configs of earlier releases lack; what is missing has its default."""
 LARGEST_REWARD = 1e30  # well within float32
 
 
@@ -77,6 +80,8 @@ class LSSVWMConfig:
     """The finest sampler; a power of two. One model samples in any power of two up to it."""
     reward_values: tuple[float, ...] = (0.0, 1.0)
     """Rewards that occur in the recordings; the reward head picks one of them."""
+    pose_size: int = 0
+    """Numbers of the pose that conditions each frame in place of its action (`model.poses`); 0 for actions."""
 
     def __post_init__(self) -> None:
         """Refuses what is no size or no reward, and shapes that do not divide."""
@@ -185,7 +190,7 @@ class WorldModelConfig:
 def _from_json(cls: type[Any], values: Any) -> Any:
     """Builds a dataclass from JSON, turning lists back into tuples."""
     names = {f.name for f in fields(cls)}
-    if not isinstance(values, dict) or set(values) != names:
+    if not isinstance(values, dict) or not names - set(ADDED_LATER) <= set(values) <= names:
         given = sorted(values) if isinstance(values, dict) else type(values).__name__
         raise ValueError(f"{cls.__name__} expects exactly the keys {sorted(names)}, got {given}.")
     return cls(**{name: _as_tuple(value) for name, value in values.items()})
@@ -199,8 +204,11 @@ def _check_whole_numbers(config: TokenizerConfig | LSSVWMConfig) -> None:
     """Refuses fields that should be whole numbers and are not, or are out of range."""
     for f in fields(config):
         value, most = getattr(config, f.name), LARGEST_OF.get(f.name, LARGEST)
-        if f.type is int and f.name != "max_denoising_steps" and not _is_size(value, most):
-            raise ValueError(f"{f.name} = {value!r} given, expected a whole number of at least 1 and at most {most}.")
+        least = 0 if f.name in MAY_BE_ZERO else 1
+        if f.type is int and f.name != "max_denoising_steps" and not _is_size(value, most, least):
+            raise ValueError(
+                f"{f.name} = {value!r} given, expected a whole number of at least {least} and at most {most}."
+            )
 
 
 def _check_pair(name: str, value: Any) -> None:
@@ -209,9 +217,9 @@ def _check_pair(name: str, value: Any) -> None:
         raise ValueError(f"{name} = {value!r} given, expected two whole numbers of at least 1 and at most {LARGEST}.")
 
 
-def _is_size(value: Any, most: int) -> bool:
-    """Whether it is a whole number from 1 to `most`; True is not."""
-    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= most
+def _is_size(value: Any, most: int, least: int = 1) -> bool:
+    """Whether it is a whole number from `least` to `most`; True is not."""
+    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
 
 
 def _is_number(value: Any, most: float) -> bool:
@@ -226,6 +234,10 @@ PRESETS: dict[str, WorldModelConfig] = {
             latent_channels=4, width=32, layers=2, block_sizes=((2, 2), (1, 1)), scan_head_channels=16, scan_state=8,
             scan_chunk_tokens=16, attention_heads=2, attention_window=3, mlp_ratio=2,
         ),
+    ),
+    "small": WorldModelConfig(
+        TokenizerConfig(frame_size=32, encoder_channels=(32, 64), decoder_channels=(64, 32)),
+        LSSVWMConfig(latent_size=4, layers=4, block_sizes=((2, 2), (1, 1)), attention_window=4),
     ),
     "cpu": WorldModelConfig(),
     "gpu": WorldModelConfig(
@@ -243,4 +255,5 @@ PRESETS: dict[str, WorldModelConfig] = {
         ),
     ),
 }  # fmt: skip
-"""`micro` trains in seconds (tests), `cpu` is the shipped size, `gpu` fits one large card, `paper` has about 200M."""
+"""`micro` trains in seconds (tests), `small` in minutes on frames of 32x32 (TextureWorld), `cpu` is the shipped
+size, `gpu` fits one large card, `paper` has about 200M."""

@@ -1,7 +1,8 @@
 """Recorded episodes as latents: encoded once, kept on disk as memory maps, read as windows.
 
-A store is a folder: for every episode `NAME.latents.npy` (float16) and `NAME.steps.npz` (action, reward and termination
-of each frame), and `episodes.json` with names and lengths. Only the windows asked for are read into memory.
+A store is a folder: for every episode `NAME.latents.npy` (float16) and `NAME.steps.npz` (of each frame action, reward,
+termination and, where it was recorded, place and direction of the camera), and `episodes.json` with names and lengths.
+Only the windows asked for are read into memory.
 """
 
 import json
@@ -14,6 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from model.poses import relative_poses
 from model.training import Windows
 
 
@@ -27,6 +29,8 @@ class EncodedEpisode:
         actions: `(t,)`: the action that led to each frame; row 0 is meaningless.
         rewards: `(t,)`: the reward that came with each frame.
         terminated: `(t,)`: 1 where the episode ended with the frame.
+        positions: `(t, 2)`: where the camera was, if known.
+        directions: `(t, 2)`: unit vectors along which it looked, if known.
     """
 
     name: str
@@ -34,6 +38,8 @@ class EncodedEpisode:
     actions: NDArray[np.int64]
     rewards: NDArray[np.float32]
     terminated: NDArray[np.float32]
+    positions: NDArray[np.float32] | None = None
+    directions: NDArray[np.float32] | None = None
 
 
 class LatentStore:
@@ -53,6 +59,11 @@ class LatentStore:
             np.load(folder / f"{name}.latents.npy", mmap_mode="r") for name in self.names
         ]
         self.steps = [dict(np.load(folder / f"{name}.steps.npz")) for name in self.names]
+
+    @property
+    def has_poses(self) -> bool:
+        """Whether it is known of every episode where the camera was."""
+        return all("positions" in steps and "directions" in steps for steps in self.steps)
 
     @property
     def frames(self) -> int:
@@ -86,7 +97,8 @@ class LatentStore:
         def column(key: str) -> torch.Tensor:
             return torch.from_numpy(np.stack([self.steps[i][key][j : j + frames] for i, j in places]))
 
-        return Windows(torch.from_numpy(latents), column("actions"), column("rewards"), column("terminated"))
+        poses = relative_poses(column("positions"), column("directions")) if self.has_poses else None
+        return Windows(torch.from_numpy(latents), column("actions"), column("rewards"), column("terminated"), poses)
 
     def reward_values(self) -> tuple[float, ...]:
         """The distinct rewards that occur, most frequent first."""
@@ -107,12 +119,10 @@ def append_episodes(folder: Path, episodes: Iterator[EncodedEpisode]) -> None:
     index = json.loads(index_path.read_text()) if index_path.exists() else []
     for episode in episodes:
         np.save(folder / f"{episode.name}.latents.npy", episode.latents)
-        np.savez(
-            folder / f"{episode.name}.steps.npz",
-            actions=episode.actions,
-            rewards=episode.rewards,
-            terminated=episode.terminated,
-        )
+        steps = {"actions": episode.actions, "rewards": episode.rewards, "terminated": episode.terminated}
+        if episode.positions is not None and episode.directions is not None:
+            steps |= {"positions": episode.positions, "directions": episode.directions}
+        np.savez(folder / f"{episode.name}.steps.npz", **steps)  # type: ignore[arg-type]
         index.append({"name": episode.name, "frames": len(episode.latents)})
         partial = index_path.with_suffix(".partial")
         partial.write_text(json.dumps(index))

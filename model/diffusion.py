@@ -23,9 +23,10 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from model.axes import START_ACTION, Actions, Latents
+from model.axes import START_ACTION, Actions, Latents, Poses
 from model.lssvwm import LSSVWM
 from model.own_dreams import Dreaming, dream_in
+from model.poses import take
 from model.two_streams import run_streams
 
 Mode = Literal["clean_past", "diffusion_forcing"]
@@ -106,7 +107,12 @@ def add_noise(
 
 
 def denoising_loss(
-    model: LSSVWM, latents: Latents, actions: Actions, config: DiffusionConfig, generator: torch.Generator
+    model: LSSVWM,
+    latents: Latents,
+    actions: Actions,
+    config: DiffusionConfig,
+    generator: torch.Generator,
+    poses: Poses | None = None,
 ) -> tuple[Float[Tensor, ""], Float[Tensor, "b t f"], Bool[Tensor, "b t"]]:
     """How far predicted clean latents are from where they should be.
 
@@ -118,6 +124,7 @@ def denoising_loss(
         actions: the action that led to each frame; the first of each row is ignored.
         config: what is noised and scored.
         generator: consumed for levels, strides, noise, and which rows have few-step targets or remember dreams.
+        poses: of each frame, if the model has poses.
 
     Returns:
         The loss, the features of the remembered frames, and which of these frames are those of the recording, to the
@@ -131,18 +138,23 @@ def denoising_loss(
     noised = add_noise(latents, config, max_steps, rows, generator)
     actions = torch.cat([torch.full_like(actions[:, :1], START_ACTION), actions[:, 1:]], dim=1)
     if noised.remembered is not None and config.dreaming is not None:
-        noised = replace(noised, remembered=dream_in(model, noised.remembered, actions, config.dreaming, generator))
+        noised = replace(
+            noised, remembered=dream_in(model, noised.remembered, actions, config.dreaming, generator, poses)
+        )
     target = latents
     if rows:
         head = Noised(*(v[:rows] if v is not None else None for v in vars(noised).values()))  # type: ignore[arg-type]
+        led, at = actions[:rows], take(poses, slice(rows))
         with torch.no_grad():
             reached = shortcut_target(
-                lambda z, levels, strides: run_streams(model, head.remembered, z, actions[:rows], levels, strides)[0],
+                lambda z, levels, strides: run_streams(model, head.remembered, z, led, levels, strides, at)[0],
                 head.latents, head.levels, head.strides, max_steps,
             )  # fmt: skip
         scored = head.scored[..., None, None, None]
         target = torch.cat([torch.where(scored, reached, latents[:rows]), latents[rows:]])
-    predicted, features = run_streams(model, noised.remembered, noised.latents, actions, noised.levels, noised.strides)
+    predicted, features = run_streams(
+        model, noised.remembered, noised.latents, actions, noised.levels, noised.strides, poses
+    )
     error = (predicted.float() - target).square().mean((2, 3, 4))
     ramp = 0.9 * noised.levels / max_steps + 0.1
     weight = ramp.masked_fill(noised.strides == max_steps.bit_length() - 1, 1.0) * noised.scored

@@ -1,5 +1,7 @@
 """Reward and termination, read from the features of a remembered frame."""
 
+import math
+
 import torch
 from einops import rearrange
 from jaxtyping import Float, Int
@@ -7,6 +9,9 @@ from torch import Tensor, nn
 
 from model.axes import Features
 from model.config import LSSVWMConfig
+
+EVENT_WEIGHT = 10.0
+"""How much more a frame with a termination, or a reward other than the most frequent one, counts in training."""
 
 
 def frame_features(tokens: Float[Tensor, "b t q width"], side: int) -> Features:
@@ -36,7 +41,7 @@ class Heads(nn.Module):
         self.termination = nn.Sequential(nn.Linear(config.features, hidden), nn.SiLU(), last)
 
     def forward(self, features: Features) -> tuple[Float[Tensor, "b t rewards"], Float[Tensor, "b t"]]:
-        """Logits over `reward_values`, and the logit of termination."""
+        """Logits over `reward_values`, and the logit of termination, with the odds of events as they were trained."""
         return self.reward(features), self.termination(features).squeeze(-1)
 
     def reward_classes(self, rewards: Float[Tensor, "b t"]) -> Int[Tensor, "b t"]:
@@ -44,6 +49,12 @@ class Heads(nn.Module):
         return (rewards[..., None] - self.reward_values).abs().argmin(-1)
 
     def decide(self, features: Float[Tensor, "b f"]) -> tuple[Float[Tensor, " b"], Tensor]:
-        """The likeliest reward, and whether termination is likelier than not."""
+        """The likeliest reward, and whether termination is likelier than not.
+
+        Training on losses that count events `EVENT_WEIGHT` times raises their odds by that factor: deciding takes it
+        back, or the frames around every event would be called events too.
+        """
+        raised = math.log(EVENT_WEIGHT)
         reward_logits, termination_logit = self(features[:, None])
-        return self.reward_values[reward_logits[:, 0].argmax(-1)], termination_logit[:, 0] > 0
+        likeliest = torch.cat([reward_logits[:, 0, :1] + raised, reward_logits[:, 0, 1:]], dim=-1).argmax(-1)
+        return self.reward_values[likeliest], termination_logit[:, 0] > raised

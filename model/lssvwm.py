@@ -7,7 +7,7 @@ from einops import rearrange
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from model.axes import START_ACTION, Actions, Features, Latent, Latents, NoiseLevels, Tokens
+from model.axes import START_ACTION, Actions, Features, Latent, Latents, NoiseLevels, Poses, Tokens
 from model.backbone import Backbone
 from model.conditioning import FrameConditioning
 from model.config import LSSVWMConfig
@@ -73,6 +73,7 @@ class LSSVWM(nn.Module):
         strides: NoiseLevels,
         memory: Memory,
         remember: bool = True,
+        poses: Poses | None = None,
     ) -> tuple[Latents, Features, Memory]:
         """Runs the network over a sequence that follows on `memory`.
 
@@ -83,24 +84,28 @@ class LSSVWM(nn.Module):
             strides: log2 of the sampler's stride for each frame of each stream; 0 for clean frames.
             memory: what came before; it is not changed.
             remember: without it the given memory is returned, and the work of making a new one is saved.
+            poses: of each frame, relative to the first of the episode, if the model has poses.
 
         Returns:
             The predicted clean latents of the last stream, the features of stream 0, and the memory after stream 0.
         """
-        conditioning = self.condition(actions, noise_levels, strides)
+        conditioning = self.condition(actions, noise_levels, strides, poses)
         tokens, memory = self.backbone(self._tokens(latents), conditioning, memory, remember)
         shift, scale = self.final_modulation(conditioning[:, -1]).unsqueeze(-2).chunk(2, dim=-1)
         normed = nn.functional.layer_norm(tokens[:, -1], tokens.shape[-1:])
         predicted = self._untokens(self.unembed(torch.addcmul(shift, normed, 1 + scale)))
         return predicted, frame_features(tokens[:, 0], self.config.tokens_per_side), memory
 
-    def observe(self, memory: Memory, latents: Latents, actions: Actions) -> tuple[Features, Memory]:
+    def observe(
+        self, memory: Memory, latents: Latents, actions: Actions, poses: Poses | None = None
+    ) -> tuple[Features, Memory]:
         """Takes real frames into memory.
 
         Args:
             memory: what came before; it is not changed.
             latents: the frames, as the tokenizer encodes them.
             actions: the action that led to each frame, or `START_ACTION`.
+            poses: of each frame, if the model has poses.
 
         Returns:
             The features of every frame, and the memory after the last.
@@ -110,11 +115,16 @@ class LSSVWM(nn.Module):
         """
         self._check(latents[:, 0], actions)
         clean = torch.full_like(actions, self.config.max_denoising_steps)[:, None]
-        _, features, memory = self(latents[:, None], actions, clean, torch.zeros_like(clean), memory)
+        _, features, memory = self(latents[:, None], actions, clean, torch.zeros_like(clean), memory, poses=poses)
         return features, memory
 
     def imagine(
-        self, memory: Memory, action: Int[Tensor, " b"], noise: Latent, denoising_steps: int
+        self,
+        memory: Memory,
+        action: Int[Tensor, " b"],
+        noise: Latent,
+        denoising_steps: int,
+        pose: Float[Tensor, "b pose"] | None = None,
     ) -> tuple[Prediction, Memory]:
         """Dreams the frame that the action leads to.
 
@@ -125,20 +135,22 @@ class LSSVWM(nn.Module):
             action: the action taken, or `START_ACTION` to dream a first frame.
             noise: standard normal; all the randomness there is.
             denoising_steps: 1, 2, 4, ... up to the config's `max_denoising_steps`.
+            pose: of the frame, if the model has poses.
 
         Raises:
             ValueError: an action is out of range, or `denoising_steps` is none of those.
         """
-        actions = action[:, None]
+        actions, poses = action[:, None], None if pose is None else pose[:, None]
         self._check(noise, actions)
 
         def denoise(z: Latent, level: int, stride: int) -> Latent:
             levels, strides = (torch.full_like(actions, v)[:, None] for v in (level, stride))
-            predicted: Latents = self(z[:, None, None], actions, levels, strides, memory, remember=False)[0]
+            passed = self(z[:, None, None], actions, levels, strides, memory, remember=False, poses=poses)
+            predicted: Latents = passed[0]
             return predicted[:, 0]
 
         latent = sample(denoise, noise, denoising_steps, self.config.max_denoising_steps)
-        features, memory = self.observe(memory, latent[:, None], actions)
+        features, memory = self.observe(memory, latent[:, None], actions, poses)
         reward, terminated = self.heads.decide(features[:, 0])
         return Prediction(latent, features[:, 0], reward, terminated), memory
 

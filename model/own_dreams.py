@@ -9,8 +9,9 @@ from dataclasses import dataclass
 
 import torch
 
-from model.axes import Actions, Latents
+from model.axes import Actions, Latents, Poses
 from model.lssvwm import LSSVWM
+from model.poses import take
 from model.sampler import sample
 from model.two_streams import run_streams
 
@@ -31,7 +32,12 @@ class Dreaming:
 
 @torch.no_grad()
 def dream_in(
-    model: LSSVWM, remembered: Latents, actions: Actions, dreaming: Dreaming, generator: torch.Generator
+    model: LSSVWM,
+    remembered: Latents,
+    actions: Actions,
+    dreaming: Dreaming,
+    generator: torch.Generator,
+    poses: Poses | None = None,
 ) -> Latents:
     """The remembered latents, those of some rows in part dreamed.
 
@@ -41,6 +47,7 @@ def dream_in(
         actions: the action that led to each frame.
         dreaming: how much, and how.
         generator: consumed for which rows dream, and for their noise.
+        poses: of each frame, if the model has poses.
     """
     rows, device = len(remembered), remembered.device
     up = torch.rand(2, generator=generator, device=device).tolist()  # round up or down, right on average
@@ -57,11 +64,18 @@ def dream_in(
             dreaming.passes if dreaming.steps == 1 else 1,
             generator,
             dreaming.steps,
+            poses=take(poses, everywhere),
         )
     frames = min(dreaming.frames, remembered.shape[1] - 1)
     if len(at_the_end) and frames:
         remembered[at_the_end] = dream_the_end(
-            model, remembered[at_the_end], actions[at_the_end], frames, generator, dreaming.steps
+            model,
+            remembered[at_the_end],
+            actions[at_the_end],
+            frames,
+            generator,
+            dreaming.steps,
+            poses=take(poses, at_the_end),
         )
     return remembered
 
@@ -75,6 +89,7 @@ def predict_all(
     generator: torch.Generator,
     denoising_steps: int = 1,
     kept: int = 8,
+    poses: Poses | None = None,
 ) -> Latents:
     """The latents with each frame replaced by what the model expects there, one step ahead.
 
@@ -89,12 +104,13 @@ def predict_all(
         generator: consumed for one noise a pass.
         denoising_steps: of the sampler, for all frames at once.
         kept: first frames that stay as they are, because too little is known yet.
+        poses: of each frame, if the model has poses.
     """
     predicted = latents
 
     def denoise(z: Latents, level: int, stride: int) -> Latents:
         levels, strides = torch.full_like(actions, level), torch.full_like(actions, stride)
-        return run_streams(model, predicted, z, actions, levels, strides)[0]
+        return run_streams(model, predicted, z, actions, levels, strides, poses)[0]
 
     for _ in range(passes):
         noise = torch.randn(latents.shape, generator=generator, device=latents.device)
@@ -111,6 +127,7 @@ def dream_the_end(
     frames: int,
     generator: torch.Generator,
     denoising_steps: int = 1,
+    poses: Poses | None = None,
 ) -> Latents:
     """The latents with their last `frames` replaced by what the model dreams there.
 
@@ -121,12 +138,15 @@ def dream_the_end(
         frames: how many are dreamed, fewer than there are.
         generator: consumed for one noise a dreamed frame.
         denoising_steps: of the sampler.
+        poses: of each frame, if the model has poses.
     """
     kept = latents.shape[1] - frames
-    _, memory = model.observe(model.initial_memory(len(latents)), latents[:, :kept], actions[:, :kept])
+    seen = latents[:, :kept], actions[:, :kept], take(poses, slice(None), slice(kept))
+    _, memory = model.observe(model.initial_memory(len(latents)), *seen)
     dreamed = []
     for t in range(kept, latents.shape[1]):
         noise = torch.randn(latents[:, t].shape, generator=generator, device=latents.device)
-        prediction, memory = model.imagine(memory, actions[:, t], noise, denoising_steps)
+        pose = take(poses, slice(None), t)
+        prediction, memory = model.imagine(memory, actions[:, t], noise, denoising_steps, pose)
         dreamed.append(prediction.latent.to(latents.dtype))
     return torch.cat([latents[:, :kept], torch.stack(dreamed, dim=1)], dim=1)

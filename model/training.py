@@ -9,8 +9,9 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from model.axes import Actions, Latents
+from model.axes import Actions, Latents, Poses
 from model.diffusion import DiffusionConfig, denoising_loss
+from model.heads import EVENT_WEIGHT
 from model.lssvwm import LSSVWM
 
 
@@ -22,12 +23,14 @@ class Windows(NamedTuple):
         actions: `[b t]`: the action that led to each frame; the first of a window is ignored.
         rewards: `[b t]`: the reward that came with each frame.
         terminated: `[b t]`: whether the episode ended with the frame.
+        poses: `[b t 4]`: of each frame, relative to the first (`model.poses`), if they were recorded.
     """
 
     latents: Latents
     actions: Actions
     rewards: Float[Tensor, "b t"]
     terminated: Float[Tensor, "b t"]
+    poses: Poses | None = None
 
 
 class Losses(NamedTuple):
@@ -44,33 +47,33 @@ def world_model_loss(
     batch: Windows,
     config: DiffusionConfig,
     generator: torch.Generator,
-    event_weight: float = 10.0,
     head_weight: float = 0.1,
 ) -> Losses:
     """Denoising loss of the frames plus classification losses of rewards and terminations.
 
     Heads learn on remembered frames, dreamed ones included and the first of a window excepted: what came before it is
-    unknown.
+    unknown. Events are rare, and count more (`model.heads.EVENT_WEIGHT`).
 
     Args:
         model: the network.
         batch: windows of recorded episodes.
         config: what is noised and scored.
         generator: consumed for all noise.
-        event_weight: how much more a frame with a reward other than the first known one, or a termination, counts.
         head_weight: weight of the heads' losses against the denoising loss.
     """
-    denoising, features, clean = denoising_loss(model, batch.latents, batch.actions, config, generator)
+    denoising, features, clean = denoising_loss(
+        model, batch.latents, batch.actions, config, generator, batch.poses if model.config.pose_size else None
+    )
     counted = clean.float()
     counted[:, 0] = 0
     reward_logits, termination_logits = model.heads(features)
     classes = model.heads.reward_classes(batch.rewards)
     surprise = nn.functional.cross_entropy(reward_logits.float().mT, classes, reduction="none")
-    reward = _weighted_mean(surprise, counted * (1 + (event_weight - 1) * (classes > 0)))
+    reward = _weighted_mean(surprise, counted * (1 + (EVENT_WEIGHT - 1) * (classes > 0)))
     surprise = nn.functional.binary_cross_entropy_with_logits(
         termination_logits.float(), batch.terminated, reduction="none"
     )
-    termination = _weighted_mean(surprise, counted * (1 + (event_weight - 1) * batch.terminated))
+    termination = _weighted_mean(surprise, counted * (1 + (EVENT_WEIGHT - 1) * batch.terminated))
     return Losses(denoising + head_weight * (reward + termination), denoising, reward, termination)
 
 

@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from model.axes import Actions, Latents
+from model.axes import Actions, Latents, Poses
 from model.lssvwm import LSSVWM
 
 
@@ -15,6 +15,7 @@ def run_streams(
     actions: Actions,
     levels: Int[Tensor, "b t"],
     strides: Int[Tensor, "b t"],
+    poses: Poses | None = None,
 ) -> tuple[Latents, Float[Tensor, "b t f"]]:
     """Predicts clean latents from empty memory.
 
@@ -25,6 +26,7 @@ def run_streams(
         actions: the action that led to each frame.
         levels: noise level of each noised frame.
         strides: log2 of the stride that each noised frame is denoised with.
+        poses: of each frame, if the model has poses.
 
     Returns:
         The predicted clean latents, and the features of the remembered frames.
@@ -36,5 +38,5 @@ def run_streams(
         all_levels = torch.stack([clean, levels], dim=1)
         all_strides = torch.stack([torch.zeros_like(strides), strides], dim=1)
     empty = model.initial_memory(len(latents))
-    predicted, features, _ = model(streams, actions, all_levels, all_strides, empty, remember=False)
+    predicted, features, _ = model(streams, actions, all_levels, all_strides, empty, remember=False, poses=poses)
     return predicted, features

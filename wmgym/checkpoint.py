@@ -76,6 +76,19 @@ class Checkpoint:
         return self.clips.contexts()
 
 
+def refuse_poses(world: WorldModel) -> None:
+    """Refuse a model that actions do not steer.
+
+    Raises:
+        CheckpointError: The model is conditioned on poses.
+    """
+    if world.config.dynamics.pose_size:
+        raise CheckpointError(
+            "the model is conditioned on poses, expected one conditioned on actions: an agent chooses those, and only "
+            "the real world knows the pose they lead to. Train one with train_world_model.py --conditioning action."
+        )
+
+
 def open_checkpoint(
     checkpoint: str | Path | Checkpoint | None = None, device: str | torch.device = "cpu"
 ) -> Checkpoint:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from model.data import EncodedEpisode
 from model.tokenizer import Tokenizer
+from wmgym.clips import POSE_KEYS
 from wmgym.codec import frames_to_tensor
 from wmgym.errors import RecordingError
 from wmgym.recording import SEED_RANGES, Episode, Scan, read_episode, read_summary
@@ -56,7 +57,8 @@ def encode_new(
         latents = torch.cat(encoded).half().cpu().numpy()
         ended = np.zeros(len(latents), dtype=np.float32)
         ended[-1] = episode.terminated
-        yield EncodedEpisode(path.stem, latents, episode.action, episode.reward, ended)
+        positions, directions = (episode.state.get(key) for key in POSE_KEYS)
+        yield EncodedEpisode(path.stem, latents, episode.action, episode.reward, ended, positions, directions)
     unusable = len(files) - read + len(found.unusable)
     if unusable:
         print(f"{unusable} unusable files: {[p.name for p in found.unusable]}", file=sys.stderr)
@@ -125,7 +127,7 @@ def sound_episodes(files: Iterable[Path]) -> Iterator[tuple[Path, Episode]]:
     """Read episodes; a damaged one is named and skipped."""
     for path in files:
         try:
-            yield path, read_episode(path, state_keys=())
+            yield path, read_episode(path, state_keys=POSE_KEYS)
         except RecordingError as error:
             print(f"skipped {error}", file=sys.stderr)
 

@@ -13,10 +13,12 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model.axes import START_ACTION, Actions
+from model.axes import START_ACTION
 from model.memory import Memory
+from model.poses import take
 from model.sampler import draw_noise
 from model.world_model import WorldModel
+from wmgym.clips import POSE_KEYS, ClipBatch, cut_clips
 from wmgym.codec import frames_to_tensor, psnr, tensor_to_frames
 from wmgym.errors import ContextError
 from wmgym.recording import Episode, read_episode
@@ -83,38 +85,36 @@ def dream_against_reality(
     Raises:
         ContextError: an episode is shorter than `context + horizon` frames.
     """
-    clips = cut_clips(episodes, clips_per_episode, context, horizon)
-    images = np.stack([image for image, _ in clips])
-    actions = torch.from_numpy(np.stack([action for _, action in clips])).to(world.device)
-    actions[:, 0] = START_ACTION
-    _, memory = observe_clips(world, images[:, :context], actions[:, :context])
-    generators = [torch.Generator().manual_seed(seed + i) for i in range(len(clips))]
+    clips = cut_clips(world, episodes, clips_per_episode, context + horizon)
+    _, memory = observe_clips(world, clips.between(0, context))
+    generators = [torch.Generator().manual_seed(seed + i) for i in range(len(clips.images))]
     c = world.config.dynamics
     dreamed = []
     for t in range(context, context + horizon):
         noise = draw_noise(generators, (c.latent_channels, c.latent_size, c.latent_size)).to(world.device)
-        prediction, memory = world.dynamics.imagine(memory, actions[:, t], noise, denoising_steps)
+        pose = take(clips.poses, slice(None), t)
+        prediction, memory = world.dynamics.imagine(memory, clips.actions[:, t], noise, denoising_steps, pose)
         dreamed.append(tensor_to_frames(world.tokenizer.decode(prediction.latent)))
-    return DreamComparison(images[:, :context], images[:, context:], np.stack(dreamed, axis=1))
+    return DreamComparison(clips.images[:, :context], clips.images[:, context:], np.stack(dreamed, axis=1))
 
 
 @torch.inference_mode()
-def observe_clips(world: WorldModel, images: Frames, actions: Actions) -> tuple[Float[Tensor, "b f"], Memory]:
+def observe_clips(world: WorldModel, clips: ClipBatch) -> tuple[Float[Tensor, "b f"], Memory]:
     """Shows real frames to an empty memory.
 
     Args:
         world: the model.
-        images: `(clips, frames, H, W, 3)`.
-        actions: the action that led to each frame; the first of each clip is `START_ACTION`.
+        clips: from their beginnings.
 
     Returns:
         The features of the last frames, and the memory after them.
     """
-    memory = world.dynamics.initial_memory(len(images))
-    for t in range(0, images.shape[1], 10):
-        pixels = frames_to_tensor(images[:, t : t + 10], world.device)
+    memory = world.dynamics.initial_memory(len(clips.images))
+    for t in range(0, clips.images.shape[1], 10):
+        part = clips.between(t, t + 10)
+        pixels = frames_to_tensor(part.images, world.device)
         latents = world.tokenizer.encode(pixels.flatten(0, 1)).unflatten(0, pixels.shape[:2])
-        features, memory = world.dynamics.observe(memory, latents, actions[:, t : t + 10])
+        features, memory = world.dynamics.observe(memory, latents, part.actions, part.poses)
     return features[:, -1], memory
 
 
@@ -141,8 +141,8 @@ def predicted_rewards(world: WorldModel, episodes: Sequence[Episode]) -> NDArray
 
 
 def read_all(paths: Sequence[Path]) -> list[Episode]:
-    """Reads episodes without their ground-truth state."""
-    return [read_episode(path, state_keys=()) for path in paths]
+    """Reads episodes, with no more of their ground-truth state than where the camera was."""
+    return [read_episode(path, state_keys=POSE_KEYS) for path in paths]
 
 
 def refuse_other_worlds(episodes: Sequence[Episode], num_actions: int, frame_size: int) -> None:
@@ -166,30 +166,6 @@ def refuse_other_worlds(episodes: Sequence[Episode], num_actions: int, frame_siz
                 f"and {frame_size}x{frame_size}, as the model has. Likely cause: recordings of another environment. "
                 "Pass those of the environment the model is trained on."
             )
-
-
-def cut_clips(
-    episodes: Sequence[Episode], clips_per_episode: int, context: int, horizon: int
-) -> list[tuple[Frames, NDArray[np.int64]]]:
-    """Frames and actions of clips of `context + horizon` frames, spread evenly over each episode.
-
-    Raises:
-        ContextError: there is no episode, or one is too short.
-    """
-    if not episodes:
-        raise ContextError("no episode to cut clips from; record some with experiments/collect_episodes.py.")
-    clips = []
-    for episode in episodes:
-        room = len(episode.image) - context - horizon
-        if room < 0:
-            raise ContextError(
-                f"an episode of {len(episode.image)} frames is too short for {context} frames of context and "
-                f"{horizon} dreamed ones; use longer episodes or a shorter context."
-            )
-        for start in np.linspace(0, room, clips_per_episode, dtype=int):
-            stop = start + context + horizon
-            clips.append((episode.image[start:stop], episode.action[start:stop].copy()))
-    return clips
 
 
 def _together(episodes: Sequence[Episode], frames: int) -> Iterator[tuple[Frames, torch.Tensor]]:

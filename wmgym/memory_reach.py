@@ -1,14 +1,15 @@
 """How far back the features of a frame reach: how much they change when one earlier frame is another maze's."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
 
-from model.axes import START_ACTION
 from model.world_model import WorldModel
+from wmgym.clips import cut_clips
 from wmgym.errors import ContextError
-from wmgym.fidelity import Frames, cut_clips, observe_clips
+from wmgym.fidelity import Frames, observe_clips
 from wmgym.recording import Episode
 
 
@@ -37,21 +38,18 @@ def memory_reach(
         raise ContextError(
             f"{len(episodes)} episode given, expected 2 or more: frames are replaced by those of another episode."
         )
-    clips = cut_clips(episodes, clips_per_episode, context, 0)
-    images = np.stack([image for image, _ in clips])
-    actions = torch.from_numpy(np.stack([action for _, action in clips])).to(world.device)
-    actions[:, 0] = START_ACTION
-    others = np.roll(images, clips_per_episode, axis=0)  # those of the episode before
+    clips = cut_clips(world, episodes, clips_per_episode, context)
+    others = np.roll(clips.images, clips_per_episode, axis=0)  # those of the episode before
 
     def features(frames: Frames) -> torch.Tensor:
-        return observe_clips(world, frames, actions)[0]
+        return observe_clips(world, replace(clips, images=frames))[0]
 
-    as_they_are = features(images)
+    as_they_are = features(clips.images)
     most = (features(others) - as_they_are).square().mean().sqrt()
     reach = {}
     for age in ages:
         if age < context:
-            replaced = images.copy()
+            replaced = clips.images.copy()
             replaced[:, context - 1 - age] = others[:, context - 1 - age]
             reach[age] = float((features(replaced) - as_they_are).square().mean().sqrt() / most)
     return reach

@@ -88,8 +88,8 @@ def scripted(layer_mixes, make_episode):
             self.clean, self.answer, self.calls = clean, answer, []
             return self
 
-        def forward(self, latents, actions, noise_levels, strides, memory, remember=True):
-            real, features, memory = super().forward(latents, actions, noise_levels, strides, memory, remember)
+        def forward(self, latents, actions, noise_levels, strides, memory, remember=True, poses=None):
+            real, features, memory = super().forward(latents, actions, noise_levels, strides, memory, remember, poses)
             self.calls.append((latents, actions, noise_levels, strides, real))
             predicted = self.answer(self.clean[: len(latents)], latents[:, -1], noise_levels[:, -1])
             return real if predicted is None else predicted, features, memory

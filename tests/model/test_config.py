@@ -60,7 +60,7 @@ def test_derived_sizes():
 def test_refuses_unknown_missing_and_ill_typed_keys(part):
     for spoil in (
         lambda v: v[part].update(colour=3),
-        lambda v: v[part].popitem(),
+        lambda v: v[part].pop("latent_channels"),
         lambda v: v.update({part: None}),
         lambda v: v.update({part: [1]}),
         lambda v: v.pop(part),
@@ -69,6 +69,12 @@ def test_refuses_unknown_missing_and_ill_typed_keys(part):
         spoil(values)
         with pytest.raises(ValueError, match="expects exactly the keys"):
             WorldModelConfig.from_dict(values)
+
+
+def test_configs_written_before_there_were_poses_are_read():
+    values = json.loads(json.dumps(PRESETS["micro"].to_dict()))
+    del values["dynamics"]["pose_size"]
+    assert WorldModelConfig.from_dict(values) == PRESETS["micro"]
 
 
 @pytest.mark.parametrize(("name", "least", "most"), [("micro", 1e4, 1e5), ("cpu", 1e6, 10e6), ("paper", 150e6, 250e6)])

@@ -101,7 +101,7 @@ def test_events_weigh_more(make_dynamics, windows):
         model.heads.reward[-1].bias.copy_(torch.tensor([2.0, 0.0]))
         model.heads.termination[-1].bias.fill_(-2.0)
     usual, rare = math.log1p(math.exp(-2)), math.log1p(math.exp(2))
-    losses = world_model_loss(model, windows, CLEAN_PAST, generator(), event_weight=10.0)
+    losses = world_model_loss(model, windows, CLEAN_PAST, generator())
     assert losses.reward.item() == pytest.approx((26 * usual + 20 * rare) / 46, rel=1e-5)
     assert losses.termination.item() == pytest.approx((27 * usual + 10 * rare) / 37, rel=1e-5)
 

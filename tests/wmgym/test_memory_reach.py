@@ -56,7 +56,7 @@ def test_it_is_the_change_of_the_features_by_one_frame_over_that_by_all(world):
 def test_a_model_that_sees_only_the_last_frame_reaches_no_further(world, monkeypatch):
     observe = world.dynamics.observe
 
-    def forgetful(memory, latents, actions):
+    def forgetful(memory, latents, actions, poses):
         empty = world.dynamics.initial_memory(len(latents))
         features = [observe(empty, latents[:, t : t + 1], actions[:, t : t + 1])[0] for t in range(latents.shape[1])]
         return torch.cat(features, dim=1), memory
