@@ -81,12 +81,11 @@ class Backbone(nn.Module):
         """The memory of `batch` dreams that have seen nothing."""
         c = self.config
         head_channels = c.width // c.attention_heads
-        ring = torch.zeros(
-            batch, c.layers, c.attention_window, c.tokens, c.attention_heads, head_channels, device=device
-        )
+        shape = (batch, c.attention_window, c.tokens, c.attention_heads, head_channels)
+        keys, values = (tuple(torch.zeros(shape, device=device) for _ in range(c.layers)) for _ in range(2))
         blocks = [c.tokens // (bh * bw) for bh, bw in map(c.block_size, range(c.layers))]
         scan = [torch.zeros(batch, n, c.scan_heads, c.scan_head_channels, c.scan_state, device=device) for n in blocks]
-        return Memory(tuple(scan), ring, ring.clone(), torch.zeros(batch, dtype=torch.int64, device=device))
+        return Memory(tuple(scan), keys, values, torch.zeros(batch, dtype=torch.int64, device=device))
 
     def forward(
         self, tokens: Tokens, conditioning: Conditioning, memory: Memory, remember: bool = True
@@ -108,12 +107,13 @@ class Backbone(nn.Module):
         scan: list[Float[Tensor, "b blocks scan_heads p n"]] = []
         rings: list[tuple[Ring, Ring]] = []
         for i, layer in enumerate(self.layers):
-            ring = memory.keys[:, i].to(tokens.dtype), memory.values[:, i].to(tokens.dtype)
+            ring = memory.keys[i].to(tokens.dtype), memory.values[i].to(tokens.dtype)
             tokens, states, ring = layer(tokens, conditioning, memory.scan[i], ring, plan, remember)
             scan.append(states)
             rings.append(ring)
         if not remember:
             return tokens, memory
-        keys, values = (torch.stack([ring[j] for ring in rings], dim=1).to(memory.keys.dtype) for j in (0, 1))
+        dtype = memory.keys[0].dtype
+        keys, values = (tuple(ring[j].to(dtype) for ring in rings) for j in (0, 1))
         filled = (memory.filled + frames).clamp_max(c.attention_window)
         return tokens, Memory(tuple(scan), keys, values, filled)

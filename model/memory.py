@@ -1,11 +1,13 @@
 """Memory: everything that persists between frames, as one immutable value of constant size. No maths."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+
+_BY_LAYER = ("scan", "keys", "values")
 
 
 @dataclass(frozen=True)
@@ -14,14 +16,14 @@ class Memory:
 
     Attributes:
         scan: one tensor a layer, `[b blocks scan_heads p n]`: the state-space memory of each spatial block, float32.
-        keys: `[b layers k q heads e]`: attention keys of the last `k` frames, oldest first.
-        values: `[b layers k q heads e]`: attention values of the same frames.
+        keys: one tensor a layer, `[b k q heads e]`: attention keys of the last `k` frames, oldest first.
+        values: one tensor a layer, `[b k q heads e]`: attention values of the same frames.
         filled: `[b]`: how many of the `k` frames hold something, at most `k`.
     """
 
     scan: tuple[Float[Tensor, "b _blocks scan_heads p n"], ...]
-    keys: Float[Tensor, "b layers k q heads e"]
-    values: Float[Tensor, "b layers k q heads e"]
+    keys: tuple[Float[Tensor, "b k q heads e"], ...]
+    values: tuple[Float[Tensor, "b k q heads e"], ...]
     filled: Int[Tensor, " b"]
 
     @property
@@ -57,15 +59,15 @@ class Memory:
 
     def to_dict(self) -> dict[str, Tensor]:
         """Flat dictionary of tensors, as safetensors stores them."""
-        layers = {f"scan.{i}": v for i, v in enumerate(self.scan)}
-        return layers | {f.name: getattr(self, f.name) for f in fields(self) if f.name != "scan"}
+        layers = {f"{name}.{i}": v for name in _BY_LAYER for i, v in enumerate(getattr(self, name))}
+        return layers | {"filled": self.filled}
 
     @classmethod
     def from_dict(cls, tensors: dict[str, Tensor]) -> "Memory":
         """Rebuilds a memory from `to_dict`'s output."""
-        layers = sum(key.startswith("scan.") for key in tensors)
-        rest = {key: v for key, v in tensors.items() if not key.startswith("scan.")}
-        return cls(scan=tuple(tensors[f"scan.{i}"] for i in range(layers)), **rest)
+        counts = {name: sum(key.startswith(f"{name}.") for key in tensors) for name in _BY_LAYER}
+        layers = {name: tuple(tensors[f"{name}.{i}"] for i in range(count)) for name, count in counts.items()}
+        return cls(**layers, filled=tensors["filled"])
 
     def _map(self, change: Callable[[Tensor], Tensor]) -> "Memory":
         return Memory.from_dict({key: change(v) for key, v in self.to_dict().items()})

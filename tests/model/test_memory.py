@@ -53,7 +53,7 @@ def test_dictionary_round_trip(memory):
 
 
 def test_counts_its_bytes(memory):
-    expected = sum(v.nelement() * v.element_size() for v in (*memory.scan, memory.keys, memory.values))
+    expected = sum(v.nelement() * v.element_size() for v in (*memory.scan, *memory.keys, *memory.values))
     assert memory.nbytes == expected + 3 * 8
     assert memory.repeat(4).nbytes == 4 * memory.nbytes
 

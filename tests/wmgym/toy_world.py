@@ -66,11 +66,11 @@ class ToyDynamics(nn.Module):
         self.place = nn.Parameter(torch.zeros(1), requires_grad=False)
 
     def initial_memory(self, batch):
-        keys = torch.zeros(batch, 1, 1, 1, 1, 3)
-        return Memory((), keys, torch.zeros_like(keys), torch.zeros(batch, dtype=torch.int64))
+        keys = torch.zeros(batch, 1, 1, 1, 3)
+        return Memory((), (keys,), (torch.zeros_like(keys),), torch.zeros(batch, dtype=torch.int64))
 
-    def observe(self, memory, latents, actions):
-        known, seen = memory.keys.flatten(1), []
+    def observe(self, memory, latents, actions, poses=None):
+        known, seen = memory.keys[0].flatten(1), []
         for t in range(actions.shape[1]):
             action, level = actions[:, t].float(), latents[:, t].mean((1, 2, 3)).round()
             checksum = (3 * known[:, 2] + 7 * (action + 1) + level) % _MODULUS
@@ -78,8 +78,8 @@ class ToyDynamics(nn.Module):
             seen.append(self._features(known, action, torch.zeros_like(action)))
         return torch.stack(seen, 1), self._memory(memory, known)
 
-    def imagine(self, memory, action, noise, denoising_steps):
-        known = memory.keys.flatten(1)
+    def imagine(self, memory, action, noise, denoising_steps, pose=None):
+        known = memory.keys[0].flatten(1)
         number, led = known[:, 0] + 1, action.float()
         checksum = (3 * known[:, 2] + 7 * (led + 1)) % _MODULUS
         known = torch.stack([number, known[:, 1], checksum], 1)
@@ -94,7 +94,7 @@ class ToyDynamics(nn.Module):
         return features
 
     def _memory(self, memory, known):
-        return dataclasses.replace(memory, keys=known[:, None, None, None, None], filled=memory.filled + 1)
+        return dataclasses.replace(memory, keys=(known[:, None, None, None],), filled=memory.filled + 1)
 
 
 def toy_checkpoint():
