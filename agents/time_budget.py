@@ -17,7 +17,7 @@ class TrainingProgress:
     """Environment steps made."""
     seconds: float = 0.0
     """Time spent on it, in all its runs."""
-    curve: list[dict[str, float]] = field(default_factory=list)
+    curve: list[dict[str, int | float]] = field(default_factory=list)
     """`{"steps", "return"}` after each rollout: mean return of the last hundred episodes that ended."""
 
 

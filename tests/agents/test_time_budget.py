@@ -1,10 +1,13 @@
 """Training for a time: it ends, it saves, it knows how far it came."""
 
+import json
+from dataclasses import asdict
+
 import gymnasium
 import pytest
 
 from agents.sb3 import make_ppo
-from agents.time_budget import TimeBudget
+from agents.time_budget import TimeBudget, TrainingProgress
 
 
 @pytest.fixture
@@ -55,3 +58,8 @@ def test_a_later_run_counts_on_from_the_earlier_one(learner):
     assert seconds + 0.3 <= second.progress.seconds < seconds + 5.0
     assert second.progress.curve[: len(curve)] == curve
     assert (earlier.steps, earlier.seconds) == (steps, seconds)  # the caller's own is left alone
+
+
+def test_progress_comes_back_from_json():
+    progress = TrainingProgress(128, 0.5, [{"steps": 128, "return": 0.0}])
+    assert TrainingProgress(**json.loads(json.dumps(asdict(progress)))) == progress
