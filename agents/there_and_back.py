@@ -11,7 +11,7 @@ from agents.walkers import StickyWalker
 class ThereAndBack:
     """Walk at random for a while, then undo every step, last one first; then begin anew.
 
-    On the way back every view but the first was seen before, a known number of steps ago.
+    On the way back every view was seen before, a known number of steps ago.
 
     Args:
         rng: The generator consumed.

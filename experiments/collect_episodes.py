@@ -139,7 +139,8 @@ def refuse_other_world(args: Args) -> None:
     if not path.exists():
         return
     try:
-        env = json.loads(path.read_text())["env"]
+        summary = json.loads(path.read_text())
+        env = summary["env"] if "env" in summary else summary["maze"]  # as earlier releases called it
     except (ValueError, TypeError, KeyError) as error:
         raise ValueError(
             f"{path} cannot be read ({type(error).__name__}: {error}), expected the summary of this folder. Delete it: "

@@ -271,9 +271,9 @@ def as_markdown(metrics: dict[str, Any]) -> str:
         f"{long['frames']} frames in {long['denoising_steps']} denoising step(s): {drifts}. Reward in 1000 steps "
         f"of the same actions, real / dreamed: {rewards['real']:.1f} / {rewards['dreamed']:.1f}.",
     ]
-    if "memory_reach" in metrics:
+    if metrics.get("memory_reach"):
         reach = ", ".join(f"{age} back {share:.2%}" for age, share in metrics["memory_reach"].items())
-        lines += ["", f"Change of the features by one frame of another maze, as a share of that by all: {reach}."]
+        lines += ["", f"Change of the features by one frame of another episode, as a share of that by all: {reach}."]
     return "\n".join(lines)
 
 

@@ -46,7 +46,7 @@ from model.training_state import TENSORS_FILE, Progress, load_training_state, sa
 from model.world_model import WorldModel
 from wmgym.arguments import check_dream_steps, check_minutes, check_ranges, check_stages, check_windows, nothing_to_do
 from wmgym.checkpoint import save_starts
-from wmgym.clips import POSE_KEYS, places_in
+from wmgym.clips import POSE_KEYS, places_in, refuse_without_poses
 from wmgym.encoding import Starts, encode_new, first_episode, read_starts
 from wmgym.errors import ContextError
 from wmgym.fidelity import dream_against_reality, read_all, refuse_other_worlds
@@ -78,7 +78,7 @@ class Args:
     """Time to train, over all restarts; the learning rate falls to zero at its end. Raise it to go on later."""
     conditioning: Literal["action", "pose"] = "action"
     """What is known of a frame before it is predicted: the action that led to it, or where the camera is and looks. An
-    environment can only step a model of actions."""
+    environment can only step a model of actions, and evaluate_world_model.py measures no other."""
     mode: Literal["clean_past", "diffusion_forcing"] = "clean_past"
     """How the past of a noised frame is shown; see model.diffusion."""
     stages: tuple[tuple[float, int], ...] = ((0.6, 32), (0.85, 96), (1.0, 192))
@@ -273,6 +273,8 @@ def prepare(args: Args, fabric: Fabric, held_out: list[Episode]) -> tuple[WorldM
     refuse_other_worlds(held_out, actions, tokenizer.config.frame_size)
     pose_size = POSE_SIZE if args.conditioning == "pose" else 0
     dynamics = dataclasses.replace(PRESETS[args.preset].dynamics, num_actions=actions, pose_size=pose_size)
+    if pose_size:
+        refuse_without_poses([first_episode(args.recordings, found), *held_out])
     tokenizer.to(fabric.device)
     folder = args.output / "latents"
     starts = None
@@ -286,8 +288,9 @@ def prepare(args: Args, fabric: Fabric, held_out: list[Episode]) -> tuple[WorldM
     store = open_store(folder)
     if pose_size and not store.has_poses:
         raise ContextError(
-            f"--conditioning pose given, but not every episode in {args.recordings} says where the camera was "
-            f"({', '.join(POSE_KEYS)}). Record an environment that tells, or pass --conditioning action."
+            f"--conditioning pose given, but the latents in {folder} do not say of every frame where the camera was: "
+            f"some recordings lack {' or '.join(POSE_KEYS)}, or an earlier release encoded them. Record an environment "
+            "that tells, start with another --output, or pass --conditioning action."
         )
     rewards = store.reward_values()
     if any(value not in dynamics.reward_values for value in rewards):
@@ -308,7 +311,7 @@ def publish(
     starts: Starts | None,
     history: dict[str, Any],
 ) -> WorldModel:
-    """Writes the averaged model as a checkpoint that gym.make can open; returns it."""
+    """Writes the averaged model as a checkpoint, which gym.make can open if it is one of actions; returns it."""
     folder = args.output / "checkpoint"
     shipped = WorldModel(world.config).to(world.device)
     shipped.tokenizer.load_state_dict(world.tokenizer.state_dict())

@@ -2,7 +2,8 @@
 
     python experiments/update_pages.py
 
-What stands between `<!-- NAME -->` and `<!-- /NAME -->` is replaced.
+What stands between `<!-- NAME -->` and `<!-- /NAME -->` is replaced. Results of PPO in another checkpoint than the
+shipped one are refused.
 """
 
 import json
@@ -11,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import tyro
+
+from model.checkpoint import weights_digest
 
 RESULTS = Path("docs/results")
 CARD = Path("wmgym/checkpoints/memory-maze-9x9")
@@ -27,7 +30,7 @@ class Args:
 def main(args: Args) -> None:
     """Fills the markers from every result that is there."""
     fidelity, speed = (table_of(args.root, name) for name in ("evaluate_world_model", "bench_dream"))
-    parts = []
+    parts, shipped = [], weights_digest(args.root / CARD)
     if fidelity:
         replace(args.root / CARD / "README.md", "numbers", fidelity)
         parts += ["**Held-out mazes** (`experiments/evaluate_world_model.py --recordings recordings/test`)", fidelity]
@@ -35,6 +38,11 @@ def main(args: Args) -> None:
         path = RESULTS / name / "result.json"
         if (args.root / path).exists():
             result = json.loads((args.root / path).read_text())
+            if not shipped.startswith(result["config"]["world_model"]):
+                raise ValueError(
+                    f"{path} is of world model {result['config']['world_model']}, expected the shipped one, "
+                    f"{shipped[:16]}. Run {name} again with the shipped checkpoint."
+                )
             command = f"experiments/dream_ppo.py {options(result['config'])}"
             parts += [f"**PPO trained only in the dream** (`{command}`, [{name}]({path}))", returns(result)]
     if speed:

@@ -115,5 +115,7 @@ class Backbone(nn.Module):
             return tokens, memory
         dtype = memory.keys[0].dtype
         keys, values = (tuple(ring[j].to(dtype) for ring in rings) for j in (0, 1))
+        if frames > 1:  # views of all frames seen now; after a single one, sparing the copy is worth one frame's bytes
+            keys, values = (tuple(v.contiguous() for v in layers) for layers in (keys, values))
         filled = (memory.filled + frames).clamp_max(c.attention_window)
         return tokens, Memory(tuple(scan), keys, values, filled)

@@ -9,6 +9,7 @@ LARGEST = 65_536
 """No size is larger: far beyond any network that fits a machine, and small enough to be told before memory runs out."""
 LARGEST_OF = {"layers": 256, "attention_window": 1000, "scan_chunk_tokens": 4096, "mlp_ratio": 1000}
 MAY_BE_ZERO = ("pose_size",)
+POSE_SIZES = (0, 4)
 ADDED_LATER = ("pose_size",)
 """Keys that configs of earlier releases lack; what is missing has its default."""
 LARGEST_REWARD = 1e30  # well within float32
@@ -102,6 +103,8 @@ class LSSVWMConfig:
             )
         if (self.width // self.attention_heads) % 4:
             raise ValueError(f"width / attention_heads = {self.width / self.attention_heads} must be divisible by 4.")
+        if self.pose_size not in POSE_SIZES:
+            raise ValueError(f"pose_size = {self.pose_size} given, expected one of {POSE_SIZES}; see model.poses.")
         steps = self.max_denoising_steps
         if not _is_size(steps, LARGEST) or steps & (steps - 1):
             raise ValueError(f"max_denoising_steps = {steps!r} must be a power of two, and at most {LARGEST}.")

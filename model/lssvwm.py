@@ -84,7 +84,7 @@ class LSSVWM(nn.Module):
             strides: log2 of the sampler's stride for each frame of each stream; 0 for clean frames.
             memory: what came before; it is not changed.
             remember: without it the given memory is returned, and the work of making a new one is saved.
-            poses: of each frame, relative to the first of the episode, if the model has poses.
+            poses: of each frame, relative to the first that memory has seen, if the model has poses.
 
         Returns:
             The predicted clean latents of the last stream, the features of stream 0, and the memory after stream 0.

@@ -58,7 +58,7 @@ class Memory:
         return self._map(lambda v: v.to(device))
 
     def to_dict(self) -> dict[str, Tensor]:
-        """Flat dictionary of tensors, as safetensors stores them."""
+        """Flat dictionary of the tensors themselves; `clone` first to have each in storage of its own."""
         layers = {f"{name}.{i}": v for name in _BY_LAYER for i, v in enumerate(getattr(self, name))}
         return layers | {"filled": self.filled}
 

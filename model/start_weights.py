@@ -49,8 +49,9 @@ def weights_to_start_from(source: Path, world: WorldModel) -> dict[str, Tensor]:
     check_fit(source, WorldModel(config).state_dict(), weights)
     if config != world.config:
         raise CheckpointError(
-            f"--start-from {source} is a network of another shape, or for other actions or rewards, than --preset and "
-            "--recordings make. Pass the --preset it was trained with and recordings of the same environment."
+            f"--start-from {source} is a network of another shape, or for other actions, poses or rewards, than "
+            "--preset, --conditioning and --recordings make. Pass the --preset and --conditioning it was trained with "
+            "and recordings of the same environment."
         )
     own = world.tokenizer.state_dict()
     if any(not torch.equal(weights[f"tokenizer.{key}"], value) for key, value in own.items()):

@@ -84,8 +84,9 @@ def refuse_poses(world: WorldModel) -> None:
     """
     if world.config.dynamics.pose_size:
         raise CheckpointError(
-            "the model is conditioned on poses, expected one conditioned on actions: an agent chooses those, and only "
-            "the real world knows the pose they lead to. Train one with train_world_model.py --conditioning action."
+            "the model is conditioned on poses, expected one conditioned on actions: those are what is chosen in a "
+            "dream, and only the real world knows the pose they lead to. Train one with train_world_model.py "
+            "--conditioning action."
         )
 
 

@@ -57,6 +57,19 @@ def places_in(episodes: Sequence[Episode], clips_per_episode: int, frames: int) 
     return places
 
 
+def refuse_without_poses(episodes: Sequence[Episode]) -> None:
+    """Refuse episodes of which it is not known where the camera was.
+
+    Raises:
+        ContextError: one lacks a pose.
+    """
+    if any(key not in episode.state for episode in episodes for key in POSE_KEYS):
+        raise ContextError(
+            f"an episode has no {' or no '.join(POSE_KEYS)}, which a model conditioned on poses needs. Most likely the "
+            "recordings are of an environment that does not tell; use one that does, or a model of actions."
+        )
+
+
 def cut_clips(world: WorldModel, episodes: Sequence[Episode], clips_per_episode: int, frames: int) -> ClipBatch:
     """Clips spread evenly over each episode.
 
@@ -78,11 +91,7 @@ def cut_clips(world: WorldModel, episodes: Sequence[Episode], clips_per_episode:
     actions[:, 0] = START_ACTION
     poses = None
     if world.config.dynamics.pose_size:
-        if any(key not in episode.state for episode in episodes for key in POSE_KEYS):
-            raise ContextError(
-                f"an episode has no {' or no '.join(POSE_KEYS)}, which a model conditioned on poses needs. Most likely "
-                "the recordings are of an environment that does not tell; use one that does, or a model of actions."
-            )
+        refuse_without_poses(episodes)
         told = (torch.from_numpy(stack([e.state[key] for e, _ in places])) for key in POSE_KEYS)
         poses = relative_poses(*told).to(world.device)
     return ClipBatch(stack([e.image for e, _ in places]), actions, poses)

@@ -32,7 +32,7 @@ def memory_reach(
         The share by age.
 
     Raises:
-        ContextError: there are fewer than two episodes, or one is shorter than a clip.
+        ContextError: there are fewer than two episodes, one is shorter than a clip, or all look the same.
     """
     if len(episodes) < 2:
         raise ContextError(
@@ -46,6 +46,11 @@ def memory_reach(
 
     as_they_are = features(clips.images)
     most = (features(others) - as_they_are).square().mean().sqrt()
+    if not most > 0:
+        raise ContextError(
+            "the features are the same whichever episode is shown, expected some change. Most likely the episodes are "
+            "copies of one another, or the model was never trained."
+        )
     reach = {}
     for age in ages:
         if age < context:

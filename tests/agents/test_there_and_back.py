@@ -35,9 +35,12 @@ def test_a_walk_comes_home_and_goes_as_far_as_it_may():
 
 
 def test_a_new_episode_begins_with_a_new_way():
-    walker = make()
+    walker = make(seed=2)
     walker.act(None, {})
+    assert walker._to_go > 0
+    assert walker._to_undo
     walker.reset()
+    assert walker._to_go == 0
     assert not walker._to_undo
 
 

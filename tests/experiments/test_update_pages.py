@@ -1,0 +1,35 @@
+"""README and card show the committed results, all of the shipped checkpoint."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from experiments.update_pages import CARD, RESULTS, Args, main
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def copy(tmp_path):
+    """The pages, the results and the checkpoint, without the rest of the repository."""
+    for name in (RESULTS, CARD):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("*.gif", "*.png"))
+    shutil.copy(ROOT / "README.md", tmp_path)
+    return tmp_path
+
+
+def test_the_committed_pages_are_what_the_results_say(copy):
+    main(Args(copy))
+    for page in (Path("README.md"), CARD / "README.md"):
+        assert (copy / page).read_text() == (ROOT / page).read_text(), "run experiments/update_pages.py"
+
+
+def test_results_in_another_checkpoint_are_refused(copy):
+    path = copy / RESULTS / "dream_ppo_demo" / "result.json"
+    result = json.loads(path.read_text())
+    result["config"]["world_model"] = "0123456789abcdef"
+    path.write_text(json.dumps(result))
+    with pytest.raises(ValueError, match="0123456789abcdef, expected the shipped one"):
+        main(Args(copy))
