@@ -3,13 +3,14 @@
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
+from model.poses import POSE_SIZE
+
 BlockSize = tuple[int, int]
 
 LARGEST = 65_536
 """No size is larger: far beyond any network that fits a machine, and small enough to be told before memory runs out."""
 LARGEST_OF = {"layers": 256, "attention_window": 1000, "scan_chunk_tokens": 4096, "mlp_ratio": 1000}
-MAY_BE_ZERO = ("pose_size",)
-POSE_SIZES = (0, 4)
+NOT_COUNTS = ("max_denoising_steps", "pose_size")  # have checks of their own
 ADDED_LATER = ("pose_size",)
 """Keys that configs of earlier releases lack; what is missing has its default."""
 LARGEST_REWARD = 1e30  # well within float32
@@ -103,8 +104,8 @@ class LSSVWMConfig:
             )
         if (self.width // self.attention_heads) % 4:
             raise ValueError(f"width / attention_heads = {self.width / self.attention_heads} must be divisible by 4.")
-        if self.pose_size not in POSE_SIZES:
-            raise ValueError(f"pose_size = {self.pose_size} given, expected one of {POSE_SIZES}; see model.poses.")
+        if type(self.pose_size) is not int or self.pose_size not in (0, POSE_SIZE):
+            raise ValueError(f"pose_size = {self.pose_size!r} given, expected 0 or {POSE_SIZE}; see model.poses.")
         steps = self.max_denoising_steps
         if not _is_size(steps, LARGEST) or steps & (steps - 1):
             raise ValueError(f"max_denoising_steps = {steps!r} must be a power of two, and at most {LARGEST}.")
@@ -207,11 +208,8 @@ def _check_whole_numbers(config: TokenizerConfig | LSSVWMConfig) -> None:
     """Refuses fields that should be whole numbers and are not, or are out of range."""
     for f in fields(config):
         value, most = getattr(config, f.name), LARGEST_OF.get(f.name, LARGEST)
-        least = 0 if f.name in MAY_BE_ZERO else 1
-        if f.type is int and f.name != "max_denoising_steps" and not _is_size(value, most, least):
-            raise ValueError(
-                f"{f.name} = {value!r} given, expected a whole number of at least {least} and at most {most}."
-            )
+        if f.type is int and f.name not in NOT_COUNTS and not _is_size(value, most):
+            raise ValueError(f"{f.name} = {value!r} given, expected a whole number of at least 1 and at most {most}.")
 
 
 def _check_pair(name: str, value: Any) -> None:
@@ -220,9 +218,9 @@ def _check_pair(name: str, value: Any) -> None:
         raise ValueError(f"{name} = {value!r} given, expected two whole numbers of at least 1 and at most {LARGEST}.")
 
 
-def _is_size(value: Any, most: int, least: int = 1) -> bool:
-    """Whether it is a whole number from `least` to `most`; True is not."""
-    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
+def _is_size(value: Any, most: int) -> bool:
+    """Whether it is a whole number from 1 to `most`; True is not."""
+    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= most
 
 
 def _is_number(value: Any, most: float) -> bool:

@@ -71,6 +71,12 @@ def test_refuses_unknown_missing_and_ill_typed_keys(part):
             WorldModelConfig.from_dict(values)
 
 
+@pytest.mark.parametrize("size", [-4, 1, 7, False])
+def test_poses_have_the_size_that_is_made_or_none(size):
+    with pytest.raises(ValueError, match="expected 0 or 4"):
+        replace(PRESETS["micro"].dynamics, pose_size=size)
+
+
 def test_configs_written_before_there_were_poses_are_read():
     values = json.loads(json.dumps(PRESETS["micro"].to_dict()))
     del values["dynamics"]["pose_size"]
