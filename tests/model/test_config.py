@@ -115,6 +115,7 @@ for part, name, wrong in [
     ("dynamics", "reward_values", [1e300]),
     *(("dynamics", "block_sizes", v) for v in ([[4.0, 4.0]], [1, 2], 5, "ab", [[1, 2, 4]])),
     *(("dynamics", "max_denoising_steps", v) for v in ("8", 8.0, 2**70)),
+    *(("dynamics", "pose_size", v) for v in (4.0, None, "4", True, [4])),
     *(("tokenizer", "bottleneck_noise", v) for v in ("x", float("nan"), -1.0, None)),
     *(("tokenizer", "encoder_channels", v) for v in ([64], 5, [64.0, 128], [-1, 2], [10**9, 8])),
     ("tokenizer", "decoder_channels", [8, "8"]),
