@@ -6,9 +6,9 @@ from agents.there_and_back import ThereAndBack
 from agents.walkers import RandomGoalWalker, StickyWalker, TargetSeeker, UniformWalker, Walker
 
 MAZE = {"random_goal": 0.40, "target_seeker": 0.30, "sticky": 0.15, "uniform": 0.15}
-TEXTURE = {"there_and_back": 0.7, "sticky": 0.3}
+TEXTURE = {"there_and_back": 0.9, "sticky": 0.1}
 TEXTURE_UNDONE_BY = (0, 4, 3, 2, 1)  # nothing, forward, left, right, back
-LONGEST_WAY = 96
+LONGEST_WAY = 32
 
 
 def mixture_of(env: str) -> dict[str, float]:
@@ -50,6 +50,6 @@ def _texture_walker(kind: str, rng: np.random.Generator) -> tuple[Walker, str]:
     repeat = round(rng.uniform(0.2, 0.8), 2)
     if kind == "sticky":
         return StickyWalker(rng, repeat, len(TEXTURE_UNDONE_BY)), f"{kind} repeat={repeat}"
-    longest = int(rng.integers(8, LONGEST_WAY + 1))
+    longest = int(rng.integers(4, LONGEST_WAY + 1))
     walker = ThereAndBack(rng, TEXTURE_UNDONE_BY, longest, repeat)
     return walker, f"{kind} longest={longest} repeat={repeat}"

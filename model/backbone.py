@@ -9,7 +9,7 @@ from model.axes import Conditioning, Tokens
 from model.block_scan import BlockScan, BlockStates
 from model.conditioning import Modulation
 from model.config import BlockSize, LSSVWMConfig
-from model.local_attention import Ring, WindowPlan, frame_local_attention, plan_windows
+from model.local_attention import Ring, WindowPlan, frame_local_attention, plan_everything, plan_windows
 from model.memory import Memory
 
 
@@ -33,37 +33,45 @@ class LocalAttention(nn.Module):
 
 
 class Layer(nn.Module):
-    """One layer of LSSVWM (arXiv:2505.20171 section 4.1): scan for memory, attention for detail, MLP."""
+    """One layer of LSSVWM (arXiv:2505.20171 section 4.1): scan for memory, attention for detail, MLP.
+
+    What it is compared with lacks the scan or the attention.
+    """
 
     def __init__(self, config: LSSVWMConfig, block_size: BlockSize) -> None:
-        """Three branches with a modulation each."""
+        """Up to three branches with a modulation each."""
         super().__init__()
         hidden = config.mlp_ratio * config.width
-        self.scan = BlockScan(config, block_size)
-        self.attention = LocalAttention(config)
+        self.scan = BlockScan(config, block_size) if config.scan else None
+        self.attention = LocalAttention(config) if config.attention != "none" else None
         self.mlp = nn.Sequential(
             nn.Linear(config.width, hidden), nn.GELU(approximate="tanh"), nn.Linear(hidden, config.width)
         )
-        self.scan_modulation = Modulation(config.width)
-        self.attention_modulation = Modulation(config.width)
+        self.scan_modulation = Modulation(config.width) if config.scan else None
+        self.attention_modulation = Modulation(config.width) if config.attention != "none" else None
         self.mlp_modulation = Modulation(config.width)
 
     def forward(
         self,
         tokens: Tokens,
         conditioning: Conditioning,
-        states: BlockStates,
-        ring: tuple[Ring, Ring],
-        plan: WindowPlan,
+        states: BlockStates | None,
+        ring: tuple[Ring, Ring] | None,
+        plan: WindowPlan | None,
         remember: bool = True,
-    ) -> tuple[Tokens, BlockStates, tuple[Ring, Ring]]:
-        """Tokens after the layer, and with `remember` the layer's memory after the last frame of stream 0."""
-        modulated, gate = self.scan_modulation(tokens, conditioning)
-        mixed, states = self.scan(modulated, states, remember)
-        tokens = torch.addcmul(tokens, gate, mixed)
-        modulated, gate = self.attention_modulation(tokens, conditioning)
-        mixed, ring = self.attention(modulated, ring, plan)
-        tokens = torch.addcmul(tokens, gate, mixed)
+    ) -> tuple[Tokens, BlockStates | None, tuple[Ring, Ring] | None]:
+        """Tokens after the layer, and with `remember` the layer's memory after the last frame of stream 0.
+
+        States are there if the layer has a scan; ring and plan if it has attention.
+        """
+        if self.scan is not None and self.scan_modulation is not None and states is not None:
+            modulated, gate = self.scan_modulation(tokens, conditioning)
+            mixed, states = self.scan(modulated, states, remember)
+            tokens = torch.addcmul(tokens, gate, mixed)
+        if self.attention is not None and self.attention_modulation is not None and ring is not None:
+            modulated, gate = self.attention_modulation(tokens, conditioning)
+            mixed, ring = self.attention(modulated, ring, plan)
+            tokens = torch.addcmul(tokens, gate, mixed)
         modulated, gate = self.mlp_modulation(tokens, conditioning)
         return torch.addcmul(tokens, gate, self.mlp(modulated)), states, ring
 
@@ -80,12 +88,18 @@ class Backbone(nn.Module):
     def initial_memory(self, batch: int, device: torch.device) -> Memory:
         """The memory of `batch` dreams that have seen nothing."""
         c = self.config
-        head_channels = c.width // c.attention_heads
-        shape = (batch, c.attention_window, c.tokens, c.attention_heads, head_channels)
-        keys, values = (tuple(torch.zeros(shape, device=device) for _ in range(c.layers)) for _ in range(2))
-        blocks = [c.tokens // (bh * bw) for bh, bw in map(c.block_size, range(c.layers))]
-        scan = [torch.zeros(batch, n, c.scan_heads, c.scan_head_channels, c.scan_state, device=device) for n in blocks]
-        return Memory(tuple(scan), keys, values, torch.zeros(batch, dtype=torch.int64, device=device))
+        scan: list[Tensor] = []
+        rings: list[Tensor] = []
+        for bh, bw in map(c.block_size, range(c.layers)):
+            if c.scan:
+                shape = (c.tokens // (bh * bw), c.scan_heads, c.scan_head_channels, c.scan_state)
+                scan.append(torch.zeros(batch, *shape, device=device))
+            if c.attention != "none":
+                frames = c.attention_window if c.attention == "window" else 0
+                ring = (frames, c.tokens, c.attention_heads, c.width // c.attention_heads)
+                rings.append(torch.zeros(batch, *ring, device=device))
+        values = tuple(torch.zeros_like(keys) for keys in rings)
+        return Memory(tuple(scan), tuple(rings), values, (), torch.zeros(batch, dtype=torch.int64, device=device))
 
     def forward(
         self, tokens: Tokens, conditioning: Conditioning, memory: Memory, remember: bool = True
@@ -100,22 +114,61 @@ class Backbone(nn.Module):
 
         Returns:
             The tokens after the last layer, and the memory after the last frame of stream 0.
+
+        Raises:
+            ValueError: the model sees later frames, and is asked to remember, or to tell two streams apart.
         """
-        c = self.config
-        streams, frames = tokens.shape[1:3]
-        plan = plan_windows(memory.filled, streams, frames, c.tokens, c.attention_window, c.attention_heads)
+        self._refuse_later_frames(tokens.shape[1], remember)
+        plan = self._plan(memory, *tokens.shape[1:3])
         scan: list[Float[Tensor, "b blocks scan_heads p n"]] = []
         rings: list[tuple[Ring, Ring]] = []
         for i, layer in enumerate(self.layers):
-            ring = memory.keys[i].to(tokens.dtype), memory.values[i].to(tokens.dtype)
-            tokens, states, ring = layer(tokens, conditioning, memory.scan[i], ring, plan, remember)
-            scan.append(states)
-            rings.append(ring)
+            states = memory.scan[i] if memory.scan else None
+            ring = self._ring(memory, i, tokens.dtype)
+            tokens, states, ring = layer(tokens, conditioning, states, ring, plan, remember)
+            scan += [] if states is None else [states]
+            rings += [] if ring is None else [ring]
         if not remember:
             return tokens, memory
-        dtype = memory.keys[0].dtype
+        dtype, frames = (memory.keys[0].dtype if memory.keys else tokens.dtype), conditioning.shape[2]
         keys, values = (tuple(ring[j].to(dtype) for ring in rings) for j in (0, 1))
         if frames > 1:  # views of all frames seen now; after a single one, sparing the copy is worth one frame's bytes
             keys, values = (tuple(v.contiguous() for v in layers) for layers in (keys, values))
-        filled = (memory.filled + frames).clamp_max(c.attention_window)
-        return tokens, Memory(tuple(scan), keys, values, filled)
+        return tokens, Memory(tuple(scan), keys, values, (), memory.seen + frames)
+
+    def _plan(self, memory: Memory, streams: int, frames: int) -> WindowPlan | None:
+        c = self.config
+        if c.attention == "none":
+            return None
+        if c.attention == "window":
+            filled = memory.seen.clamp_max(c.attention_window)
+            return plan_windows(
+                filled, streams, frames, c.tokens, c.attention_window, c.attention_heads, c.attention_span
+            )
+        ring = self._longest(memory)
+        both_ways = c.attention == "bidirectional"
+        return plan_everything(
+            memory.seen, streams, frames, c.tokens, ring, c.attention_heads, c.attention_span, both_ways
+        )
+
+    def _ring(self, memory: Memory, layer: int, dtype: torch.dtype) -> tuple[Ring, Ring] | None:
+        if not memory.keys:
+            return None
+        keys, values = memory.keys[layer].to(dtype), memory.values[layer].to(dtype)
+        if self.config.attention == "full":
+            unused = keys.shape[1] - self._longest(memory)
+            return keys[:, unused:], values[:, unused:]
+        return keys, values
+
+    def _longest(self, memory: Memory) -> int:
+        """Frames in a ring that grows: as many as the dream that saw most of them has seen."""
+        return min(memory.keys[0].shape[1], int(memory.seen.max())) if memory.keys[0].shape[1] else 0
+
+    def _refuse_later_frames(self, streams: int, remember: bool) -> None:
+        if not self.config.steppable and (streams > 1 or remember):
+            raise ValueError(
+                "this model's attention is bidirectional: each frame is worked out together with later ones, so "
+                "nothing of it can be kept as a memory, and no environment can step it. Expected a backbone that looks "
+                "back only (model.backbones), or training with --mode diffusion_forcing and dreams by "
+                "wmgym.sliding_context."
+            )

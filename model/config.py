@@ -1,17 +1,18 @@
 """What a world model is made of, as frozen dataclasses, and the presets named by the hardware they fit."""
 
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any
+from typing import Any, Literal, get_args
 
 from model.poses import POSE_SIZE
 
 BlockSize = tuple[int, int]
+Attention = Literal["window", "full", "bidirectional", "hybrid", "none"]
 
 LARGEST = 65_536
 """No size is larger: far beyond any network that fits a machine, and small enough to be told before memory runs out."""
 LARGEST_OF = {"layers": 256, "attention_window": 1000, "scan_chunk_tokens": 4096, "mlp_ratio": 1000}
-NOT_COUNTS = ("max_denoising_steps", "pose_size")  # have checks of their own
-ADDED_LATER = ("pose_size",)
+NOT_COUNTS = ("max_denoising_steps", "pose_size", "sink_frames")  # have checks of their own
+ADDED_LATER = ("pose_size", "scan", "attention", "attention_span", "sink_frames")
 """Keys that configs of earlier releases lack; what is missing has its default."""
 LARGEST_REWARD = 1e30  # well within float32
 
@@ -54,9 +55,10 @@ class TokenizerConfig:
 
 @dataclass(frozen=True)
 class LSSVWMConfig:
-    """Shape of the long-context state-space video world model (arXiv:2505.20171).
+    """Shape of the long-context state-space video world model (arXiv:2505.20171), or of one it is compared with.
 
-    The paper leaves width, depth, block sizes and Mamba-2 settings open; the numbers here are our own.
+    The paper leaves width, depth, block sizes and Mamba-2 settings open; the numbers here are our own. The systems it
+    compares differ in `scan`, `block_sizes` and `attention`: see `model.backbones`.
     """
 
     latent_channels: int = 16
@@ -84,6 +86,16 @@ class LSSVWMConfig:
     """Rewards that occur in the recordings; the reward head picks one of them."""
     pose_size: int = 0
     """Numbers of the pose that conditions each frame in place of its action (`model.poses`); 0 for actions."""
+    scan: bool = True
+    """Whether layers have a state-space scan."""
+    attention: Attention = "window"
+    """What frames see: `window` those of Eq. 6; `full` all before; `bidirectional` all, later ones too; `hybrid` the
+    window, the first `sink_frames` and a compressed memory of the rest (arXiv:2512.04519); `none` nothing, not even
+    themselves."""
+    attention_span: int = 16
+    """Frames over which the head that looks farthest loses interest by a factor of e."""
+    sink_frames: int = 0
+    """`hybrid`: first frames that stay in sight for ever."""
 
     def __post_init__(self) -> None:
         """Refuses what is no size or no reward, and shapes that do not divide."""
@@ -106,9 +118,26 @@ class LSSVWMConfig:
             raise ValueError(f"width / attention_heads = {self.width / self.attention_heads} must be divisible by 4.")
         if type(self.pose_size) is not int or self.pose_size not in (0, POSE_SIZE):
             raise ValueError(f"pose_size = {self.pose_size!r} given, expected 0 or {POSE_SIZE}; see model.poses.")
+        self._check_mixers()
         steps = self.max_denoising_steps
         if not _is_size(steps, LARGEST) or steps & (steps - 1):
             raise ValueError(f"max_denoising_steps = {steps!r} must be a power of two, and at most {LARGEST}.")
+
+    def _check_mixers(self) -> None:
+        if self.attention not in get_args(Attention):
+            raise ValueError(f"attention = {self.attention!r} given, expected one of {list(get_args(Attention))}.")
+        if type(self.scan) is not bool:
+            raise ValueError(f"scan = {self.scan!r} given, expected true or false.")
+        if not self.scan and self.attention == "none":
+            raise ValueError("a model without scan and without attention has no past; leave it one of them.")
+        if self.scan and self.attention in ("bidirectional", "hybrid"):
+            raise ValueError(f"attention = {self.attention!r} is made to go without a scan; pass scan = False.")
+        most = self.attention_window if self.attention == "hybrid" else 0
+        if type(self.sink_frames) is not int or not 0 <= self.sink_frames <= most:
+            raise ValueError(
+                f"sink_frames = {self.sink_frames!r} given, expected a whole number from 0 to {most}, the attention "
+                "window of a `hybrid`; other kinds of attention have none."
+            )
 
     def _check_lists(self) -> None:
         sizes: Any = self.block_sizes
@@ -142,6 +171,11 @@ class LSSVWMConfig:
     def features(self) -> int:
         """Length of the feature vector handed to heads and agents."""
         return self.tokens_per_side * self.width
+
+    @property
+    def steppable(self) -> bool:
+        """Whether the past can be kept as a memory, so that an environment can step; else `why_not_steppable`."""
+        return self.attention != "bidirectional"
 
     @property
     def start_action(self) -> int:

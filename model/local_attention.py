@@ -1,5 +1,7 @@
 """Frame-local attention: each token sees all tokens of its own frame and of the k frames before (Eq. 6).
 
+What LSSVWM is compared with sees all frames before, or all frames: other plans for the same attention.
+
 Time is cut in chunks of k frames, so that the keys a chunk needs are its own and the chunk before: dense matrix
 products for `scaled_dot_product_attention`, no k-wide band to waste. Stepping is a chunk of one frame against the ring
 of keys and values in memory. Stream 1, if present, sees stream 0's frames before its own frame, and its own frame.
@@ -18,58 +20,95 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 AttentionInput = Float[Tensor, "b s t q heads e"]
-Ring = Float[Tensor, "b k q heads e"]
+Ring = Float[Tensor, "b _k q heads e"]
 
 
 @dataclass(frozen=True)
 class WindowPlan:
-    """What every layer of one forward pass shares: how time is cut, and who sees whom.
+    """What every layer of one forward pass shares: how time is cut, who sees whom, and what stays in the ring.
 
     Attributes:
         chunk: frames per chunk.
         chunks: chunks of the padded sequence.
         bias: `[b_chunks heads queries keys]`: minus infinity where a query may not look, else minus slope times age.
+        leaving: frames that leave the ring as the sequence comes in.
     """
 
     chunk: int
     chunks: int
     bias: Float[Tensor, "b_chunks heads queries keys"]
+    leaving: int
 
 
 def plan_windows(
-    filled: Int[Tensor, " b"], streams: int, frames: int, tokens: int, window: int, heads: int
+    filled: Int[Tensor, " b"], streams: int, frames: int, tokens: int, window: int, heads: int, span: int = 16
 ) -> WindowPlan:
-    """Works out chunks and biases for a sequence that follows on a ring with `filled` valid frames.
+    """Works out chunks and biases for a sequence that follows on a ring with `filled` valid frames (Eq. 6).
 
     Args:
         filled: frames in each row's ring that hold something.
         streams: 1, or 2 when a read-only stream runs along.
         frames: frames of the sequence.
         tokens: tokens of a frame.
-        window: the paper's k.
-        heads: attention heads; slopes run from 1 down to 1/16 in equal ratios.
+        window: the paper's k, which is the length of the ring.
+        heads: attention heads; slopes run from 1 down to 1 / span in equal ratios.
+        span: frames over which the head that looks farthest loses interest by a factor of e.
     """
-    device = filled.device
     chunk = min(window, frames)
     chunks = math.ceil(frames / chunk)
     # positions count from the oldest ring slot: ring 0..k-1, new frames k..k+t-1
-    start = torch.arange(chunks, device=device)[:, None] * chunk
-    key = start + torch.arange(window + chunk, device=device)
-    query = start + window + torch.arange(chunk, device=device)
+    start = torch.arange(chunks, device=filled.device)[:, None] * chunk
+    key = start + torch.arange(window + chunk, device=filled.device)
+    query = start + window + torch.arange(chunk, device=filled.device)
     exists = (key[None] >= window - filled[:, None, None])[:, :, None, :]
     age = (query[:, :, None] - key[:, None, :])[:1]
     seen = (age >= 0) & (age <= window) & exists
+    return WindowPlan(chunk, chunks, _bias(seen, age, streams, tokens, heads, span), frames)
+
+
+def plan_everything(
+    filled: Int[Tensor, " b"],
+    streams: int,
+    frames: int,
+    tokens: int,
+    ring: int,
+    heads: int,
+    span: int,
+    both_ways: bool = False,
+) -> WindowPlan:
+    """The same for frames that see all frames before them, or with `both_ways` later ones too; nothing leaves the ring.
+
+    Args:
+        filled: frames in each row's ring that hold something.
+        streams: 1, or 2 when a read-only stream runs along.
+        frames: frames of the sequence.
+        tokens: tokens of a frame.
+        ring: how long the ring is by now.
+        heads: attention heads.
+        span: as in `plan_windows`.
+        both_ways: whether frames see later ones.
+    """
+    key = torch.arange(ring + frames, device=filled.device)
+    age = (key[ring:, None] - key)[None]
+    seen = (torch.ones_like(age, dtype=torch.bool) if both_ways else age >= 0)[None]
+    if ring:
+        seen = seen & (key >= ring - filled[:, None])[:, None, None, :]
+    return WindowPlan(frames, 1, _bias(seen, age.abs(), streams, tokens, heads, span), 0)
+
+
+def _bias(seen: Tensor, age: Tensor, streams: int, tokens: int, heads: int, span: int) -> Tensor:
+    """Biases of tokens, from who sees whom `[b chunks queries keys]` and ages `[1 queries keys]`, both of frames."""
+    queries = age.shape[1]
     if streams == 2:
-        own = torch.eye(chunk, dtype=torch.bool, device=device).expand(*seen.shape[:-1], chunk)
+        own = torch.eye(queries, dtype=torch.bool, device=age.device).expand(*seen.shape[:-1], queries)
         main = torch.cat([seen, torch.zeros_like(own)], -1)
         seen = torch.cat([main, torch.cat([seen & (age > 0), own], -1)], -2)
-        age = torch.cat([age, torch.zeros_like(age[..., :chunk])], -1).repeat(1, 2, 1)
-    slopes = 16 ** -torch.linspace(0, 1, heads, device=device)
+        age = torch.cat([age, torch.zeros_like(age[..., :queries])], -1).repeat(1, 2, 1)
+    slopes = float(span) ** -torch.linspace(0, 1, heads, device=age.device)
     bias = (-slopes[:, None, None] * age).masked_fill(
         ~rearrange(seen, "b c queries keys -> (b c) 1 queries keys"), -torch.inf
     )
-    bias = bias.repeat_interleave(tokens, -2).repeat_interleave(tokens, -1)
-    return WindowPlan(chunk, chunks, bias)
+    return bias.repeat_interleave(tokens, -2).repeat_interleave(tokens, -1)
 
 
 def frame_local_attention(
@@ -81,8 +120,8 @@ def frame_local_attention(
         queries: one per token, both streams.
         keys: one per token.
         values: one per token.
-        ring: keys and values of the k frames before the first, oldest first.
-        plan: from `plan_windows`, for the same shapes.
+        ring: keys and values of the frames before the first, oldest first: k of them, or all.
+        plan: from `plan_windows` or `plan_everything`, for the same shapes.
 
     Returns:
         What each token read, and the ring after the last frame of stream 0.
@@ -97,7 +136,7 @@ def frame_local_attention(
     q = rearrange(_pad_time(queries, padding, 2), "b s (c t) q heads e -> (b c) heads (s t q) e", t=plan.chunk)
     read = nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=plan.bias.to(q.dtype))
     out = rearrange(read, "(b c) heads (s t q) e -> b s (c t) q heads e", c=plan.chunks, s=streams, t=plan.chunk)
-    return out[:, :, :frames], (past_keys[:, frames:], past_values[:, frames:])
+    return out[:, :, :frames], (past_keys[:, plan.leaving :], past_values[:, plan.leaving :])
 
 
 def _windows(past: Tensor, window: int, chunk: int, own: list[Tensor]) -> Tensor:

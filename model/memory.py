@@ -7,33 +7,40 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-_BY_LAYER = ("scan", "keys", "values")
+_BY_LAYER = ("scan", "keys", "values", "gates")
 
 
 @dataclass(frozen=True)
 class Memory:
     """What a dream remembers: scan states and a ring of keys and values, nothing that grows with time.
 
+    Only where attention is `full` the ring grows, a frame a frame: that is what LSSVWM is compared with.
+
     Attributes:
-        scan: one tensor a layer, `[b blocks scan_heads p n]`: the state-space memory of each spatial block, float32.
-        keys: one tensor a layer, `[b k q heads e]`: attention keys of the last `k` frames, oldest first.
+        scan: one tensor a layer, `[b blocks scan_heads p n]`: the recurrent memory, of each spatial block one, float32;
+            none in layers that have no recurrence.
+        keys: one tensor a layer, `[b k q heads e]`: attention keys of the last `k` frames, oldest first; none in layers
+            without attention. Where there are sink frames they come before the others.
         values: one tensor a layer, `[b k q heads e]`: attention values of the same frames.
-        filled: `[b]`: how many of the `k` frames hold something, at most `k`.
+        gates: one tensor a layer, `[b k q heads 2]`, where attention is `hybrid`: how the same frames will be written
+            into the recurrent memory when they leave the ring.
+        seen: `[b]`: how many frames were taken in; the ring holds something in as many of its last places.
     """
 
     scan: tuple[Float[Tensor, "b _blocks scan_heads p n"], ...]
-    keys: tuple[Float[Tensor, "b k q heads e"], ...]
-    values: tuple[Float[Tensor, "b k q heads e"], ...]
-    filled: Int[Tensor, " b"]
+    keys: tuple[Float[Tensor, "b _k q heads e"], ...]
+    values: tuple[Float[Tensor, "b _k q heads e"], ...]
+    gates: tuple[Float[Tensor, "b _k q heads 2"], ...]
+    seen: Int[Tensor, " b"]
 
     @property
     def batch(self) -> int:
         """How many dreams this memory holds."""
-        return self.filled.shape[0]
+        return self.seen.shape[0]
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all tensors together; the same at frame 10 and at frame 10,000."""
+        """Bytes of all tensors together; the same at frame 10 and at frame 10,000, unless attention is `full`."""
         return sum(v.numel() * v.element_size() for v in self.to_dict().values())
 
     def select(self, indices: Int[Tensor, " i"]) -> "Memory":
@@ -45,9 +52,17 @@ class Memory:
         return self._map(lambda v: v.repeat_interleave(times, dim=0))
 
     def replace(self, indices: Int[Tensor, " i"], other: "Memory") -> "Memory":
-        """A memory in which the given dreams are those of `other`; this one stays as it is."""
-        theirs = other.to_dict()
-        return Memory.from_dict({key: v.index_copy(0, indices, theirs[key]) for key, v in self.to_dict().items()})
+        """A memory in which the given dreams are those of `other`; this one stays as it is.
+
+        Rings that grow are made equally long first, with empty places before the oldest frame.
+        """
+        pairs = zip(self.to_dict().items(), other.to_dict().values(), strict=True)
+        levelled = {key: _equally_long(key, ours, theirs) for (key, ours), theirs in pairs}
+        return Memory.from_dict({key: ours.index_copy(0, indices, theirs) for key, (ours, theirs) in levelled.items()})
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shape of each tensor of one dream, without the length of the ring: equal for dreams of one model."""
+        return {key: tuple(v.shape[2 if _is_ring(key) else 1 :]) for key, v in self.to_dict().items()}
 
     def clone(self) -> "Memory":
         """A copy that shares no storage."""
@@ -60,14 +75,27 @@ class Memory:
     def to_dict(self) -> dict[str, Tensor]:
         """Flat dictionary of the tensors themselves; `clone` first to have each in storage of its own."""
         layers = {f"{name}.{i}": v for name in _BY_LAYER for i, v in enumerate(getattr(self, name))}
-        return layers | {"filled": self.filled}
+        return layers | {"seen": self.seen}
 
     @classmethod
     def from_dict(cls, tensors: dict[str, Tensor]) -> "Memory":
         """Rebuilds a memory from `to_dict`'s output."""
         counts = {name: sum(key.startswith(f"{name}.") for key in tensors) for name in _BY_LAYER}
         layers = {name: tuple(tensors[f"{name}.{i}"] for i in range(count)) for name, count in counts.items()}
-        return cls(**layers, filled=tensors["filled"])
+        return cls(**layers, seen=tensors["seen"])
 
     def _map(self, change: Callable[[Tensor], Tensor]) -> "Memory":
         return Memory.from_dict({key: change(v) for key, v in self.to_dict().items()})
+
+
+def _is_ring(key: str) -> bool:
+    return key.startswith(("keys.", "values.", "gates."))
+
+
+def _equally_long(key: str, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
+    """Both with empty places before the oldest frame of the shorter ring."""
+    if not _is_ring(key) or first.shape[1] == second.shape[1]:
+        return first, second
+    longest = max(first.shape[1], second.shape[1])
+    padded = [torch.cat([v.new_zeros(len(v), longest - v.shape[1], *v.shape[2:]), v], 1) for v in (first, second)]
+    return padded[0], padded[1]

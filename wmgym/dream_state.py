@@ -101,7 +101,7 @@ class DreamState:
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Return the shape of each tensor of one dream; equal for states of the same checkpoint."""
-        return {key: tuple(v.shape[1:]) for key, v in (self._tensors() | self.memory.to_dict()).items()}
+        return {key: tuple(v.shape[1:]) for key, v in self._tensors().items()} | self.memory.shapes()
 
     def check_fits(self, places: int, example: "DreamState") -> None:
         """Refuse to be restored where it does not fit.

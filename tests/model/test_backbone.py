@@ -33,7 +33,7 @@ def test_layers_take_the_block_sizes_in_turn(mix, layer_mixes):
         heads, channels = config.scan_heads, config.scan_head_channels
         assert memory.scan[i].shape == (3, blocks, heads, channels, config.scan_state)
     assert len(scans) == len(memory.scan) == config.layers
-    assert memory.filled.tolist() == [0, 0, 0]
+    assert memory.seen.tolist() == [0, 0, 0]
 
 
 @pytest.mark.parametrize("mix", MIXES)
@@ -56,7 +56,7 @@ def test_the_memory_given_stays_as_it_is(make_dynamics, layer_mixes):
     _, after = backbone(tokens.flip(2), conditioning, memory)
     for name, value in memory.to_dict().items():
         assert torch.equal(value, before.to_dict()[name]), name
-        if name != "filled":
+        if name != "seen":
             assert not torch.equal(value, after.to_dict()[name]), name
 
 

@@ -165,7 +165,7 @@ def test_memory_costs_the_same_at_frame_10_and_at_frame_2000(make_dynamics, make
         sizes[first + 100] = memory.nbytes
     assert set(sizes.values()) == {start}
     assert {10, 2000} <= set(sizes)
-    assert memory.filled.tolist() == [model.config.attention_window]
+    assert memory.seen.tolist() == [2000]
     assert all(v.isfinite().all() for v in memory.to_dict().values())
 
 
@@ -254,7 +254,7 @@ def test_a_first_frame_can_be_dreamed_from_nothing(make_dynamics):
     with torch.no_grad():
         prediction, memory = model.imagine(model.initial_memory(2), torch.tensor([-1, -1]), torch.randn(2, 4, 8, 8), 2)
     assert prediction.latent.isfinite().all()
-    assert memory.filled.tolist() == [1, 1]
+    assert memory.seen.tolist() == [1, 1]
 
 
 @pytest.mark.parametrize("streams", [1, 2])

@@ -60,4 +60,4 @@ def test_counts_its_bytes(memory):
 
 def test_cannot_be_changed_by_accident(memory):
     with pytest.raises(AttributeError):
-        memory.filled = torch.zeros(3)
+        memory.seen = torch.zeros(3)
