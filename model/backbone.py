@@ -2,13 +2,14 @@
 
 import torch
 from einops import rearrange
-from jaxtyping import Float
+from jaxtyping import Int
 from torch import Tensor, nn
 
 from model.axes import Conditioning, Tokens
 from model.block_scan import BlockScan, BlockStates
 from model.conditioning import Modulation
 from model.config import BlockSize, LSSVWMConfig
+from model.hybrid_attention import HybridAttention
 from model.local_attention import Ring, WindowPlan, frame_local_attention, plan_everything, plan_windows
 from model.memory import Memory
 
@@ -43,7 +44,7 @@ class Layer(nn.Module):
         super().__init__()
         hidden = config.mlp_ratio * config.width
         self.scan = BlockScan(config, block_size) if config.scan else None
-        self.attention = LocalAttention(config) if config.attention != "none" else None
+        self.attention = _attention(config)
         self.mlp = nn.Sequential(
             nn.Linear(config.width, hidden), nn.GELU(approximate="tanh"), nn.Linear(hidden, config.width)
         )
@@ -56,24 +57,34 @@ class Layer(nn.Module):
         tokens: Tokens,
         conditioning: Conditioning,
         states: BlockStates | None,
-        ring: tuple[Ring, Ring] | None,
+        ring: tuple[Ring, ...],
         plan: WindowPlan | None,
+        seen: Int[Tensor, " b"],
         remember: bool = True,
-    ) -> tuple[Tokens, BlockStates | None, tuple[Ring, Ring] | None]:
+    ) -> tuple[Tokens, BlockStates | None, tuple[Ring, ...]]:
         """Tokens after the layer, and with `remember` the layer's memory after the last frame of stream 0.
 
-        States are there if the layer has a scan; ring and plan if it has attention.
+        States are there if the layer has a recurrence; ring and plan if it has attention.
         """
         if self.scan is not None and self.scan_modulation is not None and states is not None:
             modulated, gate = self.scan_modulation(tokens, conditioning)
             mixed, states = self.scan(modulated, states, remember)
             tokens = torch.addcmul(tokens, gate, mixed)
-        if self.attention is not None and self.attention_modulation is not None and ring is not None:
+        if self.attention is not None and self.attention_modulation is not None and plan is not None:
             modulated, gate = self.attention_modulation(tokens, conditioning)
-            mixed, ring = self.attention(modulated, ring, plan)
+            if isinstance(self.attention, HybridAttention):
+                mixed, ring, states = self.attention(modulated, ring, states, plan, seen, remember)
+            else:
+                mixed, ring = self.attention(modulated, ring, plan)
             tokens = torch.addcmul(tokens, gate, mixed)
         modulated, gate = self.mlp_modulation(tokens, conditioning)
         return torch.addcmul(tokens, gate, self.mlp(modulated)), states, ring
+
+
+def _attention(config: LSSVWMConfig) -> LocalAttention | HybridAttention | None:
+    if config.attention == "none":
+        return None
+    return HybridAttention(config) if config.attention == "hybrid" else LocalAttention(config)
 
 
 class Backbone(nn.Module):
@@ -88,18 +99,24 @@ class Backbone(nn.Module):
     def initial_memory(self, batch: int, device: torch.device) -> Memory:
         """The memory of `batch` dreams that have seen nothing."""
         c = self.config
+        head_channels = c.width // c.attention_heads
+        frames = c.sink_frames + (c.attention_window if c.attention in ("window", "hybrid") else 0)
         scan: list[Tensor] = []
-        rings: list[Tensor] = []
+        rings: list[list[Tensor]] = [[], [], []]  # keys, values, gates
         for bh, bw in map(c.block_size, range(c.layers)):
-            if c.scan:
-                shape = (c.tokens // (bh * bw), c.scan_heads, c.scan_head_channels, c.scan_state)
+            shape = (c.tokens // (bh * bw), c.scan_heads, c.scan_head_channels, c.scan_state)
+            if c.attention == "hybrid":
+                shape = (1, c.attention_heads, head_channels, head_channels)
+            if c.scan or c.attention == "hybrid":
                 scan.append(torch.zeros(batch, *shape, device=device))
+            ring = torch.zeros(batch, frames, c.tokens, c.attention_heads, head_channels, device=device)
             if c.attention != "none":
-                frames = c.attention_window if c.attention == "window" else 0
-                ring = (frames, c.tokens, c.attention_heads, c.width // c.attention_heads)
-                rings.append(torch.zeros(batch, *ring, device=device))
-        values = tuple(torch.zeros_like(keys) for keys in rings)
-        return Memory(tuple(scan), tuple(rings), values, (), torch.zeros(batch, dtype=torch.int64, device=device))
+                rings[0].append(ring)
+                rings[1].append(torch.zeros_like(ring))
+            if c.attention == "hybrid":
+                rings[2].append(torch.zeros_like(ring[..., :2]))
+        seen = torch.zeros(batch, dtype=torch.int64, device=device)
+        return Memory(tuple(scan), tuple(rings[0]), tuple(rings[1]), tuple(rings[2]), seen)
 
     def forward(
         self, tokens: Tokens, conditioning: Conditioning, memory: Memory, remember: bool = True
@@ -120,45 +137,44 @@ class Backbone(nn.Module):
         """
         self._refuse_later_frames(tokens.shape[1], remember)
         plan = self._plan(memory, *tokens.shape[1:3])
-        scan: list[Float[Tensor, "b blocks scan_heads p n"]] = []
-        rings: list[tuple[Ring, Ring]] = []
+        scan: list[BlockStates] = []
+        rings: list[tuple[Ring, ...]] = []
         for i, layer in enumerate(self.layers):
             states = memory.scan[i] if memory.scan else None
             ring = self._ring(memory, i, tokens.dtype)
-            tokens, states, ring = layer(tokens, conditioning, states, ring, plan, remember)
+            tokens, states, ring = layer(tokens, conditioning, states, ring, plan, memory.seen, remember)
             scan += [] if states is None else [states]
-            rings += [] if ring is None else [ring]
+            rings.append(ring)
         if not remember:
             return tokens, memory
         dtype, frames = (memory.keys[0].dtype if memory.keys else tokens.dtype), conditioning.shape[2]
-        keys, values = (tuple(ring[j].to(dtype) for ring in rings) for j in (0, 1))
+        kept = [tuple(v.to(dtype) for v in layers) for layers in zip(*rings, strict=True)]
         if frames > 1:  # views of all frames seen now; after a single one, sparing the copy is worth one frame's bytes
-            keys, values = (tuple(v.contiguous() for v in layers) for layers in (keys, values))
-        return tokens, Memory(tuple(scan), keys, values, (), memory.seen + frames)
+            kept = [tuple(v.contiguous() for v in layers) for layers in kept]
+        keys, values, gates = (*kept, (), (), ())[:3]
+        return tokens, Memory(tuple(scan), keys, values, gates, memory.seen + frames)
 
     def _plan(self, memory: Memory, streams: int, frames: int) -> WindowPlan | None:
         c = self.config
         if c.attention == "none":
             return None
-        if c.attention == "window":
-            filled = memory.seen.clamp_max(c.attention_window)
+        if c.attention in ("window", "hybrid"):
             return plan_windows(
-                filled, streams, frames, c.tokens, c.attention_window, c.attention_heads, c.attention_span
-            )
+                memory.seen, streams, frames, c.tokens, c.attention_window, c.attention_heads, c.attention_span,
+                c.sink_frames,
+            )  # fmt: skip
         ring = self._longest(memory)
         both_ways = c.attention == "bidirectional"
         return plan_everything(
             memory.seen, streams, frames, c.tokens, ring, c.attention_heads, c.attention_span, both_ways
         )
 
-    def _ring(self, memory: Memory, layer: int, dtype: torch.dtype) -> tuple[Ring, Ring] | None:
-        if not memory.keys:
-            return None
-        keys, values = memory.keys[layer].to(dtype), memory.values[layer].to(dtype)
+    def _ring(self, memory: Memory, layer: int, dtype: torch.dtype) -> tuple[Ring, ...]:
+        ring = [layers[layer].to(dtype) for layers in (memory.keys, memory.values, memory.gates) if layers]
         if self.config.attention == "full":
-            unused = keys.shape[1] - self._longest(memory)
-            return keys[:, unused:], values[:, unused:]
-        return keys, values
+            unused = memory.keys[layer].shape[1] - self._longest(memory)
+            return tuple(v[:, unused:] for v in ring)
+        return tuple(ring)
 
     def _longest(self, memory: Memory) -> int:
         """Frames in a ring that grows: as many as the dream that saw most of them has seen."""

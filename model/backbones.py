@@ -8,6 +8,7 @@
 | `causal` | attention to all frames before: what is kept grows with time | its baseline "Causal", full context |
 | `causal_window` | attention to a limited context, three times as long as k | its baseline "Causal", 192 frames |
 | `dfot` | attention to all of 25 frames, later ones too; cannot step | its baseline "DFoT", arXiv:2502.06764 |
+| `videossm` | attention to the last k frames and the first, and a delta-rule state of the others | arXiv:2512.04519 |
 | `lssvwm_block1` | block-wise scan with one token a block in all layers | its ablation "block size 1" |
 
 All have the same width, conditioning, heads and training. As in the paper the number of layers makes their sizes equal,
@@ -27,7 +28,7 @@ from model.config import LSSVWMConfig
 from model.lssvwm import LSSVWM
 
 BackboneName = Literal[
-    "lssvwm", "mamba2", "mamba2_local", "causal", "causal_window", "dfot", "lssvwm_block1"
+    "lssvwm", "mamba2", "mamba2_local", "causal", "causal_window", "dfot", "videossm", "lssvwm_block1"
 ]
 LIMITED_CONTEXT = 3
 """`causal_window` sees so many times the frames that `lssvwm`'s attention does."""
@@ -46,6 +47,7 @@ _CHANGES: dict[str, Callable[[LSSVWMConfig], dict[str, Any]]] = {
     "dfot": lambda c: {
         "scan": False, "attention": "bidirectional", "attention_window": DFOT_CONTEXT, "attention_span": FAR,
     },
+    "videossm": lambda c: {"scan": False, "attention": "hybrid", "sink_frames": 1},
     "lssvwm_block1": lambda c: {"block_sizes": ((1, 1),)},
 }  # fmt: skip
 

@@ -20,7 +20,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 AttentionInput = Float[Tensor, "b s t q heads e"]
-Ring = Float[Tensor, "b _k q heads e"]
+Ring = Float[Tensor, "b _k q heads _e"]
+"""Keys, values, or gates of frames before."""
 
 
 @dataclass(frozen=True)
@@ -41,33 +42,47 @@ class WindowPlan:
 
 
 def plan_windows(
-    filled: Int[Tensor, " b"], streams: int, frames: int, tokens: int, window: int, heads: int, span: int = 16
+    seen: Int[Tensor, " b"],
+    streams: int,
+    frames: int,
+    tokens: int,
+    window: int,
+    heads: int,
+    span: int = 16,
+    sinks: int = 0,
 ) -> WindowPlan:
-    """Works out chunks and biases for a sequence that follows on a ring with `filled` valid frames (Eq. 6).
+    """Works out chunks and biases for a sequence that follows on a ring (Eq. 6).
 
     Args:
-        filled: frames in each row's ring that hold something.
+        seen: frames that each row has taken in; as many of the last places of its ring hold something.
         streams: 1, or 2 when a read-only stream runs along.
         frames: frames of the sequence.
         tokens: tokens of a frame.
         window: the paper's k, which is the length of the ring.
         heads: attention heads; slopes run from 1 down to 1 / span in equal ratios.
         span: frames over which the head that looks farthest loses interest by a factor of e.
+        sinks: first frames that stay in sight when they have left the window, as if they had just left it.
     """
     chunk = min(window, frames)
     chunks = math.ceil(frames / chunk)
     # positions count from the oldest ring slot: ring 0..k-1, new frames k..k+t-1
-    start = torch.arange(chunks, device=filled.device)[:, None] * chunk
-    key = start + torch.arange(window + chunk, device=filled.device)
-    query = start + window + torch.arange(chunk, device=filled.device)
-    exists = (key[None] >= window - filled[:, None, None])[:, :, None, :]
+    start = torch.arange(chunks, device=seen.device)[:, None] * chunk
+    key = start + torch.arange(window + chunk, device=seen.device)
+    query = start + window + torch.arange(chunk, device=seen.device)
+    exists = (key[None] >= window - seen[:, None, None])[:, :, None, :]
     age = (query[:, :, None] - key[:, None, :])[:1]
-    seen = (age >= 0) & (age <= window) & exists
-    return WindowPlan(chunk, chunks, _bias(seen, age, streams, tokens, heads, span), frames)
+    visible = (age >= 0) & (age <= window) & exists
+    bias = _bias(visible, age, streams, tokens, heads, span)
+    if sinks:
+        at = seen[:, None, None] + query - window
+        beyond = (at[..., None] - torch.arange(sinks, device=seen.device) > window).repeat(1, 1, streams, 1)
+        age = torch.full_like(beyond[:1, :1], window + 1, dtype=torch.int64)[0]
+        bias = torch.cat([_bias(beyond, age, 1, tokens, heads, span), bias], -1)
+    return WindowPlan(chunk, chunks, bias, frames)
 
 
 def plan_everything(
-    filled: Int[Tensor, " b"],
+    seen: Int[Tensor, " b"],
     streams: int,
     frames: int,
     tokens: int,
@@ -79,7 +94,7 @@ def plan_everything(
     """The same for frames that see all frames before them, or with `both_ways` later ones too; nothing leaves the ring.
 
     Args:
-        filled: frames in each row's ring that hold something.
+        seen: frames that each row has taken in; as many of the last places of its ring hold something.
         streams: 1, or 2 when a read-only stream runs along.
         frames: frames of the sequence.
         tokens: tokens of a frame.
@@ -88,12 +103,12 @@ def plan_everything(
         span: as in `plan_windows`.
         both_ways: whether frames see later ones.
     """
-    key = torch.arange(ring + frames, device=filled.device)
+    key = torch.arange(ring + frames, device=seen.device)
     age = (key[ring:, None] - key)[None]
-    seen = (torch.ones_like(age, dtype=torch.bool) if both_ways else age >= 0)[None]
+    visible = (torch.ones_like(age, dtype=torch.bool) if both_ways else age >= 0)[None]
     if ring:
-        seen = seen & (key >= ring - filled[:, None])[:, None, None, :]
-    return WindowPlan(frames, 1, _bias(seen, age.abs(), streams, tokens, heads, span), 0)
+        visible = visible & (key >= ring - seen[:, None])[:, None, None, :]
+    return WindowPlan(frames, 1, _bias(visible, age.abs(), streams, tokens, heads, span), 0)
 
 
 def _bias(seen: Tensor, age: Tensor, streams: int, tokens: int, heads: int, span: int) -> Tensor:
@@ -112,7 +127,12 @@ def _bias(seen: Tensor, age: Tensor, streams: int, tokens: int, heads: int, span
 
 
 def frame_local_attention(
-    queries: AttentionInput, keys: AttentionInput, values: AttentionInput, ring: tuple[Ring, Ring], plan: WindowPlan
+    queries: AttentionInput,
+    keys: AttentionInput,
+    values: AttentionInput,
+    ring: tuple[Ring, Ring],
+    plan: WindowPlan,
+    sinks: tuple[Ring, Ring] | None = None,
 ) -> tuple[AttentionInput, tuple[Ring, Ring]]:
     """Attends within the window of k frames before each frame.
 
@@ -122,6 +142,7 @@ def frame_local_attention(
         values: one per token.
         ring: keys and values of the frames before the first, oldest first: k of them, or all.
         plan: from `plan_windows` or `plan_everything`, for the same shapes.
+        sinks: keys and values of the first frames, if the plan has them.
 
     Returns:
         What each token read, and the ring after the last frame of stream 0.
@@ -133,6 +154,9 @@ def frame_local_attention(
     past_keys, past_values = torch.cat([ring[0], main_keys], 1), torch.cat([ring[1], main_values], 1)
     k = _windows(_pad_time(past_keys, padding, 1), window, plan.chunk, [_pad_time(v, padding, 1) for v in own_keys])
     v = _windows(_pad_time(past_values, padding, 1), window, plan.chunk, [_pad_time(v, padding, 1) for v in own_values])
+    if sinks is not None:
+        first = [rearrange(f, "b t q heads e -> b heads (t q) e").repeat_interleave(plan.chunks, 0) for f in sinks]
+        k, v = torch.cat([first[0], k], 2), torch.cat([first[1], v], 2)
     q = rearrange(_pad_time(queries, padding, 2), "b s (c t) q heads e -> (b c) heads (s t q) e", t=plan.chunk)
     read = nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=plan.bias.to(q.dtype))
     out = rearrange(read, "(b c) heads (s t q) e -> b s (c t) q heads e", c=plan.chunks, s=streams, t=plan.chunk)
