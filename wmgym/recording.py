@@ -214,6 +214,26 @@ def read_summary(path: Path) -> tuple[int, float, str]:
     return frames, total, policy
 
 
+def read_state(
+    path: Path, state_keys: Iterable[str] = STATE_KEYS
+) -> tuple[dict[str, NDArray[Any]], int | None, str | None]:
+    """Return ground truth, seed and policy name of an episode, as `read_episode` does, without decoding its images.
+
+    Args:
+        path: The `.npz` file.
+        state_keys: Which of the ground-truth arrays to read, where the file has them.
+
+    Raises:
+        RecordingError: The file cannot be read, or its arrays do not fit together.
+    """
+    _check(path, _read_headers(path))
+    with _decoding(path), open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
+        state = {key: _as_stored(key, archive[key]) for key in state_keys if key in archive.files}
+        seed = int(archive["seed"].item()) if "seed" in archive.files else None
+        policy = str(archive["policy"]) if "policy" in archive.files else None
+    return state, seed, policy
+
+
 def content_digest(path: Path) -> str:
     """Return what tells the arrays in an episode file from those in others: name, size and checksum of each.
 

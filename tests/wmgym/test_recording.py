@@ -8,7 +8,15 @@ import pytest
 
 from wmgym import recording
 from wmgym.errors import RecordingError
-from wmgym.recording import content_digest, read_episode, read_summary, record_episode, scan, write_episode
+from wmgym.recording import (
+    content_digest,
+    read_episode,
+    read_state,
+    read_summary,
+    record_episode,
+    scan,
+    write_episode,
+)
 
 STEPS = 7
 
@@ -76,6 +84,10 @@ def test_reads_back_what_was_written(path, episode):
     assert (again.action_count, again.seed, again.policy) == (4, 5, "list of seven")
     assert read_episode(path, state_keys=()).state == {}
     assert read_summary(path) == (STEPS + 1, 2.0, "list of seven")
+    state, seed, policy = read_state(path)
+    np.testing.assert_equal(state, episode.state)
+    assert (seed, policy) == (5, "list of seven")
+    assert set(read_state(path, ("agent_pos",))[0]) == {"agent_pos"}
 
 
 def test_has_the_official_keys_and_types(path):
@@ -170,7 +182,7 @@ def test_an_encrypted_file_is_named_and_counted(path):
             at = whole.find(magic, at + 1)
     path.write_bytes(whole)
     assert list(scan(path.parent).unusable) == [path]
-    for read in (read_episode, read_summary):
+    for read in (read_episode, read_summary, read_state):
         with pytest.raises(RecordingError, match=r"a\.npz: .*encrypted"):
             read(path)
 
