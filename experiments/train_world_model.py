@@ -25,13 +25,14 @@ from tqdm import tqdm
 
 from agents.results import training_record, write_json
 from agents.run_history import run_history
-from model.config import PRESETS, WorldModelConfig
+from model.backbones import BackboneName, with_backbone
+from model.config import PRESETS, LSSVWMConfig
 from model.data import LatentStore, append_episodes
 from model.diffusion import DiffusionConfig
 from model.lssvwm import LSSVWM
 from model.own_dreams import Dreaming
 from model.poses import POSE_SIZE
-from model.start_weights import open_tokenizer, weights_to_start_from
+from model.start_weights import open_tokenizer
 from model.training import (
     Losses,
     Windows,
@@ -44,12 +45,21 @@ from model.training import (
 )
 from model.training_state import TENSORS_FILE, Progress, load_training_state, save_training_state, step_generator
 from model.world_model import WorldModel
-from wmgym.arguments import check_dream_steps, check_minutes, check_ranges, check_stages, check_windows, nothing_to_do
+from wmgym.arguments import (
+    check_backwards,
+    check_dream_steps,
+    check_minutes,
+    check_mode,
+    check_ranges,
+    check_stages,
+    check_windows,
+    nothing_to_do,
+)
 from wmgym.checkpoint import save_starts
-from wmgym.clips import POSE_KEYS, places_in, refuse_without_poses
-from wmgym.encoding import Starts, encode_new, first_episode, read_starts
-from wmgym.errors import ContextError
-from wmgym.fidelity import dream_against_reality, read_all, refuse_other_worlds
+from wmgym.clips import places_in
+from wmgym.encoding import Starts, encode_new, read_starts
+from wmgym.fidelity import dream_against_reality, read_all
+from wmgym.fitting import build_world, fit_to_recordings
 from wmgym.latents import bind_to_recordings, bind_to_tokenizer, names_in, open_store
 from wmgym.recording import Episode, scan
 
@@ -74,6 +84,8 @@ class Args:
     """Checkpoint whose weights a new run starts with (optimizer, average and clock start afresh)."""
     preset: Preset = "cpu"
     """Size of the network; the tokenizer must have been trained with the same one."""
+    backbone: BackboneName = "lssvwm"
+    """What remembers: LSSVWM, or a system it is compared with, of the same size (model.backbones)."""
     minutes: float = 120.0
     """Time to train, over all restarts; the learning rate falls to zero at its end. Raise it to go on later."""
     conditioning: Literal["action", "pose"] = "action"
@@ -81,6 +93,10 @@ class Args:
     environment can only step a model of actions, and evaluate_world_model.py measures no other."""
     mode: Literal["clean_past", "diffusion_forcing"] = "clean_past"
     """How the past of a noised frame is shown; see model.diffusion."""
+    clean_prefix: float = 0.5
+    """`diffusion_forcing`: how often a prefix longer than half the window is clean; 0 leaves long context untaught."""
+    there_and_back: float = 0.0
+    """With poses: share of the windows whose second half is the first one backwards, so that memory pays."""
     stages: tuple[tuple[float, int], ...] = ((0.6, 32), (0.85, 96), (1.0, 192))
     """Frames per window: (share of the budget until which it holds, frames), at most those of the longest episode."""
     frames_per_step: int = 256
@@ -136,12 +152,21 @@ class Args:
         counts = ("contexts", "clip_frames", "frames_per_step", "max_episodes", "devices")
         dreams = ("predict_passes", "dreamed_frames")
         shares = ("dreamed_share", "shortcut_fraction", "pure_noise", "context_noise", "average_decay")
+        shares += ("clean_prefix", "there_and_back")
         check_minutes(self.minutes)
         check_ranges(self, dict.fromkeys(counts + dreams, (1, math.inf)), dict.fromkeys(dreams, no_dreams))
         check_ranges(self, dict.fromkeys(("learning_rate", "seed", "clips"), (0, math.inf)))
         check_ranges(self, dict.fromkeys(shares, (0, 1)))
         check_stages(self.stages)
         check_dream_steps(self.dream_steps, PRESETS[self.preset].dynamics.max_denoising_steps)
+        check_backwards(self.there_and_back, self.conditioning)
+        check_mode(self.mode, self.dynamics.steppable, self.backbone)
+
+    @property
+    def dynamics(self) -> LSSVWMConfig:
+        """The network asked for; actions and rewards are those of the recordings, once they are read."""
+        pose_size = POSE_SIZE if self.conditioning == "pose" else 0
+        return dataclasses.replace(with_backbone(PRESETS[self.preset].dynamics, self.backbone), pose_size=pose_size)
 
 
 def main(args: Args) -> dict[str, float]:
@@ -153,7 +178,20 @@ def main(args: Args) -> dict[str, float]:
     held_out = read_all(scan(args.validation).usable[:16])
     # episodes that are too short are refused now, not when they are first needed
     places_in(held_out, CLIPS["clips_per_episode"], CLIPS["context"] + CLIPS["horizon"])
-    world, store, starts = prepare(args, fabric, held_out)
+    tokenizer = open_tokenizer(args.tokenizer).to(fabric.device)
+    found = scan(args.recordings)
+    dynamics = fit_to_recordings(args.dynamics, tokenizer, args.recordings, found, held_out)
+    folder, starts = args.output / "latents", None
+    if fabric.is_global_zero:
+        bind_to_tokenizer(folder, args.tokenizer)
+        bind_to_recordings(folder, found)
+        new = encode_new(found, tokenizer, dynamics.num_actions, names_in(folder), args.max_episodes, tqdm)
+        append_episodes(folder, new)
+        starts = read_starts(found.usable, args.contexts, args.clips, args.clip_frames, args.seed, tqdm)
+    fabric.barrier()
+    store = open_store(folder)
+    resumed = (args.output / TENSORS_FILE).exists()
+    world = build_world(dynamics, tokenizer, store, None if resumed else args.start_from).to(fabric.device)
     check_windows(args.stages, int(store.lengths.max()))
     model = world.dynamics
     average = moving_average(model, args.average_decay).to(fabric.device)
@@ -177,11 +215,13 @@ def main(args: Args) -> dict[str, float]:
         set_learning_rate(optimizers, rate)
         window = context_stage(done, args.stages)
         rng = np.random.default_rng([args.seed, progress.step, fabric.global_rank])
-        batch = _to(store.windows(rng, max(1, args.frames_per_step // window), window), fabric.device)
+        rows = max(1, args.frames_per_step // window)
+        batch = _to(store.windows(rng, rows, window, args.there_and_back), fabric.device)
         # the same on all devices, which wait for one another; no device's own stream ends in this number
         lengths = np.random.default_rng([args.seed, progress.step, fabric.world_size])
         objective.diffusion = DiffusionConfig(
             mode=args.mode,
+            prefix_probability=args.clean_prefix,
             pure_noise_probability=args.pure_noise,
             context_noise=args.context_noise,
             dreaming=draw_dreaming(args, lengths) if done >= args.dream_after else None,
@@ -263,43 +303,6 @@ def history_of(args: Args, progress: Progress, fabric: Fabric) -> dict[str, Any]
         if source is not None and (source / "training.json").exists():
             history[name] = json.loads((source / "training.json").read_text())
     return history
-
-
-def prepare(args: Args, fabric: Fabric, held_out: list[Episode]) -> tuple[WorldModel, LatentStore, Starts | None]:
-    """Encodes episodes that are not yet in the store, and builds the world model around the trained tokenizer."""
-    tokenizer = open_tokenizer(args.tokenizer)
-    found = scan(args.recordings)
-    actions = first_episode(args.recordings, found).action_count
-    refuse_other_worlds(held_out, actions, tokenizer.config.frame_size)
-    pose_size = POSE_SIZE if args.conditioning == "pose" else 0
-    dynamics = dataclasses.replace(PRESETS[args.preset].dynamics, num_actions=actions, pose_size=pose_size)
-    if pose_size:
-        refuse_without_poses([first_episode(args.recordings, found), *held_out])
-    tokenizer.to(fabric.device)
-    folder = args.output / "latents"
-    starts = None
-    if fabric.is_global_zero:
-        bind_to_tokenizer(folder, args.tokenizer)
-        bind_to_recordings(folder, found)
-        new = encode_new(found, tokenizer, actions, names_in(folder), args.max_episodes, tqdm)
-        append_episodes(folder, new)
-        starts = read_starts(found.usable, args.contexts, args.clips, args.clip_frames, args.seed, tqdm)
-    fabric.barrier()
-    store = open_store(folder)
-    if pose_size and not store.has_poses:
-        raise ContextError(
-            f"--conditioning pose given, but the latents in {folder} do not say of every frame where the camera was: "
-            f"some recordings lack {' or '.join(POSE_KEYS)}, or an earlier release encoded them. Record an environment "
-            "that tells, start with another --output, or pass --conditioning action."
-        )
-    rewards = store.reward_values()
-    if any(value not in dynamics.reward_values for value in rewards):
-        dynamics = dataclasses.replace(dynamics, reward_values=rewards)
-    world = WorldModel(WorldModelConfig(tokenizer.config, dynamics))
-    world.tokenizer.load_state_dict(tokenizer.state_dict())
-    if args.start_from is not None and not (args.output / TENSORS_FILE).exists():
-        world.load_state_dict(weights_to_start_from(args.start_from, world))
-    return world.to(fabric.device), store, starts
 
 
 def publish(

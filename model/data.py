@@ -70,13 +70,14 @@ class LatentStore:
         """Frames of all episodes together."""
         return int(self.lengths.sum())
 
-    def windows(self, rng: np.random.Generator, batch: int, frames: int) -> Windows:
+    def windows(self, rng: np.random.Generator, batch: int, frames: int, there_and_back: float = 0.0) -> Windows:
         """Draws windows, each position of each long enough episode equally likely.
 
         Args:
             rng: consumed.
             batch: how many windows.
             frames: frames per window.
+            there_and_back: share of them whose second half is the first one backwards (`walked_back`).
 
         Raises:
             ValueError: no episode is long enough.
@@ -88,7 +89,9 @@ class LatentStore:
                 f"{self.lengths.max()}; shorten the context stages or record longer episodes."
             )
         which = rng.choice(len(room), size=batch, p=room / room.sum())
-        return self.stack([(int(i), int(rng.integers(room[i]))) for i in which], frames)
+        windows = self.stack([(int(i), int(rng.integers(room[i]))) for i in which], frames)
+        turned = int(there_and_back * batch + rng.random()) if there_and_back else 0  # right on average
+        return walked_back(windows, turned)
 
     def stack(self, places: list[tuple[int, int]], frames: int) -> Windows:
         """Reads the windows at the given (episode, first frame) places."""
@@ -104,6 +107,28 @@ class LatentStore:
         """The distinct rewards that occur, most frequent first."""
         values, counts = np.unique(np.concatenate([s["rewards"] for s in self.steps]), return_counts=True)
         return tuple(float(values[i]) for i in np.argsort(-counts, kind="stable"))
+
+
+def walked_back(windows: Windows, rows: int) -> Windows:
+    """The windows with the first `rows` of them walked there and exactly back: frame i is frame `t - 1 - i` again.
+
+    What is seen on the way back follows from where the camera is, and from memory. No action led there, and no reward
+    or end came with it: they are those of frames in which nothing happened.
+    """
+    if not rows:
+        return windows
+    frames = windows.actions.shape[1]
+    order = torch.arange(frames)
+    order = torch.minimum(order, frames - 1 - order)
+    back = torch.arange(frames) > (frames - 1) / 2
+
+    def turn(v: torch.Tensor, blank: bool) -> torch.Tensor:
+        turned = v[:rows, order]
+        return torch.cat([turned.masked_fill(back, 0) if blank else turned, v[rows:]])
+
+    latents, actions, rewards, terminated, poses = windows
+    poses = None if poses is None else turn(poses, False)
+    return Windows(turn(latents, False), turn(actions, True), turn(rewards, True), turn(terminated, True), poses)
 
 
 def stored_names(folder: Path) -> list[str]:

@@ -106,3 +106,38 @@ def check_dream_steps(steps: Iterable[int], most: int) -> None:
             check_denoising_steps(number, most)
         except ValueError as error:
             raise ValueError(f"--dream-steps {' '.join(map(str, given))} given: {error}") from error
+
+
+def check_backwards(share: float, conditioning: str) -> None:
+    """Refuse windows that are walked backwards by a model of actions.
+
+    Args:
+        share: Of the windows.
+        conditioning: "action" or "pose".
+
+    Raises:
+        ValueError: There is a share, and no pose.
+    """
+    if share and conditioning != "pose":
+        raise ValueError(
+            f"--there-and-back {share:g} given with --conditioning {conditioning}, expected 0: no action leads a "
+            "recording backwards, poses do. Pass --conditioning pose, or record walks there and back."
+        )
+
+
+def check_mode(mode: str, steppable: bool, backbone: str) -> None:
+    """Refuse to train on a remembered past what has none.
+
+    Args:
+        mode: Of `model.diffusion`.
+        steppable: Whether the network looks back only.
+        backbone: Its name.
+
+    Raises:
+        ValueError: It sees later frames, and the mode is not `diffusion_forcing`.
+    """
+    if not steppable and mode != "diffusion_forcing":
+        raise ValueError(
+            f"--mode {mode} given with --backbone {backbone}, which sees later frames: beside a clean past it would "
+            "see the answer. Pass --mode diffusion_forcing."
+        )

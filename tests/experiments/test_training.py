@@ -106,10 +106,12 @@ def test_settings_changed_on_the_way_are_recorded_with_their_step(recordings, to
     output = tmp_path / "run"
     train_world_model.main(world_model_args(recordings, tokenizer, output))
     before = steps(output)[-1]
-    train_world_model.main(world_model_args(recordings, tokenizer, output, minutes=0.1, learning_rate=1e-3))
+    done = json.loads((output / "metrics.jsonl").read_text().splitlines()[-1])["seconds"]
+    longer = done / 60 + 0.03
+    train_world_model.main(world_model_args(recordings, tokenizer, output, minutes=longer, learning_rate=1e-3))
     record = json.loads((output / "checkpoint" / "training.json").read_text())
     assert record["settings"]["learning_rate"] == 2e-3
-    assert record["settings"]["minutes"] == 0.1
+    assert record["settings"]["minutes"] == longer
     change = {"step": before, "setting": "learning_rate", "from": 2e-3, "to": 1e-3}
     assert record["changed_settings"] == [change]
     assert "--learning-rate was 0.002 and is 0.001" in capsys.readouterr().out
