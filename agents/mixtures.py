@@ -6,7 +6,7 @@ from agents.there_and_back import ThereAndBack
 from agents.walkers import RandomGoalWalker, StickyWalker, TargetSeeker, UniformWalker, Walker
 
 MAZE = {"random_goal": 0.40, "target_seeker": 0.30, "sticky": 0.15, "uniform": 0.15}
-TEXTURE = {"there_and_back": 0.9, "sticky": 0.1}
+TEXTURE = {"there_and_back": 0.5, "sticky": 0.5}
 TEXTURE_UNDONE_BY = (0, 4, 3, 2, 1)  # nothing, forward, left, right, back
 LONGEST_WAY = 32
 

@@ -4,7 +4,7 @@ Held-out recordings are mazes the model never trained on. Comparisons are made b
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,7 @@ from model.axes import START_ACTION
 from model.memory import Memory
 from model.poses import take
 from model.sampler import draw_noise
+from model.sliding_context import imagine_in_context
 from model.world_model import WorldModel
 from wmgym.clips import POSE_KEYS, ClipBatch, cut_clips
 from wmgym.codec import frames_to_tensor, psnr, tensor_to_frames
@@ -86,16 +87,51 @@ def dream_against_reality(
         ContextError: an episode is shorter than `context + horizon` frames.
     """
     clips = cut_clips(world, episodes, clips_per_episode, context + horizon)
-    _, memory = observe_clips(world, clips.between(0, context))
-    generators = [torch.Generator().manual_seed(seed + i) for i in range(len(clips.images))]
+    dreamed = dream_along(world, clips, context, denoising_steps=denoising_steps, seed=seed)
+    return DreamComparison(clips.images[:, :context], clips.images[:, context:], dreamed)
+
+
+@torch.inference_mode()
+def dream_along(
+    world: WorldModel, clips: ClipBatch, context: int, *, denoising_steps: int = 1, seed: int = 0, forget: bool = False
+) -> Frames:
+    """Dreams the frames after the first `context` of each clip, under its actions or along its poses.
+
+    Args:
+        world: the model.
+        clips: of which the first frames are observed.
+        context: how many.
+        denoising_steps: of the sampler.
+        seed: fixes the dream's noise; clip i uses generator `seed + i`.
+        forget: clear the scan states after the context, as if the model remembered by attention alone.
+
+    Returns:
+        `(clips, frames - context, H, W, 3)`.
+    """
     c = world.config.dynamics
-    dreamed = []
-    for t in range(context, context + horizon):
-        noise = draw_noise(generators, (c.latent_channels, c.latent_size, c.latent_size)).to(world.device)
+    generators = [torch.Generator().manual_seed(seed + i) for i in range(len(clips.images))]
+    dreamed: list[Frames] = []
+
+    def noise() -> Tensor:
+        return draw_noise(generators, (c.latent_channels, c.latent_size, c.latent_size)).to(world.device)
+
+    if not c.steppable:
+        latents = encode(world, clips.images[:, max(0, context - c.attention_window) : context])
+        for t in range(context, clips.images.shape[1]):
+            first = t - latents.shape[1]
+            led, poses = clips.actions[:, first : t + 1], take(clips.poses, slice(None), slice(first, t + 1))
+            latent = imagine_in_context(world.dynamics, latents, led, noise(), denoising_steps, poses)
+            latents = torch.cat([latents, latent[:, None]], 1)[:, -c.attention_window :]
+            dreamed.append(tensor_to_frames(world.tokenizer.decode(latent)))
+        return np.stack(dreamed, axis=1)
+    _, memory = observe_clips(world, clips.between(0, context))
+    if forget:
+        memory = replace(memory, scan=tuple(torch.zeros_like(v) for v in memory.scan))
+    for t in range(context, clips.images.shape[1]):
         pose = take(clips.poses, slice(None), t)
-        prediction, memory = world.dynamics.imagine(memory, clips.actions[:, t], noise, denoising_steps, pose)
+        prediction, memory = world.dynamics.imagine(memory, clips.actions[:, t], noise(), denoising_steps, pose)
         dreamed.append(tensor_to_frames(world.tokenizer.decode(prediction.latent)))
-    return DreamComparison(clips.images[:, :context], clips.images[:, context:], np.stack(dreamed, axis=1))
+    return np.stack(dreamed, axis=1)
 
 
 @torch.inference_mode()
@@ -112,10 +148,16 @@ def observe_clips(world: WorldModel, clips: ClipBatch) -> tuple[Float[Tensor, "b
     memory = world.dynamics.initial_memory(len(clips.images))
     for t in range(0, clips.images.shape[1], 10):
         part = clips.between(t, t + 10)
-        pixels = frames_to_tensor(part.images, world.device)
-        latents = world.tokenizer.encode(pixels.flatten(0, 1)).unflatten(0, pixels.shape[:2])
-        features, memory = world.dynamics.observe(memory, latents, part.actions, part.poses)
+        features, memory = world.dynamics.observe(memory, encode(world, part.images), part.actions, part.poses)
     return features[:, -1], memory
+
+
+@torch.inference_mode()
+def encode(world: WorldModel, frames: Frames) -> Float[Tensor, "b t d h w"]:
+    """The latents of frames `(clips, frames, H, W, 3)`."""
+    pixels = frames_to_tensor(frames, world.device)
+    latents: Tensor = world.tokenizer.encode(pixels.flatten(0, 1)).unflatten(0, pixels.shape[:2])
+    return latents
 
 
 @torch.inference_mode()
@@ -132,9 +174,7 @@ def predicted_rewards(world: WorldModel, episodes: Sequence[Episode]) -> NDArray
     memory = world.dynamics.initial_memory(len(episodes))
     rewards = []
     for images, actions in _together(episodes, 20):
-        pixels = frames_to_tensor(images, world.device)
-        latents = world.tokenizer.encode(pixels.flatten(0, 1)).unflatten(0, pixels.shape[:2])
-        features, memory = world.dynamics.observe(memory, latents, actions.to(world.device))
+        features, memory = world.dynamics.observe(memory, encode(world, images), actions.to(world.device))
         decided, _ = world.dynamics.heads.decide(features.flatten(0, 1))
         rewards.append(decided.unflatten(0, features.shape[:2]).cpu().numpy())
     return np.concatenate(rewards, axis=1)

@@ -1,0 +1,53 @@
+"""Dreaming with a model that sees later frames: a few frames worked out together, the last of them from noise.
+
+Such a model (`dfot`, arXiv:2502.06764) keeps no memory. Each dreamed frame costs a pass over its whole context for
+every denoising step, and of what lies before the context nothing is known.
+"""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from model.axes import START_ACTION, Latent, Latents, Poses
+from model.lssvwm import LSSVWM
+from model.poses import relative_poses
+from model.sampler import sample
+from model.two_streams import run_streams
+
+
+def imagine_in_context(
+    model: LSSVWM,
+    context: Latents,
+    actions: Int[Tensor, "b t+1"],
+    noise: Latent,
+    denoising_steps: int,
+    poses: Poses | None = None,
+) -> Latent:
+    """Dreams the frame that follows on a context, of which only the end is looked at if it is longer than the model's.
+
+    Args:
+        model: trained with `diffusion_forcing`.
+        context: the frames before, clean.
+        actions: the action that led to each of these frames, and to the one to be dreamed.
+        noise: standard normal; all the randomness there is.
+        denoising_steps: 1, 2, 4, ... up to the config's `max_denoising_steps`.
+        poses: of the same frames, in any frame of reference, if the model has poses.
+    """
+    c = model.config
+    frames = min(c.attention_window - 1, context.shape[1])
+    context, actions = context[:, context.shape[1] - frames :], actions[:, actions.shape[1] - frames - 1 :].clone()
+    actions[:, 0] = START_ACTION  # what led to the first frame in sight is not shown in training either
+    if poses is not None:
+        poses = poses[:, poses.shape[1] - frames - 1 :]
+        poses = relative_poses(poses[..., :2], poses[..., 2:])
+    clean = torch.full((len(context), frames), c.max_denoising_steps, dtype=actions.dtype, device=actions.device)
+
+    def denoise(z: Latent, level: int, stride: int) -> Float[Tensor, "b d h w"]:
+        levels = torch.cat([clean, torch.full_like(actions[:, :1], level)], 1)
+        strides = torch.cat([clean * 0, torch.full_like(actions[:, :1], stride)], 1)
+        together = torch.cat([context, z[:, None]], 1)
+        predicted, _ = run_streams(model, None, together, actions, levels, strides, poses)
+        last: Tensor = predicted[:, -1]
+        return last
+
+    return sample(denoise, noise, denoising_steps, c.max_denoising_steps)
