@@ -6,12 +6,13 @@ from torch import Tensor, nn
 
 from model.axes import START_ACTION, Conditioning, NoiseLevels, Poses
 from model.config import LSSVWMConfig
+from model.poses import POSE_FEATURES, pose_features
 
 
 class FrameConditioning(nn.Module):
     """Adds learned embeddings of noise level, stride, and action; or a small MLP's of the pose, if the model has poses.
 
-    As arXiv:2505.20171 section 4.1 has it: embeddings for discrete actions, an MLP for poses.
+    As arXiv:2505.20171 section 4.1 has it: embeddings for discrete actions, an MLP for poses (`model.poses`).
 
     Noise levels are `0` (pure noise) to `max_denoising_steps` (clean). Strides are log2 of the finest steps that one
     denoising step jumps: `0` for the finest sampler, `log2(max_denoising_steps)` for the one-step sampler
@@ -25,7 +26,7 @@ class FrameConditioning(nn.Module):
         self.action: nn.Module
         if config.pose_size:
             self.action = nn.Sequential(
-                nn.Linear(config.pose_size, config.width), nn.SiLU(), nn.Linear(config.width, config.width)
+                nn.Linear(POSE_FEATURES, config.width), nn.SiLU(), nn.Linear(config.width, config.width)
             )
         else:
             self.action = nn.Embedding(config.num_actions + 1, config.width)
@@ -60,7 +61,7 @@ class FrameConditioning(nn.Module):
                 f"{given} given, expected {expected} for the pose of each frame. Likely cause: a model conditioned on "
                 "poses stepped by actions alone, or the reverse."
             )
-        led = torch.where(actions == START_ACTION, self.num_actions, actions) if poses is None else poses
+        led = torch.where(actions == START_ACTION, self.num_actions, actions) if poses is None else pose_features(poses)
         mixed = self.action(led)[:, None] + self.noise_level(noise_levels) + self.stride(strides)
         activated: Tensor = nn.functional.silu(mixed)
         return activated

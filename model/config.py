@@ -272,7 +272,9 @@ PRESETS: dict[str, WorldModelConfig] = {
     ),
     "small": WorldModelConfig(
         TokenizerConfig(frame_size=32, encoder_channels=(32, 64), decoder_channels=(64, 32)),
-        LSSVWMConfig(latent_size=4, layers=4, block_sizes=((2, 2), (1, 1)), attention_window=4),
+        LSSVWMConfig(
+            latent_size=4, width=64, layers=4, block_sizes=((2, 2), (1, 1)), scan_head_channels=16, attention_window=4,
+        ),
     ),
     "cpu": WorldModelConfig(),
     "gpu": WorldModelConfig(

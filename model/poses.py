@@ -1,5 +1,6 @@
 """Poses as conditioning: where a camera is and looks, as seen from where it was at a sequence's first frame."""
 
+import math
 from typing import Any
 
 import torch
@@ -9,6 +10,10 @@ from torch import Tensor
 from model.axes import Poses
 
 POSE_SIZE = 4
+WAVES = 8
+"""Wavelengths by which positions are told apart, in the unit of positions; in equal ratios."""
+SHORTEST_WAVE, LONGEST_WAVE = 2.5, 100.0
+POSE_FEATURES = POSE_SIZE + 4 * WAVES
 
 
 def take(poses: Tensor | None, *index: Any) -> Tensor | None:
@@ -32,3 +37,14 @@ def relative_poses(positions: Float[Tensor, "b t 2"], directions: Float[Tensor, 
     moved = positions - positions[:, :1]
     parts = [(moved * ahead).sum(-1), (moved * left).sum(-1), (directions * ahead).sum(-1), (directions * left).sum(-1)]
     return torch.stack(parts, dim=-1)
+
+
+def pose_features(poses: Poses) -> Float[Tensor, "b t features"]:
+    """Poses as an MLP can tell them apart: beside the numbers themselves sine and cosine of positions at 8 wavelengths.
+
+    An MLP of the bare numbers is smooth: two places a step apart look the same to it, and memory mixes them up
+    (Fourier features, arXiv:2006.10739; a deviation from arXiv:2505.20171, which has the MLP alone).
+    """
+    waves = torch.logspace(math.log10(SHORTEST_WAVE), math.log10(LONGEST_WAVE), WAVES, device=poses.device)
+    angles = (poses[..., :2, None] * (2 * math.pi / waves)).flatten(-2)
+    return torch.cat([poses[..., :2] / 10, poses[..., 2:], angles.sin(), angles.cos()], dim=-1)

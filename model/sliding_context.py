@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from model.axes import START_ACTION, Latent, Latents, Poses
+from model.axes import START_ACTION, Latent, Latents
 from model.lssvwm import LSSVWM
 from model.poses import relative_poses
 from model.sampler import sample
@@ -21,7 +21,7 @@ def imagine_in_context(
     actions: Int[Tensor, "b t+1"],
     noise: Latent,
     denoising_steps: int,
-    poses: Poses | None = None,
+    poses: Float[Tensor, "b t+1 pose"] | None = None,
 ) -> Latent:
     """Dreams the frame that follows on a context, of which only the end is looked at if it is longer than the model's.
 

@@ -37,6 +37,7 @@ OPTIONAL_MODULES = (
     "sb3_contrib",
     "stable_baselines3",
     "tensorboard",
+    "torchmetrics",
     "tqdm",
     "tyro",
 )

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+import torch
 
 from model.data import EncodedEpisode, LatentStore, append_episodes, stored_names
 
@@ -92,3 +93,23 @@ def test_latents_stay_on_disk(store):
 def test_an_empty_folder_is_no_store(tmp_path):
     with pytest.raises(FileNotFoundError):
         LatentStore(tmp_path)
+
+
+def test_windows_there_and_back_end_where_they_began(store):
+    windows = store.windows(np.random.default_rng(0), batch=50, frames=4, there_and_back=1.0)
+    number = windows.latents[:, :, 0, 0, 0].long()
+    assert torch.equal(number, number.flip(1))
+    assert (number[:, 1] - number[:, 0] == 1).all()
+    within = number % 100
+    assert torch.equal(windows.actions[:, :2], (within % 6)[:, :2])
+    for values in (windows.actions, windows.rewards, windows.terminated):
+        assert not values[:, 2:].any()
+
+
+def test_a_share_of_the_windows_is_walked_back_and_odd_ones_turn_in_the_middle(store):
+    windows = store.windows(np.random.default_rng(0), batch=400, frames=3, there_and_back=0.25)
+    number = windows.latents[:, :, 0, 0, 0]
+    back = number[:, 0] == number[:, 2]
+    assert back.sum() == 100
+    assert (number[back, 1] - number[back, 0] == 1).all()
+    assert (number[~back].diff(dim=1) == 1).all()

@@ -7,7 +7,7 @@ import torch
 from model.data import EncodedEpisode, LatentStore, append_episodes
 from model.diffusion import DiffusionConfig
 from model.own_dreams import Dreaming
-from model.poses import POSE_SIZE, relative_poses
+from model.poses import POSE_FEATURES, POSE_SIZE, pose_features, relative_poses
 from model.training import Windows, world_model_loss
 
 
@@ -108,3 +108,17 @@ def test_a_store_in_which_one_episode_has_no_poses_gives_none(tmp_path):
     known = EncodedEpisode("a", latents, np.arange(4), still, still, places, places)
     append_episodes(tmp_path, iter([known, EncodedEpisode("b", latents, np.arange(4), still, still)]))
     assert LatentStore(tmp_path).stack([(0, 0)], 4).poses is None
+
+
+def test_features_tell_neighbouring_places_apart_and_keep_the_numbers(poses_of):
+    poses = poses_of(9)
+    features = pose_features(poses)
+    assert features.shape[-1] == POSE_FEATURES
+    torch.testing.assert_close(features[..., :2] * 10, poses[..., :2])
+    assert torch.equal(features[..., 2:4], poses[..., 2:])
+    waves = 2.5 * 40 ** (torch.arange(8) / 7)
+    torch.testing.assert_close(features[0, 3, 4:12], (2 * torch.pi * poses[0, 3, 0] / waves).sin(), atol=1e-4, rtol=0)
+    places = torch.tensor([[[float(x), float(y), 1, 0] for x in range(-12, 13) for y in range(-12, 13)]])
+    found = pose_features(places)[0]
+    apart = torch.cdist(found, found) + 10 * torch.eye(len(found))
+    assert apart.min() > 1, "no two of 625 places a step apart look alike"

@@ -67,7 +67,7 @@ class ToyDynamics(nn.Module):
 
     def initial_memory(self, batch):
         keys = torch.zeros(batch, 1, 1, 1, 3)
-        return Memory((), (keys,), (torch.zeros_like(keys),), torch.zeros(batch, dtype=torch.int64))
+        return Memory((), (keys,), (torch.zeros_like(keys),), (), torch.zeros(batch, dtype=torch.int64))
 
     def observe(self, memory, latents, actions, poses=None):
         known, seen = memory.keys[0].flatten(1), []
@@ -94,7 +94,7 @@ class ToyDynamics(nn.Module):
         return features
 
     def _memory(self, memory, known):
-        return dataclasses.replace(memory, keys=(known[:, None, None, None],), filled=memory.filled + 1)
+        return dataclasses.replace(memory, keys=(known[:, None, None, None],), seen=memory.seen + 1)
 
 
 def toy_checkpoint():

@@ -1,0 +1,132 @@
+"""The memory benchmark from trained runs to rows, table and plots, and what it refuses."""
+
+import json
+from dataclasses import replace
+
+import gymnasium
+import numpy as np
+import pytest
+
+import wmgym  # noqa: F401  (registers the ids)
+from experiments import memory_benchmark
+from experiments.memory_benchmark import Args
+from model.backbones import with_backbone
+from model.config import PRESETS
+from model.world_model import WorldModel
+from wmgym.errors import ContextError
+from wmgym.recording import record_episode, write_episode
+
+SYSTEMS = {"lssvwm": "clean_past", "causal": "clean_past", "dfot": "diffusion_forcing"}
+
+
+def save_run(folder, backbone, mode="clean_past", seed=0, pose_size=4, **settings):
+    micro = PRESETS["micro"]
+    dynamics = replace(with_backbone(micro.dynamics, backbone), num_actions=5, pose_size=pose_size)
+    WorldModel(replace(micro, dynamics=dynamics)).save_pretrained(folder / "checkpoint")
+    settings = {"backbone": backbone, "mode": mode, "seed": seed} | settings
+    record = {"settings": settings, "progress": {"step": 3, "frames": 96, "seconds": 6.0}}
+    (folder / "checkpoint" / "training.json").write_text(json.dumps(record))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def walks(tmp_path_factory):
+    """Two short held-out walks over textures."""
+    folder = tmp_path_factory.mktemp("walks")
+    env = gymnasium.make("wmgym/TextureWorld-v0", size=64)
+    for i in range(2):
+        rng = np.random.default_rng(i)
+        walk = record_episode(
+            env, lambda *_, rng=rng: int(rng.integers(5)), seed=2_000_000 + i, policy_name="random", max_steps=20
+        )
+        write_episode(folder / f"{i}.npz", walk)
+    return folder
+
+
+def args_for(runs, walks, output, **changes):
+    small = {"retrieval": (8, 8), "reasoning": (9, 4), "clips_per_episode": 2}
+    return Args(tuple(runs), walks, output, **small | changes)
+
+
+@pytest.fixture(scope="module")
+def found(walks, tmp_path_factory):
+    output = tmp_path_factory.mktemp("benchmark")
+    runs = [save_run(output / name, name, mode) for name, mode in SYSTEMS.items()]
+    runs.append(save_run(output / "lssvwm-1", "lssvwm", seed=1))
+    runs.append(save_run(output / "no_clean", "lssvwm", "diffusion_forcing", clean_prefix=0.0))
+    return memory_benchmark.main(args_for(runs, walks, output / "out")), output / "out"
+
+
+def rows_of(result, **wanted):
+    return [row for row in result["metrics"]["rows"] if all(row.get(key) == v for key, v in wanted.items())]
+
+
+def test_every_system_has_a_row_for_each_task_and_seed(found):
+    result, output = found
+    assert result == json.loads((output / "result.json").read_text())
+    for task, context, generated in (("retrieval", 8, 8), ("reasoning", 9, 4)):
+        rows = rows_of(result, task=task, context=context, generated=generated)
+        names = sorted(row["backbone"] for row in rows)
+        floors = ["last frame", "nearest by pose", "tokenizer"]
+        systems = ["causal", "dfot", *["lssvwm", "lssvwm, scan cleared"] * 2, "lssvwm_no_clean"]
+        assert names == sorted(systems + floors)
+        for row in rows:
+            assert len(row["by_frame"]) == generated
+            assert 0 < row["psnr"] <= 60
+            if row["backbone"] not in floors:
+                assert (row["frames_trained"], row["minutes_trained"], row["steps_trained"]) == (96, 0.1, 3)
+    assert {row["seed"] for row in rows_of(result, backbone="lssvwm")} == {0, 1}
+
+
+def test_the_way_back_is_known_to_a_lookup_and_ages_are_odd(found):
+    lookup = rows_of(found[0], backbone="nearest by pose", task="retrieval")[0]
+    assert lookup["psnr"] == 60
+    assert lookup["new"] == 0
+    assert "1" in lookup["by_age"]
+
+
+def test_clearing_the_scan_changes_the_dream(found):
+    with_scan, without = (rows_of(found[0], backbone=n, task="retrieval", seed=0)[0]
+                          for n in ("lssvwm", "lssvwm, scan cleared"))  # fmt: skip
+    assert with_scan["psnr"] != without["psnr"]
+
+
+def test_table_order_and_plots_are_written(found):
+    result, output = found
+    table = (output / "result.md").read_text()
+    assert "| lssvwm | 2 | " in table
+    assert "30.8 / 0.898" in table
+    assert "lssvwm > lssvwm_no_clean: " in table
+    assert set(result["metrics"]["order"]["retrieval"]) == {
+        "causal > lssvwm", "lssvwm > lssvwm_no_clean", "lssvwm > lssvwm, scan cleared",
+    }  # fmt: skip
+    assert (output / "retrieval.png").stat().st_size > 1000
+    assert (output / "reasoning.png").stat().st_size > 1000
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"runs": ()}, "--runs given without a folder"),
+        ({"retrieval": (0, 4)}, r"--retrieval \(0, 4\) given, expected two numbers"),
+        ({"clips_per_episode": 0}, "--clips-per-episode 0 given, expected 1 or more"),
+        ({"border": 16}, "--border 16 given, expected 0 to 15"),
+    ],
+)
+def test_numbers_that_leave_nothing_to_measure_are_refused(changes, says, walks, tmp_path):
+    with pytest.raises(ValueError, match=says):
+        memory_benchmark.main(replace(args_for([tmp_path], walks, tmp_path), **changes))
+
+
+def test_a_model_of_actions_is_refused(walks, tmp_path):
+    run = save_run(tmp_path / "run", "lssvwm", pose_size=0)
+    with pytest.raises(ContextError, match="expected one conditioned on poses"):
+        memory_benchmark.main(args_for([run], walks, tmp_path))
+
+
+def test_training_walks_are_refused(tmp_path):
+    env = gymnasium.make("wmgym/TextureWorld-v0", size=64)
+    walk = record_episode(env, lambda *_: 1, seed=7, policy_name="ahead", max_steps=20)
+    write_episode(tmp_path / "0.npz", walk)
+    with pytest.raises(ValueError, match="training seeds, expected held-out ones"):
+        memory_benchmark.main(args_for([tmp_path], tmp_path, tmp_path))

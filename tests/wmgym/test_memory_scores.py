@@ -1,0 +1,115 @@
+"""Scores of memory tasks: PSNR and SSIM by hand, ages apart, and intervals that hold what they promise."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from wmgym.clips import ClipBatch
+from wmgym.errors import DependencyError
+from wmgym.memory_scores import compare, psnr_interval, score
+from wmgym.memory_tasks import NEVER, MemoryTask
+from wmgym.picture_metrics import crop, lpips, psnr_of, squared_error, ssim
+
+
+def grey(*levels, size=16):
+    return np.broadcast_to(np.array(levels, np.uint8)[..., None, None, None], (*np.shape(levels), size, size, 3)).copy()
+
+
+def asked(truth, last_seen):
+    """A task with one shown frame."""
+    images = np.concatenate([grey(*[[0]] * len(truth)), truth], axis=1)
+    clips = ClipBatch(images, torch.zeros(images.shape[:2], dtype=torch.int64), None)
+    return MemoryTask(clips, 1, np.zeros(np.shape(last_seen), np.int64), np.array(last_seen))
+
+
+def test_psnr_is_of_the_average_error_and_each_age_has_its_own():
+    task = asked(grey([100, 100, 100], [100, 100, 100]), [[1, 3, NEVER], [1, NEVER, 3]])
+    found, error = score(task, grey([110, 120, 100], [100, 105, 140]))
+    squares = np.array([[100, 400, 0], [0, 25, 1600]])
+    np.testing.assert_allclose(error * 255**2, squares, atol=1e-4)
+    assert found["psnr"] == pytest.approx(10 * np.log10(255**2 / squares.mean()))
+    assert found["by_age"] == {
+        "1": pytest.approx(10 * np.log10(255**2 / 50)),
+        "3": pytest.approx(10 * np.log10(255**2 / 1000)),
+    }
+    assert found["psnr_new"] == pytest.approx(10 * np.log10(255**2 / 12.5))
+    assert found["by_frame"][0] == pytest.approx(10 * np.log10(255**2 / 50))
+    assert (found["revisited"], found["new"]) == (4, 2)
+
+
+def test_equal_frames_count_60_decibels():
+    frames = grey([7, 8])
+    found, _ = score(asked(frames, [[1, 3]]), frames)
+    assert (found["psnr"], found["mean_psnr"], found["ssim"]) == (60, 60, pytest.approx(1))
+    assert found["psnr_new"] is None
+
+
+def test_the_border_does_not_count():
+    real = grey([50])
+    dreamed = real.copy()
+    dreamed[:, :, :2] = 255
+    dreamed[:, :, :, -2:] = 255
+    assert score(asked(real, [[1]]), dreamed, border=2)[0]["psnr"] == 60
+    assert score(asked(real, [[1]]), dreamed)[0]["psnr"] < 20
+    assert crop(real, 2).shape == (1, 1, 12, 12, 3)
+
+
+def naive_ssim(a, b):
+    """Wang and others 2004 for one channel: a Gaussian window of 11 pixels, 1.5 wide, the picture mirrored outside."""
+    at = np.arange(11) - 5
+    window = np.exp(-(at**2) / (2 * 1.5**2))
+    kernel = torch.tensor(np.outer(window, window) / window.sum() ** 2)[None, None]
+    pad = nn.ReflectionPad2d(5)
+
+    def blur(v):
+        return nn.functional.conv2d(pad(torch.tensor(v)[None, None]), kernel)[0, 0].numpy()
+
+    mean_a, mean_b = blur(a), blur(b)
+    var_a, var_b = blur(a * a) - mean_a**2, blur(b * b) - mean_b**2
+    both = blur(a * b) - mean_a * mean_b
+    c1, c2 = 0.01**2, 0.03**2
+    similar = (2 * mean_a * mean_b + c1) * (2 * both + c2) / ((mean_a**2 + mean_b**2 + c1) * (var_a + var_b + c2))
+    return similar.mean()
+
+
+def test_ssim_is_the_published_formula():
+    rng = np.random.default_rng(0)
+    real = rng.integers(0, 256, (2, 1, 24, 24, 3), np.uint8)
+    dreamed = (real * 0.7 + rng.integers(0, 60, real.shape)).astype(np.uint8)
+    expected = [[np.mean([naive_ssim(r[0, ..., c] / 255, d[0, ..., c] / 255) for c in range(3)])]
+                for r, d in zip(real, dreamed, strict=True)]  # fmt: skip
+    np.testing.assert_allclose(ssim(real, dreamed), expected, atol=1e-4)
+
+
+def test_lpips_without_its_weights_is_refused_and_never_replaced(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "torchmetrics.image.lpip", None)
+    with pytest.raises(DependencyError, match=r"LPIPS cannot be measured.*torchvision"):
+        lpips(grey([1]), grey([2]))
+
+
+def test_intervals_hold_the_truth_as_often_as_they_say():
+    """40 experiments of 3 runs of 40 clips; few runs make intervals a little too narrow, 34 of 40 is 85 %."""
+    rng, held = np.random.default_rng(0), 0
+    for i in range(40):
+        runs = [rng.exponential(0.01, (40, 1)) for _ in range(3)]
+        low, high = psnr_interval(runs, seed=i)
+        held += low <= 20 <= high
+    assert held >= 34
+
+
+def test_who_is_ahead_is_told_with_its_certainty():
+    rng = np.random.default_rng(1)
+    clips = rng.exponential(0.01, (30, 4))
+    close = compare([clips, clips * 1.01], [clips * 1.005, clips])
+    assert not close["shown"]
+    clear = compare([clips, clips * 1.01], [clips * 2, clips * 2.02])
+    assert clear["shown"]
+    assert clear["db"] == pytest.approx(10 * np.log10(2), abs=0.01)
+    assert clear["ci95"][0] < clear["db"] < clear["ci95"][1]
+    assert clear["runs"] == [2, 2]
+
+
+def test_psnr_of_nothing_wrong_is_capped():
+    assert psnr_of(np.zeros(3)) == 60
+    assert squared_error(grey([0]), grey([255]))[0, 0] == pytest.approx(1)
