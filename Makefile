@@ -18,7 +18,7 @@ TORCH_INDEX ?=
 export PYTHON TORCH_INDEX
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check test-all test-base pytest lint type imports format doctest docs clean
+.PHONY: help setup demo memory test check test-all test-base pytest lint type imports format doctest docs clean
 
 help: ## list the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,6 +31,9 @@ $(STAMP): setup.cfg pyproject.toml constraints.txt scripts/setup.sh
 
 demo: $(STAMP) ## train PPO in the shipped dream and compare with the real maze: 10 minutes on 2 cores
 	$(BIN)/python experiments/dream_ppo.py --preset demo $(DEMO_ARGS)
+
+memory: $(STAMP) ## train small models of every backbone and compare their memory (STEPS=2400 each, SEEDS="0 1 2", SYSTEMS=)
+	$(MAKE) --no-print-directory -f scripts/memory.mk -j $(shell nproc)
 
 test: lint type imports pytest ## everything CI checks
 

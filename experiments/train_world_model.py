@@ -30,7 +30,7 @@ from model.config import PRESETS, LSSVWMConfig
 from model.data import LatentStore, append_episodes
 from model.diffusion import DiffusionConfig
 from model.lssvwm import LSSVWM
-from model.own_dreams import Dreaming
+from model.own_dreams import Dreaming, draw_dreaming
 from model.poses import POSE_SIZE
 from model.start_weights import open_tokenizer
 from model.training import (
@@ -88,6 +88,8 @@ class Args:
     """What remembers: LSSVWM, or a system it is compared with, of the same size (model.backbones)."""
     minutes: float = 120.0
     """Time to train, over all restarts; the learning rate falls to zero at its end. Raise it to go on later."""
+    steps: int | None = None
+    """Train so many steps, if the minutes allow: the same result on any machine. Schedules then follow the steps."""
     conditioning: Literal["action", "pose"] = "action"
     """What is known of a frame before it is predicted: the action that led to it, or where the camera is and looks. An
     environment can only step a model of actions, and evaluate_world_model.py measures no other."""
@@ -149,7 +151,7 @@ class Args:
     def check(self) -> None:
         """Refuses numbers that would stop the run later, or let it do nothing."""
         no_dreams = "To remember no dreams, pass --dreamed-share 0."
-        counts = ("contexts", "clip_frames", "frames_per_step", "max_episodes", "devices")
+        counts = ("contexts", "clip_frames", "frames_per_step", "max_episodes", "devices", "steps")
         dreams = ("predict_passes", "dreamed_frames")
         shares = ("dreamed_share", "shortcut_fraction", "pure_noise", "context_noise", "average_decay")
         shares += ("clean_prefix", "there_and_back")
@@ -161,6 +163,15 @@ class Args:
         check_dream_steps(self.dream_steps, PRESETS[self.preset].dynamics.max_denoising_steps)
         check_backwards(self.there_and_back, self.conditioning)
         check_mode(self.mode, self.dynamics.steppable, self.backbone)
+
+    def spent(self, progress: Progress) -> float:
+        """The share of the budget that is used; 1 or more when the run is over."""
+        return max(progress.seconds / (self.minutes * 60), progress.step / self.steps if self.steps else 0.0)
+
+    @property
+    def dreaming(self) -> Dreaming:
+        """How much of what is remembered is dreamed, at most."""
+        return Dreaming(self.dreamed_share, self.predict_passes, self.dreamed_frames)
 
     @property
     def dynamics(self) -> LSSVWMConfig:
@@ -199,18 +210,18 @@ def main(args: Args) -> dict[str, float]:
     objective = _Loss(model, DiffusionConfig())
     wrapped, *wrapped_optimizers = fabric.setup(objective, *optimizers)
     progress = load_training_state(args.output, model, average, optimizers) or Progress()
-    if done_already := nothing_to_do(progress.seconds, args.minutes):
-        fabric.print(done_already)
+    if args.spent(progress) >= 1:
+        fabric.print(nothing_to_do(progress.seconds, args.minutes, progress.step))
         return {}
     history = history_of(args, progress, fabric)
     writer = SummaryWriter(str(args.output)) if fabric.is_global_zero else None
-    bar = tqdm(total=round(args.minutes * 60), initial=round(progress.seconds), unit="s", desc="world model",
-               disable=writer is None)  # fmt: skip
+    total, unit = (args.steps, "step") if args.steps else (round(args.minutes * 60), "s")
+    at = progress.step if args.steps else round(progress.seconds)
+    bar = tqdm(total=total, initial=at, unit=unit, desc="world model", disable=writer is None)
     metrics: dict[str, float] = {}
     last_save = last_validation = last_tick = time.monotonic()
     recent: list[float] = []
-    while progress.seconds < args.minutes * 60:
-        done = progress.seconds / (args.minutes * 60)
+    while (done := args.spent(progress)) < 1:
         rate = args.learning_rate * learning_rate_factor(progress.step, done, 100, args.cooldown)
         set_learning_rate(optimizers, rate)
         window = context_stage(done, args.stages)
@@ -224,7 +235,7 @@ def main(args: Args) -> dict[str, float]:
             prefix_probability=args.clean_prefix,
             pure_noise_probability=args.pure_noise,
             context_noise=args.context_noise,
-            dreaming=draw_dreaming(args, lengths) if done >= args.dream_after else None,
+            dreaming=draw_dreaming(args.dreaming, args.dream_steps, lengths) if done >= args.dream_after else None,
             shortcut_fraction=args.shortcut_fraction if done >= args.shortcut_after else 0.0,
         )
         generator = step_generator(args.seed + fabric.global_rank, progress.step, fabric.device)
@@ -232,7 +243,7 @@ def main(args: Args) -> dict[str, float]:
         fabric.backward(losses.total)
         gradient = torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         if not math.isfinite(float(gradient)):
-            raise diverged(args, progress)
+            raise diverged(args, progress.step)
         for optimizer in wrapped_optimizers:
             optimizer.step()
             optimizer.zero_grad()
@@ -242,10 +253,10 @@ def main(args: Args) -> dict[str, float]:
         progress.step += 1
         progress.frames += batch.actions.numel() * fabric.world_size
         progress.seconds += fabric.broadcast(now - last_tick)  # one clock for all devices: they end together
-        bar.update(round(progress.seconds) - bar.n)
+        bar.update((progress.step if args.steps else round(progress.seconds)) - bar.n)
         recent.append(float(losses.denoising.detach()))
         last_tick = now
-        over = progress.seconds >= args.minutes * 60
+        over = args.spent(progress) >= 1
         if writer is not None and (now - last_save > args.save_every or over):
             world_average = publish(args, progress, world, average.module, store, starts, history)
             save_training_state(args.output, progress, model, average, optimizers)
@@ -266,13 +277,6 @@ def main(args: Args) -> dict[str, float]:
     return metrics
 
 
-def draw_dreaming(args: Args, rng: np.random.Generator) -> Dreaming | None:
-    """How one step of training dreams."""
-    passes, frames = (int(rng.integers(1, most + 1)) for most in (args.predict_passes, args.dreamed_frames))
-    steps = int(rng.choice(args.dream_steps))
-    return Dreaming(args.dreamed_share, passes, frames, steps) if args.dreamed_share else None
-
-
 class _Loss(torch.nn.Module):
     """The loss as a forward pass, which is what data parallelism wraps."""
 
@@ -285,13 +289,12 @@ class _Loss(torch.nn.Module):
         return world_model_loss(self.model, batch, self.diffusion, generator)
 
 
-def diverged(args: Args, progress: Progress) -> FloatingPointError:
+def diverged(args: Args, step: int) -> FloatingPointError:
     """What to tell when the gradient is not finite."""
     saved = f"The last saved state is in {args.output}: delete that folder to start from scratch, or go on from it."
     return FloatingPointError(
-        f"the gradient is not finite at step {progress.step}: training diverged. Lower --learning-rate "
-        f"{args.learning_rate:g} and start again. "
-        + (saved if (args.output / TENSORS_FILE).exists() else "Nothing was saved yet.")
+        f"the gradient is not finite at step {step}: training diverged. Lower --learning-rate {args.learning_rate:g} "
+        "and start again. " + (saved if (args.output / TENSORS_FILE).exists() else "Nothing was saved yet.")
     )
 
 

@@ -5,8 +5,10 @@ network's errors in it. `dream_the_end`: the last frames are a dream, by `observ
 them. In both the real frames stay what is scored (in the spirit of scheduled sampling, arXiv:1506.03099).
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 
 from model.axes import Actions, Latents, Poses
@@ -28,6 +30,19 @@ class Dreaming:
     """How many frames `dream_the_end` dreams."""
     steps: int = 1
     """Denoising steps of both."""
+
+
+def draw_dreaming(most: Dreaming, steps: Sequence[int], rng: np.random.Generator) -> Dreaming | None:
+    """How one step of training dreams: passes and frames up to the most, and one of the numbers of denoising steps.
+
+    Args:
+        most: what to stay within; nothing is dreamed if its share is 0.
+        steps: denoising steps to choose from.
+        rng: consumed.
+    """
+    passes, frames = (int(rng.integers(1, n + 1)) for n in (most.passes, most.frames))
+    drawn = replace(most, passes=passes, frames=frames, steps=int(rng.choice(steps)))
+    return drawn if most.share else None
 
 
 @torch.no_grad()

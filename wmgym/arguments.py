@@ -41,15 +41,16 @@ def check_minutes(minutes: float) -> None:
         )
 
 
-def nothing_to_do(seconds: float, minutes: float) -> str | None:
+def nothing_to_do(seconds: float, minutes: float, steps: int | None = None) -> str | None:
     """Return what to tell when a run has already trained as long as is asked for, or None if it has not.
 
     Args:
         seconds: Trained so far, over all restarts.
         minutes: To train, over all restarts.
+        steps: Trained so far, if it is these that may be over.
     """
     if seconds < minutes * 60:
-        return None
+        return f"nothing to do: {steps} steps are done; raise --steps" if steps else None
     return f"nothing to do: {seconds / 60:.2f} of {minutes:g} minutes are done; raise --minutes"
 
 

@@ -59,8 +59,7 @@ def psnr_interval(runs: Sequence[Numbers], seed: int = 0) -> tuple[float, float]
         runs: By run, `(clips, ...)` squared errors.
         seed: Fixes the draws.
     """
-    draws = [psnr_of(_redraw(runs, rng)) for rng in _generators(seed)]
-    low, high = np.percentile(draws, (2.5, 97.5))
+    low, high = np.percentile(_redrawn(runs, seed), (2.5, 97.5))
     return float(low), float(high)
 
 
@@ -72,21 +71,20 @@ def compare(better: Sequence[Numbers], worse: Sequence[Numbers], seed: int = 0) 
         worse: The same of the other, on the same clips.
         seed: Fixes the draws; clips are drawn alike for both.
     """
-    draws = [
-        psnr_of(_redraw(better, first)) - psnr_of(_redraw(worse, second))
-        for first, second in zip(_generators(seed), _generators(seed), strict=True)
-    ]
-    low, high = np.percentile(draws, (2.5, 97.5))
+    low, high = np.percentile(_redrawn(better, seed) - _redrawn(worse, seed), (2.5, 97.5))
     ahead = psnr_of(np.stack(better)) - psnr_of(np.stack(worse))
     return {"db": ahead, "ci95": [float(low), float(high)], "shown": bool(low > 0), "runs": [len(better), len(worse)]}
 
 
-def _generators(seed: int) -> list[np.random.Generator]:
-    return [np.random.default_rng([seed, i]) for i in range(BOOTSTRAPS)]
+def _redrawn(runs: Sequence[Numbers], seed: int) -> Numbers:
+    """PSNR of clips drawn with replacement from runs drawn with replacement, many times over.
 
-
-def _redraw(runs: Sequence[Numbers], rng: np.random.Generator) -> Numbers:
-    """Errors of clips drawn with replacement, from runs drawn with replacement."""
-    clips = rng.integers(len(runs[0]), size=len(runs[0]))  # first, so that two systems get the same
+    Clips are drawn first: with the same seed two systems get the same ones.
+    """
     means = np.stack([run.reshape(len(run), -1).mean(1) for run in runs])
-    return means[rng.integers(len(runs), size=len(runs))][:, clips]
+    draws = []
+    for i in range(BOOTSTRAPS):
+        rng = np.random.default_rng([seed, i])
+        clips = rng.integers(means.shape[1], size=means.shape[1])
+        draws.append(psnr_of(means[rng.integers(len(means), size=len(means))][:, clips]))
+    return np.array(draws)

@@ -13,6 +13,7 @@ from experiments.memory_benchmark import Args
 from model.backbones import with_backbone
 from model.config import PRESETS
 from model.world_model import WorldModel
+from tests.model.conftest import enliven
 from wmgym.errors import ContextError
 from wmgym.recording import record_episode, write_episode
 
@@ -22,7 +23,7 @@ SYSTEMS = {"lssvwm": "clean_past", "causal": "clean_past", "dfot": "diffusion_fo
 def save_run(folder, backbone, mode="clean_past", seed=0, pose_size=4, **settings):
     micro = PRESETS["micro"]
     dynamics = replace(with_backbone(micro.dynamics, backbone), num_actions=5, pose_size=pose_size)
-    WorldModel(replace(micro, dynamics=dynamics)).save_pretrained(folder / "checkpoint")
+    enliven(WorldModel(replace(micro, dynamics=dynamics)), strength=0.3).save_pretrained(folder / "checkpoint")
     settings = {"backbone": backbone, "mode": mode, "seed": seed} | settings
     record = {"settings": settings, "progress": {"step": 3, "frames": 96, "seconds": 6.0}}
     (folder / "checkpoint" / "training.json").write_text(json.dumps(record))
@@ -63,7 +64,7 @@ def rows_of(result, **wanted):
 
 def test_every_system_has_a_row_for_each_task_and_seed(found):
     result, output = found
-    assert result == json.loads((output / "result.json").read_text())
+    assert json.loads(json.dumps(result)) == json.loads((output / "result.json").read_text())
     for task, context, generated in (("retrieval", 8, 8), ("reasoning", 9, 4)):
         rows = rows_of(result, task=task, context=context, generated=generated)
         names = sorted(row["backbone"] for row in rows)

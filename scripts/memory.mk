@@ -1,0 +1,47 @@
+# `make memory`: on a small world, train every system of model/backbones.py that is not trained yet, and measure them.
+# All of it goes on where it was when it is started again; a larger STEPS or more SEEDS add to what is there.
+
+PYTHON_BIN ?= .venv/bin/python
+MEMORY := runs/memory
+STEPS ?= 2400
+SEEDS ?= 0
+SYSTEMS ?= lssvwm mamba2 mamba2_local causal causal_window dfot videossm lssvwm_block1 lssvwm_no_clean
+
+RUNS := $(foreach seed,$(SEEDS),$(SYSTEMS:%=$(MEMORY)/runs/%-$(seed)))
+WORLD := --env wmgym/TextureWorld-v0
+DATA := --recordings $(MEMORY)/train --validation $(MEMORY)/validation
+# walks there and back of 24 steps each way; half of them first 12, which teaches recall sooner
+TRAINING := --preset small --conditioning pose --muon --learning-rate 0.008 --there-and-back 0.7 \
+	--dreamed-share 0 --shortcut-after 1 --context-noise 0.1 --average-decay 0.99 --validate-every 3600 --clips 1 --contexts 1
+STAGES := --stages 0.4 24 1.0 48
+
+# what differs from `--backbone NAME`, by name
+FLAGS_dfot := --backbone dfot --mode diffusion_forcing --stages 1.0 25
+FLAGS_lssvwm_no_clean := --backbone lssvwm --mode diffusion_forcing --clean-prefix 0 $(STAGES)
+system = $(firstword $(subst -, ,$(1)))
+seed = $(lastword $(subst -, ,$(1)))
+
+# one core a training: they run side by side
+export OMP_NUM_THREADS := 1
+.PHONY: all $(RUNS)
+
+all: $(RUNS)
+	$(PYTHON_BIN) experiments/memory_benchmark.py --runs $(RUNS) --recordings $(MEMORY)/test --output $(MEMORY)/result
+
+$(MEMORY)/data.complete:
+	$(PYTHON_BIN) experiments/collect_episodes.py $(WORLD) --output $(MEMORY)/train --episodes 200
+	$(PYTHON_BIN) experiments/collect_episodes.py $(WORLD) --output $(MEMORY)/validation --split validation --episodes 8
+	$(PYTHON_BIN) experiments/collect_episodes.py $(WORLD) --output $(MEMORY)/test --split test --episodes 24
+	touch $@
+
+$(MEMORY)/tokenizer.complete: $(MEMORY)/data.complete
+	$(PYTHON_BIN) experiments/train_tokenizer.py $(DATA) --output $(MEMORY)/tokenizer --preset small --minutes 4
+	touch $@
+
+$(RUNS): $(MEMORY)/tokenizer.complete
+	@echo "$(notdir $@): $(STEPS) steps, progress in $@.log"
+	@mkdir -p $(@D)
+	@$(PYTHON_BIN) experiments/train_world_model.py $(DATA) --tokenizer $(MEMORY)/tokenizer --output $@ $(TRAINING) \
+		--minutes 600 --steps $(STEPS) --seed $(call seed,$(notdir $@)) \
+		$(or $(FLAGS_$(call system,$(notdir $@))),--backbone $(call system,$(notdir $@)) $(STAGES)) > $@.log 2>&1 \
+		|| { tail -n 3 $@.log; exit 1; }
