@@ -27,7 +27,7 @@ from model.axes import START_ACTION
 from model.sampler import check_denoising_steps, draw_noise
 from model.world_model import WorldModel
 from wmgym.arguments import check_ranges
-from wmgym.checkpoint import DEFAULT_CHECKPOINT, open_checkpoint, refuse_poses
+from wmgym.checkpoint import DEFAULT_CHECKPOINT, open_checkpoint, refuse_unsteppable
 from wmgym.clips import places_in
 from wmgym.codec import frames_to_tensor, psnr, tensor_to_frames
 from wmgym.dream import DEFAULT_DENOISING_STEPS
@@ -141,7 +141,7 @@ def main(args: Args) -> dict[str, Any]:
 
 def refuse_early(args: Args, world: WorldModel, episodes: list[Episode]) -> None:
     """Says what cannot be measured before minutes are spent on measuring the rest."""
-    refuse_poses(world)
+    refuse_unsteppable(world)
     check_denoising_steps(args.denoising_steps, world.config.dynamics.max_denoising_steps)
     refuse_other_worlds(episodes, world.config.dynamics.num_actions, world.config.tokenizer.frame_size)
     places_in(episodes, args.clips_per_episode, args.context + args.horizon)

@@ -13,6 +13,12 @@ from model.hybrid_attention import HybridAttention
 from model.local_attention import Ring, WindowPlan, frame_local_attention, plan_everything, plan_windows
 from model.memory import Memory
 
+WHY_NOT_STEPPABLE = (
+    "this model's attention is bidirectional: each frame is worked out together with later ones, so nothing of it can "
+    "be kept as a memory, and no environment can step it. Expected a backbone that looks back only (model.backbones). "
+    "It is trained with --mode diffusion_forcing, and dreams frame by frame with model.sliding_context."
+)
+
 
 class LocalAttention(nn.Module):
     """Projections around `frame_local_attention`; queries and keys are normalised."""
@@ -182,9 +188,4 @@ class Backbone(nn.Module):
 
     def _refuse_later_frames(self, streams: int, remember: bool) -> None:
         if not self.config.steppable and (streams > 1 or remember):
-            raise ValueError(
-                "this model's attention is bidirectional: each frame is worked out together with later ones, so "
-                "nothing of it can be kept as a memory, and no environment can step it. Expected a backbone that looks "
-                "back only (model.backbones), or training with --mode diffusion_forcing and dreams by "
-                "wmgym.sliding_context."
-            )
+            raise ValueError(WHY_NOT_STEPPABLE)

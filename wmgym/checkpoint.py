@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 import model.checkpoint
+from model.backbone import WHY_NOT_STEPPABLE
 from model.config import WorldModelConfig
 from model.world_model import WorldModel
 from wmgym.context import Context, first_frame
@@ -76,12 +77,14 @@ class Checkpoint:
         return self.clips.contexts()
 
 
-def refuse_poses(world: WorldModel) -> None:
-    """Refuse a model that actions do not steer.
+def refuse_unsteppable(world: WorldModel) -> None:
+    """Refuse a model that no environment can step.
 
     Raises:
-        CheckpointError: The model is conditioned on poses.
+        CheckpointError: Each of its frames depends on later ones, or it is conditioned on poses.
     """
+    if not world.config.dynamics.steppable:
+        raise CheckpointError(WHY_NOT_STEPPABLE)
     if world.config.dynamics.pose_size:
         raise CheckpointError(
             "the model is conditioned on poses, expected one conditioned on actions: those are what is chosen in a "

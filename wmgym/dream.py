@@ -23,7 +23,7 @@ from model.checkpoint import tensors_digest
 from model.memory import Memory
 from model.sampler import check_denoising_steps, draw_noise
 from model.world_model import WorldModel
-from wmgym.checkpoint import refuse_poses
+from wmgym.checkpoint import refuse_unsteppable
 from wmgym.codec import tensor_to_frames
 from wmgym.context import Context
 from wmgym.dream_state import DreamState, Indices, as_rows
@@ -58,7 +58,7 @@ class Dreams:
 
     Raises:
         ValueError: `denoising_steps` is none of those.
-        CheckpointError: The model is conditioned on poses.
+        CheckpointError: The model is conditioned on poses, or its frames depend on later ones.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class Dreams:
     ) -> None:
         config = world.config.dynamics
         check_denoising_steps(denoising_steps, config.max_denoising_steps)
-        refuse_poses(world)
+        refuse_unsteppable(world)
         self._world, self._starts, self._denoising_steps = world, starts, denoising_steps
         self._latent_shape = (config.latent_channels, config.latent_size, config.latent_size)
         self._generators = [torch.Generator() for _ in range(num_dreams)]
