@@ -86,7 +86,7 @@ class HybridAttention(nn.Module):
         left = tuple(x[:, :frames] for x in window)
         states = self._states(left, state[:, 0], seen, remember)
         unit = nn.functional.normalize(q.float(), dim=-1)
-        read = torch.einsum("bstqhe,bthpe->bstqhp", unit, states[:, :frames])
+        read = torch.einsum("bstqhe,bthpe->bstqhp", unit, states[:, :frames]).float()  # autocast halves it
         read = rearrange(self.read_norm(read), "... heads p -> ... (heads p)") * nn.functional.silu(out_gate.float())
         at = (seen[:, None] + torch.arange(1, frames + 1, device=seen.device)).float()
         gamma = torch.sigmoid(self.router_slope * (at / self.window).log()[..., None] + self.router_bias)
