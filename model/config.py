@@ -174,7 +174,7 @@ class LSSVWMConfig:
 
     @property
     def steppable(self) -> bool:
-        """Whether the past can be kept as a memory, so that an environment can step; else `why_not_steppable`."""
+        """Whether the past can be kept as a memory, so that an environment can step."""
         return self.attention != "bidirectional"
 
     @property
