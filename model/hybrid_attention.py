@@ -6,12 +6,13 @@ values since (the "synchronized gate cache"). Each frame reads window, sinks and
 the state with a weight that grows with the frames seen, as there is more to remember:
 
     beta = sigmoid(W_b H)      alpha = -exp(A) softplus(W_a H + B)
-    H_global = swish(W_g H) RMSNorm(Q M)      gamma_t = sigmoid(w log((t + 1) / T) + b)
+    H_global = swish(W_g H * RMSNorm(Q M))      gamma_t = sigmoid(w log((t + 1) / T) + b)
     H = H_local + gamma_t H_global
 
-Declared deviations: gates per head; keys and queries of the state are of length 1; T is the window and not the length
-of the video, which has no end here; time enters the window as a bias (`model.local_attention`), and a sink counts as
-just beyond it.
+Declared deviations: gates per head; keys of the state are of length 1, and beta scales what is written as well as what
+it replaces, as in arXiv:2412.06464; the window is that of Eq. 6 of arXiv:2505.20171, k frames and the present one; T is
+k and not the length of the video, which has no end here; time enters the window as a bias (`model.local_attention`),
+and a sink counts as just beyond it.
 """
 
 import torch
@@ -40,7 +41,7 @@ class HybridAttention(nn.Module):
         self.query_norm = nn.LayerNorm(width // self.heads, bias=False)
         self.key_norm = nn.LayerNorm(width // self.heads, bias=False)
         self.log_rate = nn.Parameter(torch.empty(self.heads).uniform_(1, 16).log())
-        step = torch.logspace(-4, -2, self.heads)  # time constants from a few to a thousand frames, in tokens
+        step = torch.logspace(-4, -2, self.heads)  # time constants from some to thousands of frames, in tokens
         self.step_bias = nn.Parameter(torch.log(torch.expm1(step / config.tokens)))
         self.read_norm = nn.RMSNorm(width // self.heads)
         self.router_slope = nn.Parameter(torch.ones(width))
@@ -85,9 +86,8 @@ class HybridAttention(nn.Module):
 
         left = tuple(x[:, :frames] for x in window)
         states = self._states(left, state[:, 0], seen, remember)
-        unit = nn.functional.normalize(q.float(), dim=-1)
-        read = torch.einsum("bstqhe,bthpe->bstqhp", unit, states[:, :frames]).float()  # autocast halves it
-        read = rearrange(self.read_norm(read), "... heads p -> ... (heads p)") * nn.functional.silu(out_gate.float())
+        read = torch.einsum("bstqhe,bthpe->bstqhp", q.float(), states[:, :frames]).float()  # autocast halves it
+        read = nn.functional.silu(out_gate.float() * rearrange(self.read_norm(read), "... heads p -> ... (heads p)"))
         at = (seen[:, None] + torch.arange(1, frames + 1, device=seen.device)).float()
         gamma = torch.sigmoid(self.router_slope * (at / self.window).log()[..., None] + self.router_bias)
         mixed = rearrange(local, "... heads e -> ... (heads e)") + (gamma[:, None, :, None] * read).to(v.dtype)

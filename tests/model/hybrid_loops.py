@@ -20,14 +20,14 @@ def unit(x):
 
 
 def project(p, token):
-    """What one token asks, offers and writes, head by head, and its output gate."""
+    """What one token asks, offers and writes, head by head, and what gates its output."""
     q, k, v, gate, beta, step = (p["project.weight"] @ token).split([WIDTH] * 4 + [HEADS] * 2)
     heads = [slice(h * E, (h + 1) * E) for h in range(HEADS)]
     return {
         "q": [norm(q[h], p["query_norm.weight"], True, 1e-5) for h in heads],
         "k": [norm(k[h], p["key_norm.weight"], True, 1e-5) for h in heads],
         "v": [v[h] for h in heads],
-        "gate": gate / (1 + torch.exp(-gate)),
+        "gate": gate,
         "a": -p["log_rate"].exp() * torch.log(1 + torch.exp(step + p["step_bias"])),
         "beta": 1 / (1 + torch.exp(-beta)),
     }
@@ -44,7 +44,8 @@ def read(p, token, sights, state, router):
         local.append(sum(w * v for w, v in zip(weights / weights.sum(), values, strict=True)))
         eps = torch.finfo(torch.float32).eps
         recalled.append(norm(state[h] @ unit(token["q"][h]), p["read_norm.weight"], False, eps))
-    return p["out.weight"] @ (torch.cat(local) + router * token["gate"] * torch.cat(recalled))
+    gated = token["gate"] * torch.cat(recalled)
+    return p["out.weight"] @ (torch.cat(local) + router * gated / (1 + torch.exp(-gated)))
 
 
 def live(p, tokens, window, sinks):
