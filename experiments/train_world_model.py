@@ -63,7 +63,7 @@ from wmgym.fitting import build_world, fit_to_recordings
 from wmgym.latents import bind_to_recordings, bind_to_tokenizer, names_in, open_store
 from wmgym.recording import Episode, scan
 
-Preset = Literal["micro", "small", "cpu", "gpu", "paper"]
+Preset = Literal["micro", "small", "small64", "cpu", "gpu", "paper"]
 CLIPS = {"clips_per_episode": 2, "context": 50, "horizon": 16}
 """What is cut from each of the episodes that are measured on while training."""
 

@@ -276,6 +276,10 @@ PRESETS: dict[str, WorldModelConfig] = {
             latent_size=4, width=64, layers=4, block_sizes=((2, 2), (1, 1)), scan_head_channels=16, attention_window=4,
         ),
     ),
+    "small64": WorldModelConfig(
+        TokenizerConfig(),
+        LSSVWMConfig(width=64, layers=4, block_sizes=((2, 2), (1, 1)), scan_head_channels=16, attention_window=4),
+    ),
     "cpu": WorldModelConfig(),
     "gpu": WorldModelConfig(
         TokenizerConfig(encoder_channels=(96, 192), decoder_channels=(256, 128)),
@@ -292,5 +296,5 @@ PRESETS: dict[str, WorldModelConfig] = {
         ),
     ),
 }  # fmt: skip
-"""`micro` trains in seconds (tests), `small` in minutes on frames of 32x32 (TextureWorld), `cpu` is the shipped
-size, `gpu` fits one large card, `paper` has about 200M."""
+"""`micro` trains in seconds (tests), `small` in minutes on frames of 32x32 (TextureWorld), `small64` is the same on frames
+of 64x64 with the tokenizer of `cpu`, `cpu` is the shipped size, `gpu` fits one large card, `paper` has about 200M."""
