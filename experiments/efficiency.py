@@ -35,7 +35,7 @@ from wmgym.efficiency import Cost, dreaming_cost, growth_exponent, memory_after,
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 
-Preset = Literal["micro", "small", "cpu", "gpu", "paper"]
+Preset = Literal["micro", "small", "small64", "cpu", "gpu", "paper"]
 PANELS = (
     ("training", "seconds", "s a training iteration", "frames of the sequence"),
     ("inference", "bytes", "bytes kept between frames", "frames of context"),

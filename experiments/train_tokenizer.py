@@ -47,7 +47,7 @@ class Args:
     """Folder of episodes to measure on while training."""
     output: Path
     """Run folder; an existing run in it is continued."""
-    preset: Literal["micro", "small", "cpu", "gpu", "paper"] = "cpu"
+    preset: Literal["micro", "small", "small64", "cpu", "gpu", "paper"] = "cpu"
     """Size of the network."""
     minutes: float = 20.0
     """Time to train, over all restarts; the learning rate falls to zero at its end."""

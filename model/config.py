@@ -296,5 +296,6 @@ PRESETS: dict[str, WorldModelConfig] = {
         ),
     ),
 }  # fmt: skip
-"""`micro` trains in seconds (tests), `small` in minutes on frames of 32x32 (TextureWorld), `small64` is the same on frames
-of 64x64 with the tokenizer of `cpu`, `cpu` is the shipped size, `gpu` fits one large card, `paper` has about 200M."""
+"""`micro` trains in seconds (tests), `small` in minutes on frames of 32x32 (TextureWorld), `small64` is the same on
+frames of 64x64 with the tokenizer of `cpu`, `cpu` is the shipped size, `gpu` fits one large card, `paper` has about
+200M."""
