@@ -29,19 +29,18 @@ from model.backbones import BackboneName, with_backbone
 from model.config import PRESETS, LSSVWMConfig
 from model.data import LatentStore, append_episodes
 from model.diffusion import DiffusionConfig
-from model.lssvwm import LSSVWM
 from model.own_dreams import Dreaming, draw_dreaming
 from model.poses import POSE_SIZE
 from model.start_weights import open_tokenizer
 from model.training import (
     Losses,
+    Objective,
     Windows,
     context_stage,
     learning_rate_factor,
     make_optimizers,
     moving_average,
     set_learning_rate,
-    world_model_loss,
 )
 from model.training_state import TENSORS_FILE, Progress, load_training_state, save_training_state, step_generator
 from model.world_model import WorldModel
@@ -207,7 +206,7 @@ def main(args: Args) -> dict[str, float]:
     model = world.dynamics
     average = moving_average(model, args.average_decay).to(fabric.device)
     optimizers = make_optimizers(model, args.learning_rate, args.muon)
-    objective = _Loss(model, DiffusionConfig())
+    objective = Objective(model, DiffusionConfig())
     wrapped, *wrapped_optimizers = fabric.setup(objective, *optimizers)
     progress = load_training_state(args.output, model, average, optimizers) or Progress()
     if args.spent(progress) >= 1:
@@ -275,18 +274,6 @@ def main(args: Args) -> dict[str, float]:
             last_save = last_tick = time.monotonic()  # measuring and saving is not training time
     bar.close()
     return metrics
-
-
-class _Loss(torch.nn.Module):
-    """The loss as a forward pass, which is what data parallelism wraps."""
-
-    def __init__(self, model: LSSVWM, diffusion: DiffusionConfig) -> None:
-        super().__init__()
-        self.model = model
-        self.diffusion = diffusion
-
-    def forward(self, batch: Windows, generator: torch.Generator) -> Losses:
-        return world_model_loss(self.model, batch, self.diffusion, generator)
 
 
 def diverged(args: Args, step: int) -> FloatingPointError:

@@ -77,6 +77,20 @@ def world_model_loss(
     return Losses(denoising + head_weight * (reward + termination), denoising, reward, termination)
 
 
+class Objective(nn.Module):
+    """The loss as a forward pass, which is what data parallelism wraps."""
+
+    def __init__(self, model: LSSVWM, diffusion: DiffusionConfig) -> None:
+        """Keeps both; what is noised may be changed between steps."""
+        super().__init__()
+        self.model = model
+        self.diffusion = diffusion
+
+    def forward(self, batch: Windows, generator: torch.Generator) -> Losses:
+        """See `world_model_loss`."""
+        return world_model_loss(self.model, batch, self.diffusion, generator)
+
+
 def make_optimizers(model: nn.Module, learning_rate: float, use_muon: bool) -> list[torch.optim.Optimizer]:
     """AdamW for everything, or Muon for the matrices that mix tokens inside the layers and AdamW for the rest.
 
