@@ -46,6 +46,8 @@ ORDER = (
 )  # fmt: skip
 """Who is expected to be ahead of whom."""
 FLOORS = ("last frame", "nearest by pose", "tokenizer")
+TASKS: tuple[TaskName, ...] = get_args(TaskName)
+EMPTY: dict[str, Any] = {"rows": [], "intervals": {}, "order": {}}
 
 
 @dataclass
@@ -60,6 +62,8 @@ class Args:
     """Folder for result.json and plots."""
     world: str = "TextureWorld"
     """What to call the world in the rows."""
+    beside: Path | None = None
+    """An earlier result.json, whose rows of other worlds are kept beside these."""
     retrieval: tuple[int, int] = (24, 24)
     """Frames shown, and frames to be dreamed back; at most as many. The paper's: 400 400."""
     reasoning: tuple[int, int] = (36, 12)
@@ -81,7 +85,7 @@ class Args:
         """Refuses numbers that leave nothing to measure."""
         check_ranges(self, dict.fromkeys(("episodes", "clips_per_episode", "denoising_steps"), (1, math.inf)))
         check_ranges(self, {"border": (0, 15), "seed": (0, math.inf)})
-        for name in get_args(TaskName):
+        for name in TASKS:
             if min(getattr(self, name)) < 1:
                 raise ValueError(f"--{name} {getattr(self, name)} given, expected two numbers of frames of 1 or more.")
         if not self.runs:
@@ -98,6 +102,7 @@ def main(args: Args) -> dict[str, Any]:
             f"{args.recordings} holds episodes with training seeds, expected held-out ones. Record some: "
             "experiments/collect_episodes.py --split test."
         )
+    earlier = json.loads(args.beside.read_text())["metrics"] if args.beside else EMPTY
     rows: list[dict[str, Any]] = []
     errors: dict[tuple[str, str], list[Numbers]] = defaultdict(list)
 
@@ -117,7 +122,7 @@ def main(args: Args) -> dict[str, Any]:
         world, name, about = open_run(folder)
         check_denoising_steps(args.denoising_steps, world.config.dynamics.max_denoising_steps)
         refuse_other_worlds(episodes, world.config.dynamics.num_actions, world.config.tokenizer.frame_size)
-        for task in get_args(TaskName):
+        for task in TASKS:
             context, generated = getattr(args, task)
             asked = make_task(
                 task, world, episodes, context=context, generated=generated, clips_per_episode=args.clips_per_episode
@@ -131,30 +136,45 @@ def main(args: Args) -> dict[str, Any]:
                 )
                 known_as = f"{name}, scan cleared" if forget else name
                 keep(task, known_as, score(asked, dreamed, args.border, args.lpips), about)
-    order = {
-        task: {
-            f"{a} > {b}": compare(errors[task, a], errors[task, b], args.seed)
-            for a, b in ORDER
-            if (task, a) in errors and (task, b) in errors
-        }
-        for task in get_args(TaskName)
-    }
-    intervals = {task: {} for task in get_args(TaskName)}
-    for (task, name), found in errors.items():
-        intervals[task][name] = psnr_interval(found, args.seed)
-    metrics = {"rows": rows, "intervals": intervals, "order": order}
+    metrics = merge(earlier, args.world, rows, errors, args.seed)
     config = asdict(args) | {"recordings": args.recordings.name, "runs": [folder.name for folder in args.runs]}
-    config.pop("output")
+    config = {key: value for key, value in config.items() if key not in ("output", "beside")}
     result = write_result(
         args.output, experiment="memory_benchmark", config=config, seed=args.seed,
         minutes=(time.monotonic() - started) / 60, metrics=metrics,
     )  # fmt: skip
-    table = as_markdown(metrics)
+    table = "\n\n".join(as_markdown(metrics, world) for world in metrics["intervals"])
     (args.output / "result.md").write_text(table + "\n")
-    for task in get_args(TaskName):
-        plot(rows, task, args.output / f"{task}.png")
+    for task in TASKS:
+        plot(rows, task, args.output / f"{args.world}_{task}.png")
     print(table)
     return result
+
+
+def merge(
+    earlier: dict[str, Any],
+    world: str,
+    rows: list[dict[str, Any]],
+    errors: dict[tuple[str, str], list[Numbers]],
+    seed: int,
+) -> dict[str, Any]:
+    """The metrics of one world beside those of others: rows, and by world and task intervals and the expected order."""
+    intervals = {
+        task: {name: psnr_interval(found, seed) for (of, name), found in errors.items() if of == task} for task in TASKS
+    }
+    order = {
+        task: {
+            f"{a} > {b}": compare(errors[task, a], errors[task, b], seed)
+            for a, b in ORDER
+            if (task, a) in errors and (task, b) in errors
+        }
+        for task in TASKS
+    }
+    return {
+        "rows": [row for row in earlier["rows"] if row["world"] != world] + rows,
+        "intervals": earlier["intervals"] | {world: intervals},
+        "order": earlier["order"] | {world: order},
+    }
 
 
 def open_run(folder: Path) -> tuple[WorldModel, str, dict[str, Any]]:
@@ -184,16 +204,21 @@ def floors(world: WorldModel, task: MemoryTask) -> dict[str, Any]:
     return dict(zip(FLOORS, (task.last_shown(), task.looked_up(), rebuilt), strict=True))
 
 
-def as_markdown(metrics: dict[str, Any]) -> str:
-    """One line a system, and the order that was expected."""
+def as_markdown(metrics: dict[str, Any], world: str) -> str:
+    """One line a system in a world, and the order that was expected."""
+    rows = [row for row in metrics["rows"] if row["world"] == world]
+    asked = {row["task"]: f"{row['context']} + {row['generated']}" for row in rows}
     lines = [
+        f"**{world}**: retrieval {asked['retrieval']} frames, reasoning {asked['reasoning']}; PSNR in dB of the mean "
+        "squared error. The paper's columns are its own maze, 400 + 400 and 576 + 224 frames, 200M parameters.",
+        "",
         "| system | seeds | parameters | minutes | frames | retrieval PSNR (95 %) | SSIM | paper "
         "| reasoning PSNR (95 %) | revisited | new | SSIM | paper |",
         "|" + "---|" * 13,
     ]
-    systems = dict.fromkeys(row["backbone"] for row in metrics["rows"])
-    for name in sorted(systems, key=lambda n: (n in FLOORS, -_mean(metrics, "retrieval", n, "psnr"))):
-        runs = [row for row in metrics["rows"] if (row["backbone"], row["task"]) == (name, "retrieval")]
+    systems = dict.fromkeys(row["backbone"] for row in rows)
+    for name in sorted(systems, key=lambda n: (n in FLOORS, -_mean(rows, "retrieval", n, "psnr"))):
+        runs = [row for row in rows if (row["backbone"], row["task"]) == (name, "retrieval")]
         trained = "seed" in runs[0]
         about = [f"{len(runs)}", f"{runs[0]['parameters']:,}"] if trained else ["", ""]
         about += [
@@ -203,14 +228,14 @@ def as_markdown(metrics: dict[str, Any]) -> str:
         paper = PAPER.get(name, (None,) * 4)
         cells = [name, *about]
         for task, known in (("retrieval", paper[:2]), ("reasoning", paper[2:])):
-            low, high = metrics["intervals"][task][name]
-            cells.append(f"{_mean(metrics, task, name, 'psnr'):.2f} ({low:.2f} to {high:.2f})")
+            low, high = metrics["intervals"][world][task][name]
+            cells.append(f"{_mean(rows, task, name, 'psnr'):.2f} ({low:.2f} to {high:.2f})")
             if task == "reasoning":
-                cells += [f"{_mean(metrics, task, name, key):.2f}" for key in ("psnr_revisited", "psnr_new")]
-            cells.append(f"{_mean(metrics, task, name, 'ssim'):.3f}")
+                cells += [f"{_mean(rows, task, name, key):.2f}" for key in ("psnr_revisited", "psnr_new")]
+            cells.append(f"{_mean(rows, task, name, 'ssim'):.3f}")
             cells.append(f"{known[0]} / {known[1]}" if known[0] else "")
         lines.append("| " + " | ".join(cells) + " |")
-    for task, found in metrics["order"].items():
+    for task, found in metrics["order"][world].items():
         lines += ["", f"Expected order, {task}, dB ahead:", ""]
         for pair, ahead in found.items():
             low, high = ahead["ci95"]
@@ -219,8 +244,8 @@ def as_markdown(metrics: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _mean(metrics: dict[str, Any], task: str, name: str, key: str) -> float:
-    values = [r[key] for r in metrics["rows"] if (r["backbone"], r["task"]) == (name, task) and r[key] is not None]
+def _mean(rows: list[dict[str, Any]], task: str, name: str, key: str) -> float:
+    values = [r[key] for r in rows if (r["backbone"], r["task"]) == (name, task) and r[key] is not None]
     return float(np.mean(values)) if values else math.nan
 
 

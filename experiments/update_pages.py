@@ -50,6 +50,11 @@ def main(args: Args) -> None:
         steps = " ".join(map(str, config["denoising_steps"]))
         command = f"experiments/bench_dream.py --seconds {config['seconds']:g} --denoising-steps {steps}"
         parts += [f"**Speed**, one run (`{command}`)", speed]
+    memory, costs = (table_of(args.root, name) for name in ("memory_benchmark", "efficiency"))
+    if memory:
+        parts += ["**Memory** (`make memory`, `experiments/memory_benchmark.py`)", memory]
+    if costs:
+        parts += ["**What memory costs** (`experiments/efficiency.py`)", costs]
     parts += ["The settings of each run stand in its `result.json` under `docs/results`."]
     replace(args.root / "README.md", "results", "\n\n".join(parts))
     record = json.loads((args.root / CARD / "training.json").read_text())

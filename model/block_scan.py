@@ -4,10 +4,10 @@ Tokens of a block at frame t are `bh * bw` scan positions away from the same pla
 all tokens would put them a whole frame away: small blocks remember longer, large blocks mix more space
 (arXiv:2505.20171 section 4.1, Fig. 3). Inside a block the order is row-major.
 
-The mixer is Mamba-2's (arXiv:2405.21060): gate `z`, value `x`, `B`, `C` and step size from one projection, gated norm,
-output projection. Declared deviations: no short convolution (frame-local attention mixes neighbours, and memory stays
-one tensor a layer); LayerNorm for RMSNorm (one fused call on a processor); step sizes start `bh * bw` times smaller,
-so that time constants are in frames, not tokens.
+The mixer is Mamba-2's (arXiv:2405.21060): gate `z`, value `x`, `B`, `C` and step size from one projection, SiLU on `B`
+and `C`, gated norm, output projection. Declared deviations: no short convolution (frame-local attention mixes
+neighbours, and memory stays one tensor a layer), and no SiLU on `x`; LayerNorm for RMSNorm (one fused call on a
+processor); step sizes start `bh * bw` times smaller, so that time constants are in frames, not tokens.
 """
 
 import math
@@ -37,6 +37,7 @@ class BlockScan(nn.Module):
         super().__init__()
         self.side, self.block_size = config.tokens_per_side, block_size
         self.heads, self.state_size, self.chunk_tokens = config.scan_heads, config.scan_state, config.scan_chunk_tokens
+        self.activation = nn.SiLU() if config.scan_activation else nn.Identity()
         width = config.width
         self.sizes = [width, width, config.scan_state, config.scan_state, self.heads]
         self.project = nn.Linear(width, sum(self.sizes), bias=False)
@@ -71,8 +72,8 @@ class BlockScan(nn.Module):
         y, states = chunked_scan(
             self._fold(x * step[..., None].to(x.dtype)),
             self._fold(decay),
-            self._fold(b_in),
-            self._fold(c_out),
+            self._fold(self.activation(b_in)),
+            self._fold(self.activation(c_out)),
             rearrange(states, "b blocks ... -> (b blocks) ..."),
             self.chunk_tokens,
             remember,

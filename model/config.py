@@ -12,7 +12,7 @@ LARGEST = 65_536
 """No size is larger: far beyond any network that fits a machine, and small enough to be told before memory runs out."""
 LARGEST_OF = {"layers": 256, "attention_window": 1000, "scan_chunk_tokens": 4096, "mlp_ratio": 1000}
 NOT_COUNTS = ("max_denoising_steps", "pose_size", "sink_frames")  # have checks of their own
-ADDED_LATER = ("pose_size", "scan", "attention", "attention_span", "sink_frames")
+ADDED_LATER = ("pose_size", "scan", "scan_activation", "attention", "attention_span", "sink_frames")
 """Keys that configs of earlier releases lack; what is missing has its default."""
 LARGEST_REWARD = 1e30  # well within float32
 
@@ -88,6 +88,9 @@ class LSSVWMConfig:
     """Numbers of the pose that conditions each frame in place of its action (`model.poses`); 0 for actions."""
     scan: bool = True
     """Whether layers have a state-space scan."""
+    scan_activation: bool = False
+    """SiLU on what a token writes under and asks for in the scan (B and C), as Mamba-2 has it. Without it the keys of a
+    state span no more than `width` directions, and memories mix. Configs of earlier releases had none."""
     attention: Attention = "window"
     """What frames see: `window` those of Eq. 6; `full` all before; `bidirectional` all, later ones too; `hybrid` the
     window, the first `sink_frames` and a compressed memory of the rest (arXiv:2512.04519); `none` nothing, not even
@@ -126,8 +129,9 @@ class LSSVWMConfig:
     def _check_mixers(self) -> None:
         if self.attention not in get_args(Attention):
             raise ValueError(f"attention = {self.attention!r} given, expected one of {list(get_args(Attention))}.")
-        if type(self.scan) is not bool:
-            raise ValueError(f"scan = {self.scan!r} given, expected true or false.")
+        for name in ("scan", "scan_activation"):
+            if type(getattr(self, name)) is not bool:
+                raise ValueError(f"{name} = {getattr(self, name)!r} given, expected true or false.")
         if not self.scan and self.attention == "none":
             raise ValueError("a model without scan and without attention has no past; leave it one of them.")
         if self.scan and self.attention in ("bidirectional", "hybrid"):
@@ -273,26 +277,30 @@ PRESETS: dict[str, WorldModelConfig] = {
     "small": WorldModelConfig(
         TokenizerConfig(frame_size=32, encoder_channels=(32, 64), decoder_channels=(64, 32)),
         LSSVWMConfig(
-            latent_size=4, width=64, layers=4, block_sizes=((2, 2), (1, 1)), scan_head_channels=16, attention_window=4,
+            latent_size=4, width=64, layers=4, block_sizes=((2, 2), (1, 1)), scan_head_channels=16, scan_state=128,
+            scan_activation=True, attention_window=4,
         ),
     ),
     "small64": WorldModelConfig(
         TokenizerConfig(),
-        LSSVWMConfig(width=64, layers=4, block_sizes=((2, 2), (1, 1)), scan_head_channels=16, attention_window=4),
+        LSSVWMConfig(
+            width=64, layers=4, block_sizes=((2, 2), (1, 1)), scan_head_channels=16, scan_state=128,
+            scan_activation=True, attention_window=4,
+        ),
     ),
     "cpu": WorldModelConfig(),
     "gpu": WorldModelConfig(
         TokenizerConfig(encoder_channels=(96, 192), decoder_channels=(256, 128)),
         LSSVWMConfig(
             patch=1, width=512, layers=12, block_sizes=((8, 8), (4, 4), (2, 2), (1, 1)), scan_head_channels=64,
-            attention_heads=8, attention_window=10, mlp_ratio=4,
+            scan_activation=True, attention_heads=8, attention_window=10, mlp_ratio=4,
         ),
     ),
     "paper": WorldModelConfig(
         TokenizerConfig(encoder_channels=(128, 256), decoder_channels=(384, 192)),
         LSSVWMConfig(
             patch=1, width=768, layers=14, block_sizes=((8, 8), (4, 4), (2, 2), (1, 1)), scan_head_channels=64,
-            scan_state=128, attention_heads=16, attention_window=10, mlp_ratio=4,
+            scan_state=128, scan_activation=True, attention_heads=16, attention_window=10, mlp_ratio=4,
         ),
     ),
 }  # fmt: skip

@@ -5,7 +5,7 @@ PYTHON_BIN ?= .venv/bin/python
 MEMORY := runs/memory
 STEPS ?= 2400
 SEEDS ?= 0
-SYSTEMS ?= lssvwm mamba2 mamba2_local causal causal_window dfot videossm lssvwm_block1 lssvwm_no_clean
+SYSTEMS ?= lssvwm causal_window mamba2_local causal mamba2 lssvwm_block1 lssvwm_no_clean videossm dfot
 
 RUNS := $(foreach seed,$(SEEDS),$(SYSTEMS:%=$(MEMORY)/runs/%-$(seed)))
 WORLD := --env wmgym/TextureWorld-v0

@@ -98,11 +98,11 @@ def test_table_order_and_plots_are_written(found):
     assert "| lssvwm | 2 | " in table
     assert "30.8 / 0.898" in table
     assert "lssvwm > lssvwm_no_clean: " in table
-    assert set(result["metrics"]["order"]["retrieval"]) == {
+    assert set(result["metrics"]["order"]["TextureWorld"]["retrieval"]) == {
         "causal > lssvwm", "lssvwm > lssvwm_no_clean", "lssvwm > lssvwm, scan cleared",
     }  # fmt: skip
-    assert (output / "retrieval.png").stat().st_size > 1000
-    assert (output / "reasoning.png").stat().st_size > 1000
+    assert (output / "TextureWorld_retrieval.png").stat().st_size > 1000
+    assert (output / "TextureWorld_reasoning.png").stat().st_size > 1000
 
 
 @pytest.mark.parametrize(
@@ -131,3 +131,20 @@ def test_training_walks_are_refused(tmp_path):
     write_episode(tmp_path / "0.npz", walk)
     with pytest.raises(ValueError, match="training seeds, expected held-out ones"):
         memory_benchmark.main(args_for([tmp_path], tmp_path, tmp_path))
+
+
+def test_rows_of_another_world_stay_beside_these(found, walks, tmp_path):
+    result, output = found
+    run = save_run(tmp_path / "mamba2", "mamba2")
+    both = memory_benchmark.main(
+        args_for([run], walks, tmp_path / "out", world="Elsewhere", beside=output / "result.json")
+    )
+    assert rows_of(both, world="TextureWorld") == result["metrics"]["rows"]
+    assert {row["backbone"] for row in rows_of(both, world="Elsewhere")} >= {"mamba2", "tokenizer"}
+    table = (tmp_path / "out" / "result.md").read_text()
+    assert "**TextureWorld**: retrieval 8 + 8 frames" in table
+    assert "**Elsewhere**: " in table
+    again = memory_benchmark.main(
+        args_for([run], walks, tmp_path / "again", world="Elsewhere", beside=tmp_path / "out" / "result.json")
+    )
+    assert len(again["metrics"]["rows"]) == len(both["metrics"]["rows"])

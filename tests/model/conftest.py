@@ -25,7 +25,14 @@ def layer_mixes():
     return {
         "micro": micro,
         "cpu": replace(micro, layers=3, block_sizes=((4, 4), (2, 2), (1, 1)), attention_window=4),
-        "gpu": replace(micro, layers=4, patch=1, block_sizes=((8, 8), (4, 4), (2, 2), (1, 1)), attention_window=5),
+        "gpu": replace(
+            micro,
+            layers=4,
+            patch=1,
+            block_sizes=((8, 8), (4, 4), (2, 2), (1, 1)),
+            attention_window=5,
+            scan_activation=True,
+        ),
         "oblong": replace(micro, layers=2, block_sizes=((1, 4), (2, 1)), attention_window=1),
     }
 

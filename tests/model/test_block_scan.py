@@ -7,6 +7,7 @@ import torch
 
 from model.block_scan import BlockScan
 from model.config import PRESETS
+from model.ssm import scan_reference
 
 MICRO = PRESETS["micro"].dynamics  # 4 x 4 tokens
 ONE_TOKEN = replace(MICRO, latent_size=MICRO.patch, block_sizes=((1, 1),))
@@ -105,3 +106,39 @@ def test_fresh_time_constants_are_in_frames_whatever_the_block(block_size):
     _, after = scan(torch.zeros_like(tokens), torch.ones_like(states))
     assert after.min().item() >= torch.tensor(-1.6).exp().item() - 1e-4
     assert after.max().item() <= torch.tensor(-1e-3).exp().item() + 1e-4
+
+
+def test_with_activation_keys_span_more_directions_than_the_tokens_have():
+    """What a state can keep apart is bounded by the rank of its keys: linear ones have at most `width`."""
+    config = replace(MICRO, scan_state=4 * MICRO.width)
+    tokens = torch.randn(400, MICRO.width)
+
+    def keys(scan_activation):
+        scan = BlockScan(replace(config, scan_activation=scan_activation), (1, 1))
+        b_in = scan.project(tokens).split(scan.sizes, dim=-1)[2]
+        return torch.linalg.matrix_rank(scan.activation(b_in))
+
+    assert keys(False) == MICRO.width
+    assert keys(True) == 4 * MICRO.width
+
+
+def test_an_activation_is_on_keys_and_queries_alone():
+    torch.manual_seed(0)
+    plain, active = (live_scan((1, 1), replace(ONE_TOKEN, scan_activation=on)) for on in (False, True))
+    active.load_state_dict(plain.state_dict())
+    tokens = torch.randn(1, 1, 6, 1, MICRO.width)
+    states = torch.zeros(1, 1, plain.heads, MICRO.scan_head_channels, MICRO.scan_state)
+    z, x, b_in, c_out, step = active.project(tokens).split(active.sizes, dim=-1)
+    step = torch.nn.functional.softplus(step + active.step_bias)
+    x = x.unflatten(-1, (active.heads, -1))
+    read, _ = scan_reference(
+        x * step[..., None],
+        -step * active.log_rate.exp(),
+        torch.nn.functional.silu(b_in),
+        torch.nn.functional.silu(c_out),
+        states[:, 0],
+    )
+    expected = ((read + active.skip[:, None] * x).flatten(-2)) * torch.nn.functional.silu(z)
+    mixed, _ = active(tokens, states)
+    torch.testing.assert_close(mixed, active.out(active.norm(expected)), rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(mixed, plain(tokens, states)[0], atol=1e-3)
