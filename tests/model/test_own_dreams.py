@@ -1,11 +1,12 @@
 """Dreams remembered in training: against stepping frame by frame, and by counts of who dreams what."""
 
+import numpy as np
 import pytest
 import torch
 
 from model.diffusion import DiffusionConfig, denoising_loss
 from model.lssvwm import LSSVWM
-from model.own_dreams import Dreaming, dream_the_end, predict_all
+from model.own_dreams import Dreaming, draw_dreaming, dream_the_end, predict_all
 
 FIVE_SIGMA = 5.0
 """A statistical test below fails by chance once in two million changes of the random generator."""
@@ -116,3 +117,13 @@ def test_no_row_dreams_without_a_share(scripted):
     model, latents, actions = scripted(lambda clean, noised, levels: clean)
     denoising_loss(model, latents, actions, DiffusionConfig(context_noise=0.0, shortcut_fraction=0.0), generator())
     assert torch.equal(model.calls[-1][0][:, 0], latents)
+
+
+def test_each_step_draws_its_dreams_within_the_most_and_none_without_a_share():
+    most = Dreaming(0.5, passes=2, frames=3)
+    drawn = [draw_dreaming(most, (1, 4), np.random.default_rng(i)) for i in range(200)]
+    assert {d.passes for d in drawn} == {1, 2}
+    assert {d.frames for d in drawn} == {1, 2, 3}
+    assert {d.steps for d in drawn} == {1, 4}
+    assert {d.share for d in drawn} == {0.5}
+    assert draw_dreaming(Dreaming(0.0), (1,), np.random.default_rng(0)) is None
