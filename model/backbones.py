@@ -11,8 +11,9 @@
 | `videossm` | attention to the last k frames and the first, and a delta-rule state of the others | arXiv:2512.04519 |
 | `lssvwm_block1` | block-wise scan with one token a block in all layers | its ablation "block size 1" |
 
-All have the same width, conditioning, heads and training. As in the paper the number of layers makes their sizes equal,
-as nearly as whole layers can.
+All have the same width, conditioning and heads. As in the paper the number of layers makes their sizes equal; because
+ours are small and layers whole, their MLPs may be one width wider or narrower, too. What they keep differs: see
+`experiments/efficiency.py`. All can be trained alike, except that `dfot` needs `diffusion_forcing`.
 
 Time enters attention as a bias that falls with a frame's age. Where attention is what remembers, the farthest looking
 head must not lose interest: its span is 1,000 frames there.
@@ -70,9 +71,15 @@ def with_backbone(config: LSSVWMConfig, name: str) -> LSSVWMConfig:
     changed = replace(config, **_CHANGES[name](config))
     if changed == config:
         return config
-    wanted, base = count_parameters(config), count_parameters(replace(changed, layers=1))
-    per_layer = count_parameters(replace(changed, layers=2)) - base
-    return replace(changed, layers=max(1, 1 + round((wanted - base) / per_layer)))
+    wanted = count_parameters(config)
+    fitted = [_as_large(replace(changed, mlp_ratio=max(1, config.mlp_ratio + more)), wanted) for more in (0, 1, -1)]
+    return min(fitted, key=lambda c: abs(count_parameters(c) - wanted))
+
+
+def _as_large(config: LSSVWMConfig, wanted: int) -> LSSVWMConfig:
+    """The config with the number of layers that brings it nearest to the wanted number of parameters."""
+    base, two = (count_parameters(replace(config, layers=layers)) for layers in (1, 2))
+    return replace(config, layers=max(1, 1 + round((wanted - base) / (two - base))))
 
 
 def count_parameters(config: LSSVWMConfig) -> int:

@@ -110,21 +110,23 @@ class LatentStore:
 
 
 def walked_back(windows: Windows, rows: int) -> Windows:
-    """The windows with the first `rows` of them walked there and exactly back: frame i is frame `t - 1 - i` again.
+    """The windows with the last `rows` of them walked there and exactly back: frame i is frame `t - 1 - i` again.
+
+    The last, because the first get few-step targets (`model.diffusion`): who walks back is not who gets these.
 
     What is seen on the way back follows from where the camera is, and from memory. No action led there, and no reward
     or end came with it: they are those of frames in which nothing happened.
     """
     if not rows:
         return windows
-    frames = windows.actions.shape[1]
+    frames, kept = windows.actions.shape[1], len(windows.actions) - rows
     order = torch.arange(frames)
     order = torch.minimum(order, frames - 1 - order)
     back = torch.arange(frames) > (frames - 1) / 2
 
     def turn(v: torch.Tensor, blank: bool) -> torch.Tensor:
-        turned = v[:rows, order]
-        return torch.cat([turned.masked_fill(back, 0) if blank else turned, v[rows:]])
+        turned = v[kept:][:, order]
+        return torch.cat([v[:kept], turned.masked_fill(back, 0) if blank else turned])
 
     latents, actions, rewards, terminated, poses = windows
     poses = None if poses is None else turn(poses, False)

@@ -40,7 +40,8 @@ class DiffusionConfig:
 
     mode: Mode = "clean_past"
     prefix_probability: float = 0.5
-    """`diffusion_forcing`: how often a prefix longer than half the sequence is kept clean. 0 is plain forcing."""
+    """`diffusion_forcing`: how often a prefix longer than half the sequence is kept clean. 0 is plain forcing: clean is one
+    of the levels of noise, as likely as each other."""
     pure_noise_probability: float = 0.5
     """How often a frame is predicted in one step from pure noise; the samplers' noise levels share the rest."""
     context_noise: float = 0.1
@@ -95,7 +96,10 @@ def add_noise(
     levels, strides = levels.masked_fill(one_step, 0), strides.masked_fill(one_step, exponents)
     scored = torch.ones(shape, dtype=torch.bool, device=device)
     if config.mode == "diffusion_forcing":
-        scored = ~_clean_prefix(shape, config.prefix_probability, generator, device)
+        clean = _clean_prefix(shape, config.prefix_probability, generator, device)
+        if not config.prefix_probability:  # dreams take in finished frames at a level that must be learned somewhere
+            clean = torch.rand(shape, generator=generator, device=device) < 1 / (max_steps + 1)
+        scored = ~clean | clean.all(1, keepdim=True)
         levels = levels.masked_fill(~scored, max_steps)
         strides = strides.masked_fill(~scored, 0)
     noised = _mix(latents, levels / max_steps, generator)

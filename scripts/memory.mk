@@ -1,21 +1,25 @@
 # `make memory`: on a small world, train every system of model/backbones.py that is not trained yet, and measure them.
-# All of it goes on where it was when it is started again; a larger STEPS or more SEEDS add to what is there.
+# All of it goes on where it was when it is started again. More SEEDS add to what is there; other STEPS are other runs.
 
 PYTHON_BIN ?= .venv/bin/python
 MEMORY := runs/memory
 STEPS ?= 2400
 SEEDS ?= 0
+# for memory_benchmark.py, such as --lpips
+BENCHMARK_ARGS ?=
 SYSTEMS ?= lssvwm causal_window mamba2_local causal mamba2 lssvwm_block1 lssvwm_no_clean videossm dfot
 
-RUNS := $(foreach seed,$(SEEDS),$(SYSTEMS:%=$(MEMORY)/runs/%-$(seed)))
+RUNS := $(foreach seed,$(SEEDS),$(SYSTEMS:%=$(MEMORY)/$(STEPS)-steps/%-$(seed)))
 WORLD := --env wmgym/TextureWorld-v0
 DATA := --recordings $(MEMORY)/train --validation $(MEMORY)/validation
-# walks there and back of 24 steps each way; half of them first 12, which teaches recall sooner
-TRAINING := --preset small --conditioning pose --muon --learning-rate 0.008 --there-and-back 0.7 \
-	--dreamed-share 0 --shortcut-after 1 --context-noise 0.1 --average-decay 0.99 --validate-every 3600 --clips 1 --contexts 1
-STAGES := --stages 0.4 24 1.0 48
+TRAINING := --preset small --conditioning pose --muon --learning-rate 0.008 --there-and-back 0.8 --dreamed-share 0 \
+	--shortcut-after 1 --context-noise 0.1 --average-decay 0.99 --validate-every 3600 --clips 1 --contexts 1
+# most windows walk 24 steps there and the same back
+STAGES := --stages 1.0 48
 
 # what differs from `--backbone NAME`, by name
+# a limited context is also all that a model is trained on, as in the paper: 12 frames and the one to predict
+FLAGS_causal_window := --backbone causal_window --stages 1.0 13
 FLAGS_dfot := --backbone dfot --mode diffusion_forcing --stages 1.0 25
 FLAGS_lssvwm_no_clean := --backbone lssvwm --mode diffusion_forcing --clean-prefix 0 $(STAGES)
 system = $(firstword $(subst -, ,$(1)))
@@ -26,7 +30,8 @@ export OMP_NUM_THREADS := 1
 .PHONY: all $(RUNS)
 
 all: $(RUNS)
-	$(PYTHON_BIN) experiments/memory_benchmark.py --runs $(RUNS) --recordings $(MEMORY)/test --output $(MEMORY)/result
+	$(PYTHON_BIN) experiments/memory_benchmark.py --runs $(RUNS) --recordings $(MEMORY)/test \
+		--output $(MEMORY)/result $(BENCHMARK_ARGS)
 
 $(MEMORY)/data.complete:
 	$(PYTHON_BIN) experiments/collect_episodes.py $(WORLD) --output $(MEMORY)/train --episodes 200

@@ -44,7 +44,8 @@ class TextureWorldEnv(gymnasium.Env[Frame, Any]):
 
     Args:
         size: Height and width of a frame, pixels.
-        step: Length of a step, in views: with 1, neighbouring views share only the colours along their common edge.
+        step: Length of a step, in views. With 1.25 neighbouring views have no lattice point in common: nothing can be
+            guessed of one from the other. With 1 they share the colours along their common edge, below 1 they overlap.
         turns: How many turns make a whole circle; a multiple of 4. With 4, a view seen again is seen pixel for pixel or
             turned by a right angle.
         render_mode: None or "rgb_array", the last observation.
@@ -55,11 +56,11 @@ class TextureWorldEnv(gymnasium.Env[Frame, Any]):
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 4}  # noqa: RUF012  (Gymnasium's own declaration)
 
-    def __init__(self, *, size: int = 32, step: float = 1.0, turns: int = 4, render_mode: str | None = None) -> None:
+    def __init__(self, *, size: int = 32, step: float = 1.25, turns: int = 4, render_mode: str | None = None) -> None:
         if render_mode not in (None, "rgb_array"):
             raise ValueError(f"Unknown render_mode {render_mode!r}; expected None or 'rgb_array'.")
         if not GRID <= step <= 1000:
-            raise ValueError(f"step = {step!r} given, expected a number of views from {GRID:g} to 1000, such as 1.0.")
+            raise ValueError(f"step = {step!r} given, expected a number of views from {GRID:g} to 1000, such as 1.25.")
         self.size, turns = read_integer(size, "size", 1), read_integer(turns, "turns", 4)
         if turns % 4:
             raise ValueError(f"turns = {turns} given, expected a multiple of 4, so that right angles are among them.")

@@ -25,13 +25,11 @@ def build(name, **changes):
 
 @pytest.mark.parametrize("preset", ["small", "cpu", "gpu", "paper"])
 @pytest.mark.parametrize("name", NAMES)
-def test_all_are_of_one_size_to_half_a_layer(name, preset):
+def test_all_are_of_one_size(name, preset):
     wanted = count_parameters(PRESETS[preset].dynamics)
     config = with_backbone(PRESETS[preset].dynamics, name)
     has = count_parameters(config)
-    layer = has - count_parameters(replace(config, layers=config.layers - 1))
-    assert abs(has - wanted) <= layer / 2
-    assert has == pytest.approx(wanted, rel=0.1)
+    assert has == pytest.approx(wanted, rel=0.035)
 
 
 def test_each_is_what_it_is_called():

@@ -60,8 +60,19 @@ def test_the_clean_prefix_is_longer_than_half_and_not_scored():
 
 def test_a_prefix_probability_of_zero_is_plain_diffusion_forcing():
     _, noised = draw_noised("diffusion_forcing", rows=500, prefix_probability=0.0)
-    assert noised.scored.all()
-    assert (noised.levels < MAX_STEPS).all()
+    clean = noised.levels == MAX_STEPS
+    assert torch.equal(noised.scored, ~clean)
+    assert clean.float().mean().item() == pytest.approx(1 / (MAX_STEPS + 1), abs=0.02)
+    assert (clean[:, 1:] & ~clean[:, :-1]).any(), "they lie anywhere, not in a prefix"
+
+
+def test_every_level_of_noise_is_learned_in_all_ways_to_train(scripted):
+    for settings in ({"mode": "clean_past"}, {"mode": "diffusion_forcing", "prefix_probability": 0.0}):
+        model, latents, actions = scripted(lambda clean, noised, levels: None, batch=64)
+        for parameter in model.parameters():
+            torch.nn.init.normal_(parameter, std=0.1)
+        denoising_loss(model, latents, actions, DiffusionConfig(**settings), generator())[0].backward()
+        assert model.condition.noise_level.weight.grad.any(1).all(), settings
 
 
 def test_clean_past_scores_every_frame_and_remembers_nearly_clean_ones():
