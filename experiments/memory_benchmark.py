@@ -1,10 +1,10 @@
 """Measure how well models remember places: spatial retrieval and spatial reasoning, side by side with what is known.
 
-    python experiments/memory_benchmark.py --runs runs/memory/*/ --recordings recordings/texture-test
+    python experiments/memory_benchmark.py --runs runs/memory/2400-steps/*/ --recordings runs/memory/test
 
 Takes models conditioned on poses. Retrieval: a walk is shown, then dreamed back exactly; reasoning: a walk is shown,
-then dreamed on. All stand against three floors: the last frame shown, the shown frame nearest by true pose (what a
-perfect lookup would give), and the tokenizer's own reconstruction. Writes `result.json`, `result.md` and plots.
+then dreamed on. All stand beside three floors: the last frame shown, the shown frame nearest by true pose (what a
+lookup would give), and the tokenizer's own reconstruction. Writes `result.json`, `result.md` and plots.
 `make memory` trains the small models that are missing first.
 """
 
@@ -25,10 +25,12 @@ from agents.results import write_result
 from model.sampler import check_denoising_steps
 from model.world_model import WorldModel
 from wmgym.arguments import check_ranges
-from wmgym.fidelity import dream_along, read_all, reconstruct, refuse_other_worlds
-from wmgym.memory_scores import Numbers, compare, psnr_interval, score
+from wmgym.fidelity import Frames, dream_along, read_all, reconstruct, refuse_other_worlds
+from wmgym.memory_runs import open_runs
+from wmgym.memory_scores import ENOUGH_RUNS, Numbers, compare, psnr_interval, score
 from wmgym.memory_tasks import MemoryTask, TaskName, make_task
-from wmgym.recording import SEED_RANGES, scan
+from wmgym.picture_metrics import psnr_of
+from wmgym.recording import SEED_RANGES, read_state, scan
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
@@ -40,13 +42,16 @@ PAPER = {
     "lssvwm_no_clean": (None, None, 25.3, 0.809),
 }  # fmt: skip
 """PSNR and SSIM of retrieval (400 + 400 frames), then of reasoning (576 + 224): arXiv:2505.20171, Tables 2, 3 and 5."""
+CLEARED = "lssvwm, scan cleared"
 ORDER = (
     ("causal", "lssvwm"), ("lssvwm", "causal_window"), ("lssvwm", "mamba2_local"), ("lssvwm", "mamba2"),
-    ("lssvwm", "lssvwm_block1"), ("lssvwm", "lssvwm_no_clean"), ("lssvwm", "lssvwm, scan cleared"),
+    ("lssvwm", "lssvwm_block1"), ("lssvwm", "lssvwm_no_clean"), ("lssvwm", CLEARED),
 )  # fmt: skip
 """Who is expected to be ahead of whom."""
+AGE_BIN = 60  # frames behind a point of a curve, at least
 FLOORS = ("last frame", "nearest by pose", "tokenizer")
 TASKS: tuple[TaskName, ...] = get_args(TaskName)
+Errors = dict[tuple[str, str], list[Numbers]]
 EMPTY: dict[str, Any] = {"rows": [], "intervals": {}, "order": {}}
 
 
@@ -74,8 +79,9 @@ class Args:
     """Walks cut from each."""
     denoising_steps: int = 1
     """Of the sampler; 1 gives the mean of what could be there."""
-    border: int = 0
-    """Pixels on each side that do not count. Memory Maze: 2, the colour of the target, which no pose tells."""
+    border: int | None = None
+    """Pixels on each side that do not count. By default 2 where there are targets, whose colour frames the picture of a
+    maze and which no pose tells, else 0."""
     lpips: bool = False
     """Measure LPIPS, too: needs torchvision, and a network for its weights."""
     seed: int = 0
@@ -96,48 +102,48 @@ def main(args: Args) -> dict[str, Any]:
     """Measures, writes and returns the result."""
     args.check()
     started = time.monotonic()
-    episodes = read_all(scan(args.recordings).usable[: args.episodes])
+    found = scan(args.recordings)
+    episodes = read_all(found.usable[: args.episodes])
     if any(episode.seed is not None and episode.seed in SEED_RANGES["train"] for episode in episodes):
         raise ValueError(
             f"{args.recordings} holds episodes with training seeds, expected held-out ones. Record some: "
             "experiments/collect_episodes.py --split test."
         )
-    earlier = json.loads(args.beside.read_text())["metrics"] if args.beside else EMPTY
+    runs = open_runs(args.runs)
+    for run in runs:
+        check_denoising_steps(args.denoising_steps, run.world.config.dynamics.max_denoising_steps)
+        refuse_other_worlds(episodes, run.world.config.dynamics.num_actions, run.world.config.tokenizer.frame_size)
+    earlier = read_earlier(args.beside)
+    has_targets = "targets_pos" in read_state(found.usable[0], ["targets_pos"])[0]
+    border = 2 * has_targets if args.border is None else args.border
     rows: list[dict[str, Any]] = []
-    errors: dict[tuple[str, str], list[Numbers]] = defaultdict(list)
+    errors: Errors = defaultdict(list)
 
-    def keep(task: str, name: str, found: tuple[dict[str, Any], Numbers], about: dict[str, Any]) -> None:
-        context, generated = getattr(args, task)
-        about = {
-            "backbone": name,
-            "world": args.world,
-            "task": task,
-            "context": context,
-            "generated": generated,
-        } | about
-        rows.append(about | found[0])
-        errors[task, name].append(found[1])
+    def keep(task: TaskName, name: str, asked: MemoryTask, frames: Frames, about: dict[str, Any]) -> None:
+        shown, generated = getattr(args, task)
+        values, error = score(asked, frames, border, args.lpips)
+        what = {"backbone": name, "world": args.world, "task": task, "context": shown, "generated": generated}
+        rows.append(what | about | values)
+        errors[task, name].append(error.reshape(len(episodes), -1))
 
-    for folder in tqdm(args.runs, desc="models", unit="model"):
-        world, name, about = open_run(folder)
-        check_denoising_steps(args.denoising_steps, world.config.dynamics.max_denoising_steps)
-        refuse_other_worlds(episodes, world.config.dynamics.num_actions, world.config.tokenizer.frame_size)
+    untrained = dict.fromkeys(runs[0].about)
+    for run in tqdm(runs, desc="models", unit="model"):
         for task in TASKS:
-            context, generated = getattr(args, task)
+            shown, generated = getattr(args, task)
             asked = make_task(
-                task, world, episodes, context=context, generated=generated, clips_per_episode=args.clips_per_episode
+                task, run.world, episodes, context=shown, generated=generated, clips_per_episode=args.clips_per_episode
             )
-            for floor, frames in floors(world, asked).items():
-                if (task, floor) not in errors:  # the same for all models of one tokenizer
-                    keep(task, floor, score(asked, frames, args.border, args.lpips), {})
-            for forget in (False, True) if name == "lssvwm" else (False,):
+            if run is runs[0]:
+                for floor, frames in floors(run.world, asked).items():
+                    keep(task, floor, asked, frames, untrained)
+            for forget in (False, True) if run.name == "lssvwm" else (False,):
                 dreamed = dream_along(
-                    world, asked.clips, context, denoising_steps=args.denoising_steps, seed=args.seed, forget=forget
+                    run.world, asked.clips, shown, denoising_steps=args.denoising_steps, seed=args.seed, forget=forget
                 )
-                known_as = f"{name}, scan cleared" if forget else name
-                keep(task, known_as, score(asked, dreamed, args.border, args.lpips), about)
+                keep(task, CLEARED if forget else run.name, asked, dreamed, run.about)
     metrics = merge(earlier, args.world, rows, errors, args.seed)
-    config = asdict(args) | {"recordings": args.recordings.name, "runs": [folder.name for folder in args.runs]}
+    names = [f"{run.name}, seed {run.seed}" for run in runs]
+    config = asdict(args) | {"recordings": args.recordings.name, "runs": names, "border": border}
     config = {key: value for key, value in config.items() if key not in ("output", "beside")}
     result = write_result(
         args.output, experiment="memory_benchmark", config=config, seed=args.seed,
@@ -155,12 +161,12 @@ def merge(
     earlier: dict[str, Any],
     world: str,
     rows: list[dict[str, Any]],
-    errors: dict[tuple[str, str], list[Numbers]],
+    errors: Errors,
     seed: int,
 ) -> dict[str, Any]:
     """The metrics of one world beside those of others: rows, and by world and task intervals and the expected order."""
     intervals = {
-        task: {name: psnr_interval(found, seed) for (of, name), found in errors.items() if of == task} for task in TASKS
+        task: {name: summary(found, seed) for (of, name), found in errors.items() if of == task} for task in TASKS
     }
     order = {
         task: {
@@ -177,24 +183,23 @@ def merge(
     }
 
 
-def open_run(folder: Path) -> tuple[WorldModel, str, dict[str, Any]]:
-    """Opens a run's model; says which system it is, and how it was trained."""
-    checkpoint = folder / "checkpoint" if (folder / "checkpoint").is_dir() else folder
-    world = WorldModel.from_pretrained(checkpoint, local_files_only=True)
-    record = json.loads((checkpoint / "training.json").read_text())
-    settings, progress = record["settings"], record["progress"]
-    name = settings.get("backbone", "lssvwm")
-    if settings["mode"] == "diffusion_forcing" and name != "dfot":
-        name += "_prefix" if settings.get("clean_prefix", 0.5) else "_no_clean"
-    about = {
-        "parameters": sum(p.numel() for p in world.dynamics.parameters()),
-        "frames_trained": progress["frames"],
-        "tokens_trained": progress["frames"] * world.config.dynamics.tokens,
-        "steps_trained": progress["step"],
-        "minutes_trained": round(progress["seconds"] / 60, 2),
-        "seed": settings["seed"],
-    }
-    return world, name, about
+def summary(runs: list[Numbers], seed: int) -> dict[str, Any]:
+    """PSNR of the error of all runs together, with its interval."""
+    return {"psnr": psnr_of(np.stack(runs)), "ci95": list(psnr_interval(runs, seed)), "runs": len(runs)}
+
+
+def read_earlier(path: Path | None) -> dict[str, Any]:
+    """The metrics of an earlier result."""
+    if path is None:
+        return EMPTY
+    try:
+        metrics: dict[str, Any] = json.loads(path.read_text())["metrics"]
+        return {key: metrics[key] for key in EMPTY}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"--beside {path} given, expected a result.json of this script ({type(error).__name__}: {error}). Leave "
+            "--beside out to measure one world alone."
+        ) from error
 
 
 def floors(world: WorldModel, task: MemoryTask) -> dict[str, Any]:
@@ -208,45 +213,76 @@ def as_markdown(metrics: dict[str, Any], world: str) -> str:
     """One line a system in a world, and the order that was expected."""
     rows = [row for row in metrics["rows"] if row["world"] == world]
     asked = {row["task"]: f"{row['context']} + {row['generated']}" for row in rows}
+    extra = ["LPIPS"] if "lpips" in rows[0] else []
+    titles = ["system", "seeds", "parameters", "KB kept", "steps", "frames", "minutes"]
+    titles += ["retrieval PSNR (95 %)", "SSIM", *extra, "paper"]
+    titles += ["reasoning PSNR (95 %)", "revisited", "turned", "new", "SSIM", *extra, "paper"]
     lines = [
         f"**{world}**: retrieval {asked['retrieval']} frames, reasoning {asked['reasoning']}; PSNR in dB of the mean "
-        "squared error. The paper's columns are its own maze, 400 + 400 and 576 + 224 frames, 200M parameters.",
+        "squared error; minutes of one core that others may have shared. The paper's columns (PSNR / SSIM) are of its "
+        "own maze, 400 + 400 and 576 + 224 frames, 200M parameters.",
         "",
-        "| system | seeds | parameters | minutes | frames | retrieval PSNR (95 %) | SSIM | paper "
-        "| reasoning PSNR (95 %) | revisited | new | SSIM | paper |",
-        "|" + "---|" * 13,
+        "| " + " | ".join(titles) + " |",
+        "|" + "---|" * len(titles),
     ]
-    systems = dict.fromkeys(row["backbone"] for row in rows)
-    for name in sorted(systems, key=lambda n: (n in FLOORS, -_mean(rows, "retrieval", n, "psnr"))):
+    found = metrics["intervals"][world]
+    for name in sorted(found["retrieval"], key=lambda n: (n in FLOORS, -found["retrieval"][n]["psnr"])):
         runs = [row for row in rows if (row["backbone"], row["task"]) == (name, "retrieval")]
-        trained = "seed" in runs[0]
-        about = [f"{len(runs)}", f"{runs[0]['parameters']:,}"] if trained else ["", ""]
-        about += [
-            f"{np.mean([r[k] for r in runs]):{f}}" if trained else ""
-            for k, f in (("minutes_trained", ".1f"), ("frames_trained", ",.0f"))
-        ]
+        cells = [name, "", "", "", "", "", ""]
+        if name not in FLOORS:
+            kept = f"{runs[0]['memory_bytes'] / 1000:,.0f}"
+            trained = [_mean(runs, f"{key}_trained") for key in ("steps", "frames", "minutes")]
+            cells = [name, f"{len(runs)}", f"{runs[0]['parameters']:,}", kept]
+            cells += [f"{trained[0]:,.0f}", f"{trained[1]:,.0f}", f"{trained[2]:.1f}"]
         paper = PAPER.get(name, (None,) * 4)
-        cells = [name, *about]
         for task, known in (("retrieval", paper[:2]), ("reasoning", paper[2:])):
-            low, high = metrics["intervals"][world][task][name]
-            cells.append(f"{_mean(rows, task, name, 'psnr'):.2f} ({low:.2f} to {high:.2f})")
-            if task == "reasoning":
-                cells += [f"{_mean(rows, task, name, key):.2f}" for key in ("psnr_revisited", "psnr_new")]
-            cells.append(f"{_mean(rows, task, name, 'ssim'):.3f}")
+            of_task = [row for row in rows if (row["backbone"], row["task"]) == (name, task)]
+            low, high = found[task][name]["ci95"]
+            cells.append(f"{found[task][name]['psnr']:.2f} ({low:.2f} to {high:.2f})")
+            kinds = ("revisited", "turned", "new") if task == "reasoning" else ()
+            cells += [_cell(_mean(of_task, f"psnr_{kind}"), ".2f") for kind in kinds]
+            cells += [_cell(_mean(of_task, key.lower()), ".3f") for key in ("SSIM", *extra)]
             cells.append(f"{known[0]} / {known[1]}" if known[0] else "")
         lines.append("| " + " | ".join(cells) + " |")
-    for task, found in metrics["order"][world].items():
-        lines += ["", f"Expected order, {task}, dB ahead:", ""]
-        for pair, ahead in found.items():
+    for task, pairs in metrics["order"][world].items():
+        lines += [
+            "",
+            f"Expected order, {task}, dB ahead (shown: the interval excludes 0, of {ENOUGH_RUNS} seeds or more):",
+        ]
+        lines.append("")
+        for pair, ahead in pairs.items():
             low, high = ahead["ci95"]
-            shown = "shown" if ahead["shown"] else "not shown"
-            lines.append(f"- {pair}: {ahead['db']:+.2f} ({low:+.2f} to {high:+.2f}): {shown}")
+            few = f"too few seeds ({min(ahead['runs'])})" if min(ahead["runs"]) < ENOUGH_RUNS else "not shown"
+            lines.append(
+                f"- {pair}: {ahead['db']:+.2f} ({low:+.2f} to {high:+.2f}): {'shown' if ahead['shown'] else few}"
+            )
     return "\n".join(lines)
 
 
-def _mean(rows: list[dict[str, Any]], task: str, name: str, key: str) -> float:
-    values = [r[key] for r in rows if (r["backbone"], r["task"]) == (name, task) and r[key] is not None]
+def _mean(rows: list[dict[str, Any]], key: str) -> float:
+    values = [row[key] for row in rows if row.get(key) is not None]
     return float(np.mean(values)) if values else math.nan
+
+
+def _cell(value: float, form: str) -> str:
+    return "" if math.isnan(value) else f"{value:{form}}"
+
+
+def age_bins(rows: list[dict[str, Any]]) -> tuple[list[float], list[float]]:
+    """Mean age and PSNR of the average error of neighbouring ages, enough frames together in each bin."""
+    at: dict[int, list[tuple[float, int]]] = defaultdict(list)
+    for row in rows:
+        for found in row["by_age"]:
+            at[found["age"]].append((10 ** (-found["psnr"] / 10), found["frames"]))
+    ages, values, held = [], [], list[tuple[int, float, int]]()
+    for age in sorted(at):
+        held += [(age, error, frames) for error, frames in at[age]]
+        total = sum(frames for _, _, frames in held)
+        if total >= AGE_BIN or age == max(at):
+            ages.append(sum(a * frames for a, _, frames in held) / total)
+            values.append(-10 * math.log10(sum(error * frames for _, error, frames in held) / total))
+            held = []
+    return ages, values
 
 
 def plot(rows: list[dict[str, Any]], task: str, path: Path) -> None:
@@ -255,8 +291,7 @@ def plot(rows: list[dict[str, Any]], task: str, path: Path) -> None:
     for name in dict.fromkeys(row["backbone"] for row in rows):
         runs = [row for row in rows if (row["backbone"], row["task"]) == (name, task)]
         style = "--" if name in FLOORS else "-"
-        ages = sorted({int(age) for row in runs for age in row["by_age"]})
-        by_age = [np.mean([row["by_age"][str(age)] for row in runs]) for age in ages]
+        ages, by_age = age_bins(runs)
         left.plot(ages, by_age, style, label=name)
         by_frame = np.mean([row["by_frame"] for row in runs], axis=0)
         right.plot(np.arange(1, len(by_frame) + 1), by_frame, style, label=name)

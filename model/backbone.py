@@ -1,5 +1,7 @@
 """The stack: in every layer a block-wise scan, then frame-local attention, then an MLP, each modulated and residual."""
 
+from dataclasses import replace
+
 import torch
 from einops import rearrange
 from jaxtyping import Int
@@ -142,6 +144,7 @@ class Backbone(nn.Module):
             ValueError: the model sees later frames, and is asked to remember, or to tell two streams apart.
         """
         self._refuse_later_frames(tokens.shape[1], remember)
+        given, memory = memory, self._without_unused(memory)
         plan = self._plan(memory, *tokens.shape[1:3])
         scan: list[BlockStates] = []
         rings: list[tuple[Ring, ...]] = []
@@ -152,7 +155,7 @@ class Backbone(nn.Module):
             scan += [] if states is None else [states]
             rings.append(ring)
         if not remember:
-            return tokens, memory
+            return tokens, given
         dtype, frames = (memory.keys[0].dtype if memory.keys else tokens.dtype), conditioning.shape[2]
         kept = [tuple(v.to(dtype) for v in layers) for layers in zip(*rings, strict=True)]
         if frames > 1:  # views of all frames seen now; after a single one, sparing the copy is worth one frame's bytes
@@ -169,22 +172,24 @@ class Backbone(nn.Module):
                 memory.seen, streams, frames, c.tokens, c.attention_window, c.attention_heads, c.attention_span,
                 c.sink_frames,
             )  # fmt: skip
-        ring = self._longest(memory)
+        ring = memory.keys[0].shape[1]
         both_ways = c.attention == "bidirectional"
         return plan_everything(
             memory.seen, streams, frames, c.tokens, ring, c.attention_heads, c.attention_span, both_ways
         )
 
     def _ring(self, memory: Memory, layer: int, dtype: torch.dtype) -> tuple[Ring, ...]:
-        ring = [layers[layer].to(dtype) for layers in (memory.keys, memory.values, memory.gates) if layers]
-        if self.config.attention == "full":
-            unused = memory.keys[layer].shape[1] - self._longest(memory)
-            return tuple(v[:, unused:] for v in ring)
-        return tuple(ring)
+        return tuple(layers[layer].to(dtype) for layers in (memory.keys, memory.values, memory.gates) if layers)
 
-    def _longest(self, memory: Memory) -> int:
-        """Frames in a ring that grows: as many as the dream that saw most of them has seen."""
-        return min(memory.keys[0].shape[1], int(memory.seen.max())) if memory.keys[0].shape[1] else 0
+    def _without_unused(self, memory: Memory) -> Memory:
+        """A ring that grows needs no more places than the dream that saw most frames has seen."""
+        if self.config.attention != "full" or not memory.keys[0].shape[1]:
+            return memory
+        unused = memory.keys[0].shape[1] - int(memory.seen.max())
+        if unused <= 0:
+            return memory
+        keys, values = (tuple(v[:, unused:] for v in layers) for layers in (memory.keys, memory.values))
+        return replace(memory, keys=keys, values=values)
 
     def _refuse_later_frames(self, streams: int, remember: bool) -> None:
         if not self.config.steppable and (streams > 1 or remember):

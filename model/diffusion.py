@@ -40,8 +40,8 @@ class DiffusionConfig:
 
     mode: Mode = "clean_past"
     prefix_probability: float = 0.5
-    """`diffusion_forcing`: how often a prefix longer than half the sequence is kept clean. 0 is plain forcing: clean is one
-    of the levels of noise, as likely as each other."""
+    """`diffusion_forcing`: how often a prefix longer than half the sequence is kept clean. 0 is plain forcing: clean is
+    one of the levels of noise, as likely as each other."""
     pure_noise_probability: float = 0.5
     """How often a frame is predicted in one step from pure noise; the samplers' noise levels share the rest."""
     context_noise: float = 0.1

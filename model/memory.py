@@ -60,9 +60,13 @@ class Memory:
         levelled = {key: _equally_long(key, ours, theirs) for (key, ours), theirs in pairs}
         return Memory.from_dict({key: ours.index_copy(0, indices, theirs) for key, (ours, theirs) in levelled.items()})
 
-    def shapes(self) -> dict[str, tuple[int, ...]]:
-        """The shape of each tensor of one dream, without the length of the ring: equal for dreams of one model."""
-        return {key: tuple(v.shape[2 if _is_ring(key) else 1 :]) for key, v in self.to_dict().items()}
+    def shapes(self, grows: bool = False) -> dict[str, tuple[int, ...]]:
+        """The shape of each tensor of one dream, equal for dreams of one model.
+
+        Args:
+            grows: whether attention is `full`; the lengths of the rings, which then differ, are left out.
+        """
+        return {key: tuple(v.shape[2 if grows and _is_ring(key) else 1 :]) for key, v in self.to_dict().items()}
 
     def clone(self) -> "Memory":
         """A copy that shares no storage."""

@@ -2,7 +2,7 @@
 
     context frames -> start -> Memory;  actions -> step -> rewards, ends;  observations on demand
 
-Memory is replaced at each step, never changed, and nothing here grows with time.
+Memory is replaced at each step, never changed, and nothing here grows with time, unless the model attends to all of it.
 """
 
 import copy
@@ -244,7 +244,7 @@ class Dreams:
                 f"indices {rows} name a dream more than once, expected each at most once: only one state fits into a "
                 "place. Fix: name each place once."
             )
-        state.check_fits(len(rows), self.clone([0]))
+        state.check_fits(len(rows), self.clone([0]), grows=self._world.config.dynamics.attention == "full")
         if state.batch != len(rows):
             state = state.select(np.zeros(len(rows), np.int64))
         device = self._world.device

@@ -44,8 +44,8 @@ class DreamState:
     """Some dreams, frozen: made by `clone_state`, put back by `restore_state`. Treat it as opaque.
 
     It never changes, whatever the dreams do later, and it fits any environment of the same checkpoint: a
-    restored dream continues bit-equal in a batch of the same size, and to rounding in another. The random
-    generator is part of it, so two copies meet the same chance under the same actions.
+    restored dream continues bit-equal in a batch of the same size, and to rounding in another (under full
+    attention, whose memory grows, to rounding wherever neighbours are of another age). The random generator is part of it, so two copies meet the same chance under the same actions.
 
     Attributes:
         memory: What the dreams remember.
@@ -72,7 +72,7 @@ class DreamState:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all dreams together; the same after 10 steps and after 10,000."""
+        """Bytes of all dreams together; the same after 10 steps and after 10,000, unless attention is full."""
         return self.memory.nbytes + sum(v.nbytes for v in self._tensors().values())
 
     def select(self, indices: Indices) -> "DreamState":
@@ -99,16 +99,21 @@ class DreamState:
         times = read_integer(times, "times", least=1)
         return self._changed(self.memory.repeat(times), lambda v: v.repeat_interleave(times, dim=0))
 
-    def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Return the shape of each tensor of one dream; equal for states of the same checkpoint."""
-        return {key: tuple(v.shape[1:]) for key, v in self._tensors().items()} | self.memory.shapes()
+    def shapes(self, grows: bool = False) -> dict[str, tuple[int, ...]]:
+        """Return the shape of each tensor of one dream; equal for states of the same checkpoint.
 
-    def check_fits(self, places: int, example: "DreamState") -> None:
+        Args:
+            grows: Whether the model's memory does, as full attention's; what differs with age is then left out.
+        """
+        return {key: tuple(v.shape[1:]) for key, v in self._tensors().items()} | self.memory.shapes(grows)
+
+    def check_fits(self, places: int, example: "DreamState", grows: bool = False) -> None:
         """Refuse to be restored where it does not fit.
 
         Args:
             places: How many dreams shall be overwritten.
             example: A state made there.
+            grows: Whether the model's memory does.
 
         Raises:
             ValueError: This holds neither one dream nor as many as there are places, or is of another model.
@@ -119,7 +124,7 @@ class DreamState:
                 f"A state of {self.batch} dreams cannot be restored into {room}; expected a state of {wanted}. "
                 "Pass indices, or use state.select or state.repeat."
             )
-        given, expected = self.shapes(), example.shapes()
+        given, expected = self.shapes(grows), example.shapes(grows)
         if expected != given:
             wrong = next(key for key in expected | given if expected.get(key) != given.get(key))
             raise ValueError(

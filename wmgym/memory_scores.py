@@ -7,10 +7,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wmgym.memory_tasks import NEVER, MemoryTask
-from wmgym.picture_metrics import Frames, crop, lpips, psnr_of, squared_error, ssim
+from wmgym.picture_metrics import PEAK_PSNR, Frames, crop, lpips, psnr_of, squared_error, ssim
 
 Numbers = NDArray[np.float64]
 BOOTSTRAPS = 2000
+ENOUGH_RUNS = 3
+"""With fewer an interval hardly knows how much trainings of one system differ, and nothing counts as shown."""
 
 
 def score(
@@ -19,8 +21,9 @@ def score(
     """Return what a dream of the task scores, and the squared error of each frame.
 
     `psnr` is that of the squared error averaged over frames and clips, `mean_psnr` the average of the frames' PSNR.
-    `revisited` and `new` count frames of places that were shown and that were not; `by_age` is by frames since a place
-    was last shown, `by_frame` by frames since the last that was shown.
+    `revisited` are frames of which place and direction were shown, `turned` those of places shown in another direction
+    only, `new` the rest. `by_age` is by frames since a place was last shown, with the `frames` behind each number;
+    `by_frame` by frames since the last that was shown.
 
     Args:
         task: What was to be dreamed.
@@ -34,17 +37,14 @@ def score(
     real, dreamed = crop(task.truth, border), crop(dreamed, border)
     error = squared_error(real, dreamed)
     seen = task.last_seen != NEVER
+    kinds = {"revisited": seen, "turned": ~seen & task.stood_there, "new": ~seen & ~task.stood_there}
     values: dict[str, Any] = {
         "psnr": psnr_of(error),
-        "mean_psnr": float(np.minimum(-10 * np.log10(error), 60).mean()),
+        "mean_psnr": float(np.minimum(-10 * np.log10(error), PEAK_PSNR).mean()),
         "ssim": float(ssim(real, dreamed).mean()),
-        "psnr_revisited": psnr_of(error[seen]) if seen.any() else None,
-        "psnr_new": psnr_of(error[~seen]) if (~seen).any() else None,
-        "revisited": int(seen.sum()),
-        "new": int((~seen).sum()),
-        "by_age": {
-            str(age): psnr_of(error[task.last_seen == age]) for age in sorted(set(task.last_seen[seen].tolist()))
-        },
+        **{f"psnr_{kind}": psnr_of(error[which]) if which.any() else None for kind, which in kinds.items()},
+        **{kind: int(which.sum()) for kind, which in kinds.items()},
+        "by_age": [_at_age(error[task.last_seen == age], age) for age in sorted(set(task.last_seen[seen].tolist()))],
         "by_frame": [psnr_of(error[:, i]) for i in range(error.shape[1])],
     }
     if with_lpips:
@@ -52,11 +52,17 @@ def score(
     return values, error
 
 
+def _at_age(error: Numbers, age: int) -> dict[str, Any]:
+    return {"age": age, "psnr": psnr_of(error), "frames": int(error.size)}
+
+
 def psnr_interval(runs: Sequence[Numbers], seed: int = 0) -> tuple[float, float]:
-    """Return a 95 % interval of the PSNR of the average error, by drawing runs, and clips within them, anew.
+    """Return a 95 % interval of the PSNR of the average error, by drawing runs, and episodes within them, anew.
+
+    Of a single run it tells how much episodes differ, and nothing of how much trainings do.
 
     Args:
-        runs: By run, `(clips, ...)` squared errors.
+        runs: By run, `(episodes, ...)` squared errors; clips of one episode are alike and stay together.
         seed: Fixes the draws.
     """
     low, high = np.percentile(_redrawn(runs, seed), (2.5, 97.5))
@@ -64,27 +70,31 @@ def psnr_interval(runs: Sequence[Numbers], seed: int = 0) -> tuple[float, float]
 
 
 def compare(better: Sequence[Numbers], worse: Sequence[Numbers], seed: int = 0) -> dict[str, Any]:
-    """Return by how many dB one system is ahead of another, with a 95 % interval and whether that excludes 0.
+    """Return by how many dB one system is ahead of another, with a 95 % interval.
+
+    It counts as shown where the interval excludes 0 and there are at least `ENOUGH_RUNS` runs of each.
 
     Args:
-        better: By run, `(clips, ...)` squared errors of the one that is expected to be ahead.
+        better: By run, `(episodes, ...)` squared errors of the one that is expected to be ahead.
         worse: The same of the other, on the same clips.
-        seed: Fixes the draws; clips are drawn alike for both.
+        seed: Fixes the draws; episodes are drawn alike for both.
     """
     low, high = np.percentile(_redrawn(better, seed) - _redrawn(worse, seed), (2.5, 97.5))
     ahead = psnr_of(np.stack(better)) - psnr_of(np.stack(worse))
-    return {"db": ahead, "ci95": [float(low), float(high)], "shown": bool(low > 0), "runs": [len(better), len(worse)]}
+    counts = [len(better), len(worse)]
+    shown = bool(low > 0) and min(counts) >= ENOUGH_RUNS
+    return {"db": ahead, "ci95": [float(low), float(high)], "shown": shown, "runs": counts}
 
 
 def _redrawn(runs: Sequence[Numbers], seed: int) -> Numbers:
-    """PSNR of clips drawn with replacement from runs drawn with replacement, many times over.
+    """PSNR of episodes drawn with replacement from runs drawn with replacement, many times over.
 
-    Clips are drawn first: with the same seed two systems get the same ones.
+    Episodes are drawn first: with the same seed two systems get the same ones.
     """
     means = np.stack([run.reshape(len(run), -1).mean(1) for run in runs])
     draws = []
     for i in range(BOOTSTRAPS):
         rng = np.random.default_rng([seed, i])
-        clips = rng.integers(means.shape[1], size=means.shape[1])
-        draws.append(psnr_of(means[rng.integers(len(means), size=len(means))][:, clips]))
+        episodes = rng.integers(means.shape[1], size=means.shape[1])
+        draws.append(psnr_of(means[rng.integers(len(means), size=len(means))][:, episodes]))
     return np.array(draws)

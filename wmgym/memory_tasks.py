@@ -33,15 +33,19 @@ class MemoryTask:
     Attributes:
         clips: The walks, whole; images of the ends are the truth.
         context: Frames that are shown.
-        nearest: `(clips, generated)` Which of the shown frames was taken nearest to each place to be dreamed, the last
-            of equals: what a perfect lookup would find.
-        last_seen: `(clips, generated)` How many frames ago the place was last shown; `NEVER` if it was not.
+        nearest: `(clips, generated)` Which of the shown frames was taken nearest to each pose, the last of equals: what
+            a lookup by pose would find.
+        last_seen: `(clips, generated)` How many frames ago the camera last stood there and looked that way; `NEVER` if
+            it did not.
+        stood_there: `(clips, generated)` Whether it stood there at all, whichever way it looked. In a world seen from
+            above such a view is known, turned; in a maze it is not.
     """
 
     clips: ClipBatch
     context: int
     nearest: NDArray[np.int64]
     last_seen: NDArray[np.int64]
+    stood_there: NDArray[np.bool_]
 
     @property
     def truth(self) -> NDArray[np.uint8]:
@@ -49,7 +53,7 @@ class MemoryTask:
         return self.clips.images[:, self.context :]
 
     def looked_up(self) -> NDArray[np.uint8]:
-        """`(clips, generated, H, W, 3)` The shown frame taken nearest to each place."""
+        """`(clips, generated, H, W, 3)` The shown frame taken nearest to each pose."""
         return self.clips.images[np.arange(len(self.nearest))[:, None], self.nearest]
 
     def last_shown(self) -> NDArray[np.uint8]:
@@ -106,15 +110,15 @@ def _and_back(clips: ClipBatch, steps: int) -> ClipBatch:
     return replace(clips, images=clips.images[:, order], actions=actions, poses=take(clips.poses, slice(None), there))
 
 
-def look_up(poses: NDArray[np.float32], context: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return for each frame to be dreamed which shown frame is nearest, and how long ago the place was last shown.
+def look_up(poses: NDArray[np.float32], context: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
+    """Return for each frame to be dreamed which shown frame is nearest, and whether and when the place was shown.
 
     Args:
         poses: `(clips, frames, 4)` As `model.poses` has them.
         context: Frames shown.
 
     Returns:
-        As `MemoryTask.nearest` and `MemoryTask.last_seen`.
+        As `MemoryTask.nearest`, `MemoryTask.last_seen` and `MemoryTask.stood_there`.
     """
     shown, asked = poses[:, None, :context], poses[:, context:, None]
     distance = ((asked[..., :2] - shown[..., :2]) ** 2).sum(-1)
@@ -124,4 +128,4 @@ def look_up(poses: NDArray[np.float32], context: int) -> tuple[NDArray[np.int64]
     nearest = context - 1 - newest_first.argmin(-1)
     near = newest_first <= NEAR
     age = 1 + np.arange(poses.shape[1] - context) + near.argmax(-1)
-    return nearest, np.where(near.any(-1), age, NEVER)
+    return nearest, np.where(near.any(-1), age, NEVER), (np.sqrt(distance) <= NEAR).any(-1)

@@ -21,8 +21,10 @@ def crop(frames: Frames, border: int) -> Frames:
 
 
 def squared_error(real: Frames, dreamed: Frames) -> Numbers:
-    """Return the mean squared error of each frame as a share of the squared peak, 0 to 1."""
-    return np.asarray(10 ** (-psnr(real, dreamed) / 10))
+    """Return the mean squared error of each frame `(..., H, W, 3)` as a share of the squared peak, 0 to 1."""
+    ours, theirs = (v.reshape(-1, *v.shape[-3:]) for v in (real, dreamed))
+    parts = [psnr(ours[i : i + AT_ONCE], theirs[i : i + AT_ONCE]) for i in range(0, len(ours), AT_ONCE)]
+    return np.asarray(10 ** (-np.concatenate(parts) / 10)).reshape(real.shape[:-3])
 
 
 def psnr_of(error: Numbers) -> float:

@@ -6,6 +6,7 @@ from dataclasses import replace
 import gymnasium
 import numpy as np
 import pytest
+import torch
 
 import wmgym  # noqa: F401  (registers the ids)
 from experiments import memory_benchmark
@@ -14,14 +15,15 @@ from model.backbones import with_backbone
 from model.config import PRESETS
 from model.world_model import WorldModel
 from tests.model.conftest import enliven
-from wmgym.errors import ContextError
+from wmgym.errors import CheckpointError, ContextError
 from wmgym.recording import record_episode, write_episode
 
 SYSTEMS = {"lssvwm": "clean_past", "causal": "clean_past", "dfot": "diffusion_forcing"}
 
 
-def save_run(folder, backbone, mode="clean_past", seed=0, pose_size=4, **settings):
+def save_run(folder, backbone, mode="clean_past", seed=0, pose_size=4, tokenizer_seed=0, **settings):
     micro = PRESETS["micro"]
+    torch.manual_seed(tokenizer_seed)
     dynamics = replace(with_backbone(micro.dynamics, backbone), num_actions=5, pose_size=pose_size)
     enliven(WorldModel(replace(micro, dynamics=dynamics)), strength=0.3).save_pretrained(folder / "checkpoint")
     settings = {"backbone": backbone, "mode": mode, "seed": seed} | settings
@@ -79,11 +81,28 @@ def test_every_system_has_a_row_for_each_task_and_seed(found):
     assert {row["seed"] for row in rows_of(result, backbone="lssvwm")} == {0, 1}
 
 
-def test_the_way_back_is_known_to_a_lookup_and_ages_are_odd(found):
+def test_the_way_back_is_known_to_a_lookup(found):
     lookup = rows_of(found[0], backbone="nearest by pose", task="retrieval")[0]
     assert lookup["psnr"] == 60
-    assert lookup["new"] == 0
-    assert "1" in lookup["by_age"]
+    assert (lookup["new"], lookup["turned"]) == (0, 0)
+    assert lookup["by_age"][0]["age"] == 1
+    assert sum(age["frames"] for age in lookup["by_age"]) == lookup["revisited"] == 4 * 8
+
+
+def test_floors_have_every_key_of_a_row_and_nothing_trained(found):
+    rows = found[0]["metrics"]["rows"]
+    assert len({frozenset(row) for row in rows}) == 1
+    for row in rows_of(found[0], backbone="tokenizer"):
+        assert (row["seed"], row["parameters"], row["frames_trained"]) == (None, None, None)
+
+
+def test_the_number_in_the_table_is_the_one_the_interval_is_of(found):
+    result, output = found
+    both = result["metrics"]["intervals"]["TextureWorld"]["retrieval"]["lssvwm"]
+    errors = [10 ** (-row["psnr"] / 10) for row in rows_of(result, backbone="lssvwm", task="retrieval")]
+    assert both["psnr"] == pytest.approx(-10 * np.log10(np.mean(errors)))
+    assert both["ci95"][0] <= both["psnr"] <= both["ci95"][1]
+    assert f"{both['psnr']:.2f} ({both['ci95'][0]:.2f} to {both['ci95'][1]:.2f})" in (output / "result.md").read_text()
 
 
 def test_clearing_the_scan_changes_the_dream(found):
@@ -98,6 +117,7 @@ def test_table_order_and_plots_are_written(found):
     assert "| lssvwm | 2 | " in table
     assert "30.8 / 0.898" in table
     assert "lssvwm > lssvwm_no_clean: " in table
+    assert "too few seeds (1)" in table
     assert set(result["metrics"]["order"]["TextureWorld"]["retrieval"]) == {
         "causal > lssvwm", "lssvwm > lssvwm_no_clean", "lssvwm > lssvwm, scan cleared",
     }  # fmt: skip
@@ -148,3 +168,28 @@ def test_rows_of_another_world_stay_beside_these(found, walks, tmp_path):
         args_for([run], walks, tmp_path / "again", world="Elsewhere", beside=tmp_path / "out" / "result.json")
     )
     assert len(again["metrics"]["rows"]) == len(both["metrics"]["rows"])
+
+
+@pytest.mark.parametrize(
+    ("second", "says"),
+    [
+        ({"steps": 9}, r"both lssvwm, but were trained with different steps \(9 and None\)"),
+        ({"seed": 0}, "a second lssvwm of seed 0, expected each seed once"),
+    ],
+)
+def test_runs_that_are_not_of_one_system_are_refused(second, says, walks, tmp_path):
+    runs = [save_run(tmp_path / "a", "lssvwm"), save_run(tmp_path / "b", "lssvwm", **{"seed": 1} | second)]
+    with pytest.raises(CheckpointError, match=says):
+        memory_benchmark.main(args_for(runs, walks, tmp_path / "out"))
+
+
+def test_a_bad_run_is_told_before_the_first_is_measured(walks, tmp_path):
+    good, bad = save_run(tmp_path / "good", "lssvwm"), save_run(tmp_path / "bad", "causal")
+    (bad / "checkpoint" / "training.json").write_text("{}")
+    with pytest.raises(CheckpointError, match="does not say how it was trained"):
+        memory_benchmark.main(args_for([good, bad], walks, tmp_path / "out"))
+    save_run(bad, "causal", tokenizer_seed=5)
+    with pytest.raises(CheckpointError, match="another tokenizer than"):
+        memory_benchmark.main(args_for([good, bad], walks, tmp_path / "out"))
+    with pytest.raises(ValueError, match=r"--beside .* given, expected a result.json of this script"):
+        memory_benchmark.main(args_for([good], walks, tmp_path / "out", beside=tmp_path / "nothing.json"))

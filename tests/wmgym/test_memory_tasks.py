@@ -71,14 +71,17 @@ def test_reasoning_goes_on_and_tells_new_places_from_old_ones():
 
 def test_a_place_looked_at_from_another_side_was_not_seen():
     walk = episode([(0, 0)] * 3, [EAST, NORTH, (np.cos(0.4), np.sin(0.4))])
-    assert task("reasoning", walk, 1, 2).last_seen.tolist() == [[NEVER, 2]]
+    asked = task("reasoning", walk, 1, 2)
+    assert asked.last_seen.tolist() == [[NEVER, 2]]
+    assert asked.stood_there.all(), "but the camera stood there"
 
 
 def test_near_is_within_half_a_unit():
     poses = np.zeros((1, 3, 4), np.float32)
     poses[..., 2], poses[0, 1, 0], poses[0, 2, 0] = 1, 0.45, 0.55
-    nearest, last_seen = look_up(poses, 1)
+    nearest, last_seen, stood_there = look_up(poses, 1)
     assert (nearest.tolist(), last_seen.tolist()) == ([[0, 0]], [[1, NEVER]])
+    assert stood_there.tolist() == [[True, False]]
 
 
 @pytest.mark.parametrize(
