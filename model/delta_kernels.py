@@ -1,7 +1,8 @@
 """fla's CUDA kernel of the gated delta rule behind `model.delta_rule`, used when the package and a GPU are there.
 
-fla is flash-linear-attention (github.com/fla-org/flash-linear-attention). Its kernel returns what queries read and the
-final state, but no state in between: it can serve `delta_final`, not `delta_states`.
+fla is flash-linear-attention (github.com/fla-org/flash-linear-attention). Its kernel returns what each token reads in
+the state after its own write, and the final state, but no state in between. So the queries of a frame go before what
+the frame writes, as tokens that write and forget nothing: what they read is the state before the frame.
 
 Not run on a GPU so far: what it is handed follows the source of fla-core 0.6.0 and is tested with a stand-in.
 """
@@ -18,6 +19,9 @@ from torch import Tensor
 LARGEST_KEY = 256
 """Channels of a key that the kernel can take."""
 
+HALF = (torch.bfloat16, torch.float16)
+"""Types that the kernel multiplies in; it refuses float32."""
+
 
 @cache
 def _kernels() -> ModuleType | None:
@@ -26,23 +30,27 @@ def _kernels() -> ModuleType | None:
     return import_module("fla.ops.gated_delta_rule")
 
 
-def usable(keys: Tensor, values: Tensor, state: Tensor) -> bool:
+def usable(queries: Tensor, keys: Tensor, values: Tensor, state: Tensor) -> bool:
     """Whether the kernel can take these tensors: they lie on a GPU, fla is installed, and types and sizes suit it.
 
-    Keys and values must be of one half precision type (fla has refused float32) and the state float32. With fewer
-    tokens than heads fla warns of swapped axes, and a kernel gains little: those stay with the own products.
+    The state must be float32 and nothing float64, which asks for more than the kernel has. With fewer tokens than
+    heads fla warns of swapped axes, and a kernel gains little: those stay with the own products.
     """
-    half = keys.dtype == values.dtype and keys.dtype in (torch.bfloat16, torch.float16)
-    _, frames, q, heads, e = keys.shape
-    fits = half and state.dtype == torch.float32 and e <= LARGEST_KEY and frames * q >= heads
+    _, streams, frames, q, heads, e = queries.shape
+    types = all(v.dtype in (*HALF, torch.float32) for v in (queries, keys, values)) and state.dtype == torch.float32
+    fits = types and e <= LARGEST_KEY and frames * (streams + 1) * q >= heads
     return keys.is_cuda and fits and _kernels() is not None
 
 
-def final_state(keys: Tensor, values: Tensor, log_decay: Tensor, beta: Tensor, state: Tensor) -> Tensor:
-    """Computes the last of `model.delta_rule.delta_states` with `chunk_gated_delta_rule`.
+def read(
+    queries: Tensor, keys: Tensor, values: Tensor, log_decay: Tensor, beta: Tensor, state: Tensor, remember: bool = True
+) -> tuple[Tensor, Tensor]:
+    """Computes `model.delta_rule.delta_read` with `chunk_gated_delta_rule`.
 
-    fla's state has keys before values, ours values before keys. What its queries read is thrown away; the keys stand
-    in for them. Inside, the kernel multiplies in the type of the keys: expect their precision, not float32's.
+    One sequence holds, for every frame, the queries `[s q]` of all streams and then the `[q]` tokens that it writes.
+    fla's state has keys before values, ours values before keys. The kernel multiplies in half precision: in the type
+    of the inputs where all have the same such type, else in bfloat16. Expect that precision, not float32's; what was
+    read comes back as float32. Log decays must be finite, as the kernel subtracts their sums.
 
     Raises:
         RuntimeError: fla or a CUDA device is missing.
@@ -50,16 +58,25 @@ def final_state(keys: Tensor, values: Tensor, log_decay: Tensor, beta: Tensor, s
     kernels = _kernels()
     if kernels is None:
         raise RuntimeError("fla's kernel was asked for, but the package or a CUDA device is missing.")
-    k, v = (rearrange(x, "b t q heads e -> b (t q) heads e").contiguous() for x in (keys, values))
-    decay, share = (rearrange(x, "b t q heads -> b (t q) heads").contiguous() for x in (log_decay, beta))
-    _, final = kernels.chunk_gated_delta_rule(
-        q=k,
-        k=k,
-        v=v,
-        g=decay.float(),
-        beta=share.to(k.dtype),
+    same = queries.dtype == keys.dtype == values.dtype and keys.dtype in HALF
+    dtype = keys.dtype if same else torch.bfloat16
+    asking = rearrange(queries, "b s t q heads e -> b t (s q) heads e")
+    asked, wrote = asking.shape[2], keys.shape[2]
+    found, final = kernels.chunk_gated_delta_rule(
+        q=_sequence(asking.to(dtype), after=wrote),
+        k=_sequence(keys.to(dtype), before=asked),
+        v=_sequence(values.to(dtype), before=asked),
+        g=_sequence(log_decay.float(), before=asked),
+        beta=_sequence(beta.to(dtype), before=asked),
+        scale=1.0,
         initial_state=state.mT.contiguous(),
-        output_final_state=True,
+        output_final_state=remember,
     )
-    after: Tensor = final.mT
-    return after
+    found = found.unflatten(1, (-1, asked + wrote))[:, :, :asked].float()
+    return rearrange(found, "b t (s q) heads p -> b s t q heads p", s=queries.shape[1]), final.mT if remember else state
+
+
+def _sequence(tokens: Tensor, before: int = 0, after: int = 0) -> Tensor:
+    """Tokens `[b t q heads ...]` of all frames in a row, with so many zeros before and after those of each frame."""
+    padding = [0] * (2 * (tokens.dim() - 3))
+    return torch.nn.functional.pad(tokens, [*padding, before, after]).flatten(1, 2).contiguous()

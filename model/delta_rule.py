@@ -8,7 +8,7 @@ the tokens that its attention window drops. Keys have length 1; the caller norma
 a = 0 leaves the state as it is: so tokens are skipped.
 
 `delta_reference` is the definition, a loop over tokens. `delta_states` computes the same with matrix products, a frame
-at a time. Both return the state before every frame, so that each frame can read its own past.
+at a time. Both return the state before every frame, so that each frame can read its own past: `delta_read` reads it.
 """
 
 import torch
@@ -18,6 +18,8 @@ from torch import Tensor
 
 from model import delta_kernels
 
+DeltaQueries = Float[Tensor, "b s t q heads e"]
+DeltaRead = Float[Tensor, "b s t q heads p"]
 DeltaKeys = Float[Tensor, "b t q heads e"]
 DeltaValues = Float[Tensor, "b t q heads p"]
 DeltaGate = Float[Tensor, "b t q heads"]
@@ -100,27 +102,46 @@ def delta_states(
     return rearrange(torch.stack(states), "t (b heads) p e -> b t heads p e", b=batch)
 
 
-def delta_final(
-    keys: DeltaKeys, values: DeltaValues, log_decay: DeltaGate, beta: DeltaGate, state: DeltaState
-) -> DeltaState:
-    """The state after the last frame only: where nothing reads in between.
+def delta_read(
+    queries: DeltaQueries,
+    keys: DeltaKeys,
+    values: DeltaValues,
+    log_decay: DeltaGate,
+    beta: DeltaGate,
+    state: DeltaState,
+    remember: bool = True,
+) -> tuple[DeltaRead, DeltaState]:
+    """What the queries of each frame read in the state before that frame, and the state after the last.
 
-    On a GPU, keys and values of half precision go to fla's kernel where it is installed (see `model.delta_kernels`,
-    also for what is not tested there); all else is the end of `delta_states`.
+    On a GPU with fla installed its kernel computes this in half precision, float32 inputs rounded to bfloat16 (see
+    `model.delta_kernels`, also for what is not tested there). All else is `delta_states` and a product in float32
+    (float64 if the state is), also under autocast.
 
     Args:
+        queries: what each frame's tokens ask for, in any number of streams s; they change nothing.
         keys: where in the state a token writes, of length 1.
         values: what it writes there.
-        log_decay: how fast everything is forgotten, per token and head, at most 0.
+        log_decay: how fast everything is forgotten, per token and head, at most 0; finite on the kernel's route.
         beta: share of what was held under the key that is replaced, in [0, 1].
         state: what was remembered before the first frame.
+        remember: whether the state after the last frame is wanted. Without it a single frame is one product.
 
     Returns:
-        The state after the last frame, in the state's type, float32 at least.
+        What was read, in the state's type, float32 at least, and the state after the last frame: in the same type,
+        or as given without `remember`.
     """
-    if delta_kernels.usable(keys, values, state):
-        return delta_kernels.final_state(keys, values, log_decay, beta, state)
-    return delta_states(keys, values, log_decay, beta, state)[:, -1]
+    frames = keys.shape[1]
+    if frames == 1 and not remember:
+        states = state[:, None].to(_state_dtype(state))
+    elif delta_kernels.usable(queries, keys, values, state):
+        return delta_kernels.read(queries, keys, values, log_decay, beta, state, remember)
+    else:
+        written = frames if remember else max(frames - 1, 0)
+        keys, values, log_decay, beta = (v[:, :written] for v in (keys, values, log_decay, beta))
+        states = delta_states(keys, values, log_decay, beta, state)
+    with torch.autocast(keys.device.type, enabled=False):
+        read = torch.einsum("bstqhe,bthpe->bstqhp", queries.to(states.dtype), states[:, :frames])
+    return read, states[:, -1] if remember else state
 
 
 def _survival(log_decay: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from model.axes import Tokens
 from model.config import LSSVWMConfig
-from model.delta_rule import delta_final, delta_states
+from model.delta_rule import delta_read
 from model.local_attention import Ring, WindowPlan, frame_local_attention
 
 HybridState = Float[Tensor, "b 1 heads p e"]
@@ -85,8 +85,7 @@ class HybridAttention(nn.Module):
         local, _ = frame_local_attention(q, k, v, local_ring, plan, first)
 
         left = tuple(x[:, :frames] for x in window)
-        states = self._states(left, state[:, 0], seen, remember)
-        read = torch.einsum("bstqhe,bthpe->bstqhp", q.float(), states[:, :frames]).float()  # autocast halves it
+        read, last = self._read(q, left, state[:, 0], seen, remember)
         read = nn.functional.silu(out_gate.float() * rearrange(self.read_norm(read), "... heads p -> ... (heads p)"))
         at = (seen[:, None] + torch.arange(1, frames + 1, device=seen.device)).float()
         gamma = torch.sigmoid(self.router_slope * (at / self.window).log()[..., None] + self.router_bias)
@@ -94,21 +93,18 @@ class HybridAttention(nn.Module):
         if not remember:
             return self.out(mixed), ring, state
         after = tuple(torch.cat([s, w[:, frames:]], 1) for s, w in zip(sinks, window, strict=True))
-        return self.out(mixed), after, states[:, -1:]
+        return self.out(mixed), after, last[:, None]
 
-    def _states(self, left: tuple[Tensor, ...], state: Tensor, seen: Tensor, remember: bool) -> Tensor:
-        """The state that each frame reads, and after them the last; sinks and empty places write nothing."""
+    def _read(
+        self, q: Tensor, left: tuple[Tensor, ...], state: Tensor, seen: Tensor, remember: bool
+    ) -> tuple[Tensor, Tensor]:
+        """What each frame reads in its state, and the last state; sinks and empty places write nothing."""
         keys, values, gates = left
-        frames = keys.shape[1]
-        if frames == 1 and not remember:
-            return state[:, None]
-        place = seen[:, None] - self.window + torch.arange(frames, device=seen.device)
+        place = seen[:, None] - self.window + torch.arange(keys.shape[1], device=seen.device)
         writes = (place >= self.sinks)[:, :, None, None, None]
-        decay, beta = (gates * writes).unbind(-1)
-        inputs = (nn.functional.normalize(keys.float(), dim=-1), values.float(), decay.float(), beta.float(), state)
-        if frames == 1:
-            return torch.stack([state, delta_final(*inputs)], dim=1)
-        return delta_states(*inputs)
+        decay, beta = (gates * writes).float().unbind(-1)
+        keys = nn.functional.normalize(keys.float(), dim=-1)
+        return delta_read(q.float(), keys, values.float(), decay, beta, state, remember)
 
     def _sinks(self, ring: Tensor, came: Tensor, seen: Tensor) -> Tensor:
         """The first frames of each row: those in the ring's sink places, or those that come now."""

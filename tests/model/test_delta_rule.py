@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from model.delta_rule import delta_final, delta_reference, delta_states
+from model.delta_rule import delta_reference, delta_states
 
 NAMES = ("keys", "values", "log_decay", "beta", "state")
 ROUTES = pytest.mark.parametrize("route", [delta_reference, delta_states])
@@ -193,4 +193,3 @@ def test_float32_errors_do_not_add_up_over_a_long_sequence():
 def test_no_frame_leaves_the_state(route):
     *nothing, state = draw(frames=0, q=4)
     assert torch.equal(route(*nothing, state), state[:, None])
-    assert torch.equal(delta_final(*nothing, state), state)
