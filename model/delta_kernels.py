@@ -33,11 +33,12 @@ def _kernels() -> ModuleType | None:
 def usable(queries: Tensor, keys: Tensor, values: Tensor, state: Tensor) -> bool:
     """Whether the kernel can take these tensors: they lie on a GPU, fla is installed, and types and sizes suit it.
 
-    The state must be float32 and nothing float64, which asks for more than the kernel has. With fewer tokens than
-    heads fla warns of swapped axes, and a kernel gains little: those stay with the own products.
+    Only under autocast, or for values of half precision: what is asked for in float32 stays float32. With fewer tokens
+    than heads fla warns of swapped axes, and a kernel gains little: those stay with the own products.
     """
     _, streams, frames, q, heads, e = queries.shape
-    types = all(v.dtype in (*HALF, torch.float32) for v in (queries, keys, values)) and state.dtype == torch.float32
+    mixed = values.dtype in HALF or torch.is_autocast_enabled(values.device.type)
+    types = mixed and torch.float64 not in (queries.dtype, keys.dtype, values.dtype) and state.dtype == torch.float32
     fits = types and e <= LARGEST_KEY and frames * (streams + 1) * q >= heads
     return keys.is_cuda and fits and _kernels() is not None
 

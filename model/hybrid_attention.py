@@ -104,7 +104,7 @@ class HybridAttention(nn.Module):
         writes = (place >= self.sinks)[:, :, None, None, None]
         decay, beta = (gates * writes).float().unbind(-1)
         keys = nn.functional.normalize(keys.float(), dim=-1)
-        return delta_read(q.float(), keys, values.float(), decay, beta, state, remember)
+        return delta_read(q.float(), keys, values, decay, beta, state, remember)
 
     def _sinks(self, ring: Tensor, came: Tensor, seen: Tensor) -> Tensor:
         """The first frames of each row: those in the ring's sink places, or those that come now."""

@@ -32,6 +32,12 @@ def imagine_in_context(
         noise: standard normal; all the randomness there is.
         denoising_steps: 1, 2, 4, ... up to the config's `max_denoising_steps`.
         poses: of the same frames, in any frame of reference, if the model has poses.
+
+    Returns:
+        The dreamed frame, as the tokenizer would encode it.
+
+    Raises:
+        ValueError: `denoising_steps` is none of those, or poses are missing, or given to a model without.
     """
     c = model.config
     frames = min(c.attention_window - 1, context.shape[1])

@@ -45,7 +45,8 @@ class DreamState:
 
     It never changes, whatever the dreams do later, and it fits any environment of the same checkpoint: a
     restored dream continues bit-equal in a batch of the same size, and to rounding in another (under full
-    attention, whose memory grows, to rounding wherever neighbours are of another age). The random generator is part of it, so two copies meet the same chance under the same actions.
+    attention, whose memory grows, to rounding wherever neighbours are of another age). The random generator
+    is part of it, so two copies meet the same chance under the same actions.
 
     Attributes:
         memory: What the dreams remember.

@@ -51,7 +51,7 @@ def test_so_many_steps_are_trained_and_a_larger_number_goes_on(walks, tokenizer,
         ({"steps": 0}, "--steps 0 given, expected 1 or more"),
     ],
 )
-def test_what_cannot_be_trained_is_refused_before_anything_is_written(changes, says, walks, tokenizer, tmp_path):  # noqa: F811
+def test_what_cannot_be_trained_is_refused_at_once(changes, says, walks, tokenizer, tmp_path):  # noqa: F811
     with pytest.raises(ValueError, match=says):
         run(walks, tokenizer, tmp_path / "run", **changes)
     assert not (tmp_path / "run").exists()

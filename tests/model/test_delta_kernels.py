@@ -68,7 +68,8 @@ def calls(monkeypatch):
 
     def kernel(**inputs):
         made.append(inputs)
-        return documented_rule(**inputs)
+        with torch.autocast("cpu", enabled=False):
+            return documented_rule(**inputs)
 
     monkeypatch.setattr(delta_kernels, "_kernels", lambda: SimpleNamespace(chunk_gated_delta_rule=kernel))
     return made
@@ -100,9 +101,12 @@ def test_the_kernel_reads_and_remembers_what_the_reference_does(calls, dtype, fr
     torch.testing.assert_close(final, last, rtol=1e-5, atol=1e-5)
 
 
-def test_float32_inputs_are_rounded_to_bfloat16(calls):
+def test_float32_inputs_stay_float32_but_under_autocast_are_rounded_to_bfloat16(calls):
     inputs = draw(torch.float32)
-    read, final = delta_read(*inputs)
+    torch.testing.assert_close(delta_read(*inputs)[0], reference(*inputs)[0], rtol=1e-5, atol=1e-5)
+    assert not calls
+    with torch.autocast("cpu", torch.bfloat16):
+        read, final = delta_read(*inputs)
     rounded = [v.bfloat16().float() if i in (0, 1, 2, 4) else v for i, v in enumerate(inputs)]
     expected, last = reference(*rounded)
     assert len(calls) == 1
@@ -119,7 +123,9 @@ def test_gradients_pass_through_the_kernel_to_every_input(calls, dtype):
     def gradients(outputs):
         return torch.autograd.grad(sum((o * w).sum() for o, w in zip(outputs, weights, strict=True)), inputs)
 
-    ours = gradients(delta_read(*inputs))
+    with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.float32):
+        read = delta_read(*inputs)
+    ours = gradients(read)
     assert len(calls) == 1
     for v, w in zip(ours, gradients(reference(*inputs)), strict=True):
         assert (v - w).float().norm() < 0.02 * w.float().norm()
@@ -165,7 +171,8 @@ def test_hybrid_attention_reaches_the_kernel_and_learns_through_it(calls, monkey
     inputs = (tokens, ring, torch.randn(2, 1, 2, 4, 4), plan, seen)
 
     def run():
-        out, _, state = layer(*inputs)
+        with torch.autocast("cpu", torch.bfloat16):
+            out, _, state = layer(*inputs)
         return out, state, *torch.autograd.grad(out.square().sum() + state.square().sum(), layer.parameters())
 
     expected = run()
@@ -175,7 +182,7 @@ def test_hybrid_attention_reaches_the_kernel_and_learns_through_it(calls, monkey
     got = run()
     assert len(calls) == 1
     for v, w in zip(got, expected, strict=True):
-        assert (v - w).norm() <= 0.02 * w.norm()
+        assert (v - w).float().norm() <= 0.03 * w.float().norm()
 
 
 @pytest.mark.gpu
