@@ -46,7 +46,8 @@ def training_cost(model: LSSVWM, frames: int, seconds: float, generator: torch.G
     """Measure one iteration, forward and backward without an optimizer, on one sequence.
 
     All rows learn from clean latents, so that all iterations are alike. Models that look back only are trained on clean
-    pasts (two streams), those that see later frames by diffusion forcing (one stream).
+    pasts (two streams), those that see later frames by diffusion forcing (one stream) on the sequence cut into windows
+    as long as they see, rounded up to a whole one.
 
     Args:
         model: What is trained; its gradients are gone afterwards.
@@ -57,6 +58,10 @@ def training_cost(model: LSSVWM, frames: int, seconds: float, generator: torch.G
     mode: Mode = "clean_past" if model.config.steppable else "diffusion_forcing"
     config = DiffusionConfig(mode=mode, shortcut_fraction=0.0)
     latents, actions = random_frames(model, frames, generator)
+    if not model.config.steppable:
+        window = min(frames, model.config.attention_window)
+        whole = [random_frames(model, window, generator) for _ in range(-(-frames // window))]
+        latents, actions = (torch.cat(parts) for parts in zip(*whole, strict=True))
 
     def forward() -> Tensor:
         model.zero_grad()
