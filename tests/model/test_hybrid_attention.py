@@ -92,12 +92,12 @@ def draw_ages(layer, ages, frames, streams=2):
     """A life for each age, of so many frames before and `frames` more, and the memory that the loops have of it."""
     p = parameters(layer)
     lives = [torch.randn(streams, age + frames, TOKENS, WIDTH) for age in ages]
-    befores = [
+    earlier = [
         live(p, life[:, :age].double(), layer.window, layer.sinks) for life, age in zip(lives, ages, strict=True)
     ]
-    rings = [as_ring(*before[1:3], layer.window, layer.sinks) for before in befores]
+    rings = [as_ring(*before[1:3], layer.window, layer.sinks) for before in earlier]
     ring = tuple(torch.stack(rows).float().detach() for rows in zip(*rings, strict=True))
-    state = torch.stack([before[3][None] for before in befores]).float().detach()
+    state = torch.stack([before[3][None] for before in earlier]).float().detach()
     return lives, (ring, state, torch.tensor(ages))
 
 
