@@ -230,7 +230,7 @@ def as_markdown(metrics: dict[str, Any], world: str) -> str:
         runs = [row for row in rows if (row["backbone"], row["task"]) == (name, "retrieval")]
         cells = [name, "", "", "", "", "", ""]
         if name not in FLOORS:
-            kept = f"{runs[0]['memory_bytes'] / 1000:,.0f}"
+            kept = "grows" if runs[0]["memory_bytes"] is None else f"{runs[0]['memory_bytes'] / 1000:,.0f}"
             trained = [_mean(runs, f"{key}_trained") for key in ("steps", "frames", "minutes")]
             cells = [name, f"{len(runs)}", f"{runs[0]['parameters']:,}", kept]
             cells += [f"{trained[0]:,.0f}", f"{trained[1]:,.0f}", f"{trained[2]:.1f}"]

@@ -23,7 +23,7 @@ class TrainedRun:
             or with clean prefixes.
         seed: Of its training.
         settings: Of its training.
-        about: What rows say of it: parameters, bytes of its memory after one frame, and what it was trained on.
+        about: What rows say of it: parameters, bytes of its memory (None if it grows), and what it was trained on.
         world: The model.
     """
 
@@ -85,7 +85,7 @@ def _open(folder: Path) -> TrainedRun:
         dynamics = world.dynamics
         about = {
             "parameters": sum(p.numel() for p in dynamics.parameters()),
-            "memory_bytes": dynamics.initial_memory(1).nbytes,
+            "memory_bytes": None if dynamics.config.attention == "full" else dynamics.initial_memory(1).nbytes,
             "frames_trained": progress["frames"],
             "tokens_trained": progress["frames"] * world.config.dynamics.tokens,
             "steps_trained": progress["step"],
