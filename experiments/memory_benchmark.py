@@ -27,9 +27,8 @@ from model.world_model import WorldModel
 from wmgym.arguments import check_ranges
 from wmgym.fidelity import Frames, dream_along, read_all, reconstruct, refuse_other_worlds
 from wmgym.memory_runs import open_runs
-from wmgym.memory_scores import ENOUGH_RUNS, Numbers, compare, psnr_interval, score
+from wmgym.memory_scores import ENOUGH_RUNS, Numbers, age_curve, compare, pooled, score
 from wmgym.memory_tasks import MemoryTask, TaskName, make_task
-from wmgym.picture_metrics import psnr_of
 from wmgym.recording import SEED_RANGES, read_state, scan
 
 matplotlib.use("Agg")
@@ -48,7 +47,6 @@ ORDER = (
     ("lssvwm", "lssvwm_block1"), ("lssvwm", "lssvwm_no_clean"), ("lssvwm", CLEARED),
 )  # fmt: skip
 """Who is expected to be ahead of whom."""
-AGE_BIN = 60  # frames behind a point of a curve, at least
 FLOORS = ("last frame", "nearest by pose", "tokenizer")
 TASKS: tuple[TaskName, ...] = get_args(TaskName)
 Errors = dict[tuple[str, str], list[Numbers]]
@@ -157,16 +155,10 @@ def main(args: Args) -> dict[str, Any]:
     return result
 
 
-def merge(
-    earlier: dict[str, Any],
-    world: str,
-    rows: list[dict[str, Any]],
-    errors: Errors,
-    seed: int,
-) -> dict[str, Any]:
+def merge(earlier: dict[str, Any], world: str, rows: list[dict[str, Any]], errors: Errors, seed: int) -> dict[str, Any]:
     """The metrics of one world beside those of others: rows, and by world and task intervals and the expected order."""
     intervals = {
-        task: {name: summary(found, seed) for (of, name), found in errors.items() if of == task} for task in TASKS
+        task: {name: pooled(found, seed) for (of, name), found in errors.items() if of == task} for task in TASKS
     }
     order = {
         task: {
@@ -181,11 +173,6 @@ def merge(
         "intervals": earlier["intervals"] | {world: intervals},
         "order": earlier["order"] | {world: order},
     }
-
-
-def summary(runs: list[Numbers], seed: int) -> dict[str, Any]:
-    """PSNR of the error of all runs together, with its interval."""
-    return {"psnr": psnr_of(np.stack(runs)), "ci95": list(psnr_interval(runs, seed)), "runs": len(runs)}
 
 
 def read_earlier(path: Path | None) -> dict[str, Any]:
@@ -268,30 +255,13 @@ def _cell(value: float, form: str) -> str:
     return "" if math.isnan(value) else f"{value:{form}}"
 
 
-def age_bins(rows: list[dict[str, Any]]) -> tuple[list[float], list[float]]:
-    """Mean age and PSNR of the average error of neighbouring ages, enough frames together in each bin."""
-    at: dict[int, list[tuple[float, int]]] = defaultdict(list)
-    for row in rows:
-        for found in row["by_age"]:
-            at[found["age"]].append((10 ** (-found["psnr"] / 10), found["frames"]))
-    ages, values, held = [], [], list[tuple[int, float, int]]()
-    for age in sorted(at):
-        held += [(age, error, frames) for error, frames in at[age]]
-        total = sum(frames for _, _, frames in held)
-        if total >= AGE_BIN or age == max(at):
-            ages.append(sum(a * frames for a, _, frames in held) / total)
-            values.append(-10 * math.log10(sum(error * frames for _, error, frames in held) / total))
-            held = []
-    return ages, values
-
-
 def plot(rows: list[dict[str, Any]], task: str, path: Path) -> None:
     """PSNR against frames since a place was last seen, and against the frame of the dream."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(12, 4.5), sharey=True)
     for name in dict.fromkeys(row["backbone"] for row in rows):
         runs = [row for row in rows if (row["backbone"], row["task"]) == (name, task)]
         style = "--" if name in FLOORS else "-"
-        ages, by_age = age_bins(runs)
+        ages, by_age = age_curve(runs)
         left.plot(ages, by_age, style, label=name)
         by_frame = np.mean([row["by_frame"] for row in runs], axis=0)
         right.plot(np.arange(1, len(by_frame) + 1), by_frame, style, label=name)

@@ -47,17 +47,27 @@ class Layer(nn.Module):
     What it is compared with lacks the scan or the attention.
     """
 
+    scan: BlockScan
+    scan_modulation: Modulation
+    attention: LocalAttention | HybridAttention
+    attention_modulation: Modulation
+
     def __init__(self, config: LSSVWMConfig, block_size: BlockSize) -> None:
         """Up to three branches with a modulation each."""
         super().__init__()
         hidden = config.mlp_ratio * config.width
-        self.scan = BlockScan(config, block_size) if config.scan else None
-        self.attention = _attention(config)
+        self.scans, self.attends = config.scan, config.attention != "none"
+        if self.scans:
+            self.scan = BlockScan(config, block_size)
+        if self.attends:
+            self.attention = HybridAttention(config) if config.attention == "hybrid" else LocalAttention(config)
         self.mlp = nn.Sequential(
             nn.Linear(config.width, hidden), nn.GELU(approximate="tanh"), nn.Linear(hidden, config.width)
         )
-        self.scan_modulation = Modulation(config.width) if config.scan else None
-        self.attention_modulation = Modulation(config.width) if config.attention != "none" else None
+        if self.scans:
+            self.scan_modulation = Modulation(config.width)
+        if self.attends:
+            self.attention_modulation = Modulation(config.width)
         self.mlp_modulation = Modulation(config.width)
 
     def forward(
@@ -74,11 +84,11 @@ class Layer(nn.Module):
 
         States are there if the layer has a recurrence; ring and plan if it has attention.
         """
-        if self.scan is not None and self.scan_modulation is not None and states is not None:
+        if self.scans:
             modulated, gate = self.scan_modulation(tokens, conditioning)
             mixed, states = self.scan(modulated, states, remember)
             tokens = torch.addcmul(tokens, gate, mixed)
-        if self.attention is not None and self.attention_modulation is not None and plan is not None:
+        if self.attends:
             modulated, gate = self.attention_modulation(tokens, conditioning)
             if isinstance(self.attention, HybridAttention):
                 mixed, ring, states = self.attention(modulated, ring, states, plan, seen, remember)
@@ -87,12 +97,6 @@ class Layer(nn.Module):
             tokens = torch.addcmul(tokens, gate, mixed)
         modulated, gate = self.mlp_modulation(tokens, conditioning)
         return torch.addcmul(tokens, gate, self.mlp(modulated)), states, ring
-
-
-def _attention(config: LSSVWMConfig) -> LocalAttention | HybridAttention | None:
-    if config.attention == "none":
-        return None
-    return HybridAttention(config) if config.attention == "hybrid" else LocalAttention(config)
 
 
 class Backbone(nn.Module):

@@ -113,7 +113,7 @@ def delta_read(
 ) -> tuple[DeltaRead, DeltaState]:
     """What the queries of each frame read in the state before that frame, and the state after the last.
 
-    On a GPU with fla installed its kernel computes this in half precision, float32 inputs rounded to bfloat16 (see
+    On a GPU with fla installed its kernel computes this under autocast, or for values of half precision (see
     `model.delta_kernels`, also for what is not tested there). All else is `delta_states` and a product in float32
     (float64 if the state is), also under autocast.
 

@@ -91,17 +91,11 @@ def plan_everything(
     span: int,
     both_ways: bool = False,
 ) -> WindowPlan:
-    """The same for frames that see all frames before them, or with `both_ways` later ones too; nothing leaves the ring.
+    """The same for frames that see all frames before them; nothing leaves the ring.
 
-    Args:
-        seen: frames that each row has taken in; as many of the last places of its ring hold something.
-        streams: 1, or 2 when a read-only stream runs along.
-        frames: frames of the sequence.
-        tokens: tokens of a frame.
+    Args beside those of `plan_windows`:
         ring: how long the ring is by now.
-        heads: attention heads.
-        span: as in `plan_windows`.
-        both_ways: whether frames see later ones.
+        both_ways: whether frames see later ones, too.
     """
     key = torch.arange(ring + frames, device=seen.device)
     age = (key[ring:, None] - key)[None]

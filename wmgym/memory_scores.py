@@ -1,5 +1,7 @@
 """Memory tasks scored: errors by how long ago a place was seen, and which of two systems remembers better."""
 
+import math
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,6 +13,8 @@ from wmgym.picture_metrics import PEAK_PSNR, Frames, crop, lpips, psnr_of, squar
 
 Numbers = NDArray[np.float64]
 BOOTSTRAPS = 2000
+AGE_BIN = 60
+"""Frames behind a point of a curve, at least; the last point has what is left."""
 ENOUGH_RUNS = 3
 """With fewer an interval hardly knows how much trainings of one system differ, and nothing counts as shown."""
 
@@ -69,6 +73,16 @@ def psnr_interval(runs: Sequence[Numbers], seed: int = 0) -> tuple[float, float]
     return float(low), float(high)
 
 
+def pooled(runs: Sequence[Numbers], seed: int = 0) -> dict[str, Any]:
+    """Return the PSNR of the error of all runs together, its 95 % interval, and how many runs there are.
+
+    Args:
+        runs: By run, `(episodes, ...)` squared errors.
+        seed: Fixes the draws.
+    """
+    return {"psnr": psnr_of(np.stack(runs)), "ci95": list(psnr_interval(runs, seed)), "runs": len(runs)}
+
+
 def compare(better: Sequence[Numbers], worse: Sequence[Numbers], seed: int = 0) -> dict[str, Any]:
     """Return by how many dB one system is ahead of another, with a 95 % interval.
 
@@ -84,6 +98,27 @@ def compare(better: Sequence[Numbers], worse: Sequence[Numbers], seed: int = 0) 
     counts = [len(better), len(worse)]
     shown = bool(low > 0) and min(counts) >= ENOUGH_RUNS
     return {"db": ahead, "ci95": [float(low), float(high)], "shown": shown, "runs": counts}
+
+
+def age_curve(rows: Sequence[dict[str, Any]]) -> tuple[list[float], list[float]]:
+    """Return mean ages and PSNR of the average error of neighbouring ages, `AGE_BIN` frames or more behind each point.
+
+    Args:
+        rows: Of one system and task, as `score` gives them.
+    """
+    at: dict[int, list[tuple[float, int]]] = defaultdict(list)
+    for row in rows:
+        for found in row["by_age"]:
+            at[found["age"]].append((10 ** (-found["psnr"] / 10), found["frames"]))
+    ages, values, held = [], [], list[tuple[int, float, int]]()
+    for age in sorted(at):
+        held += [(age, error, frames) for error, frames in at[age]]
+        total = sum(frames for _, _, frames in held)
+        if total >= AGE_BIN or age == max(at):
+            ages.append(sum(a * frames for a, _, frames in held) / total)
+            values.append(-10 * math.log10(sum(error * frames for _, error, frames in held) / total))
+            held = []
+    return ages, values
 
 
 def _redrawn(runs: Sequence[Numbers], seed: int) -> Numbers:

@@ -1,5 +1,6 @@
 """What the scripts are tried on: a few random frames."""
 
+import gymnasium
 import numpy as np
 import pytest
 
@@ -22,6 +23,48 @@ def recordings(tmp_path_factory):
         )
     (folder / "broken.npz").write_bytes(b"not a zip file")
     return folder
+
+
+@pytest.fixture(scope="session")
+def record_walks(tmp_path_factory):
+    """A function that records short random walks over textures in frames of 64x64; returns their folder."""
+    import wmgym  # noqa: F401  (registers the ids; not before the jaxtyping hook)
+    from wmgym.recording import record_episode, write_episode
+
+    def record(count, first_seed, steps):
+        folder = tmp_path_factory.mktemp("walks")
+        env = gymnasium.make("wmgym/TextureWorld-v0", size=64)
+        for i in range(count):
+            rng = np.random.default_rng(i)
+            walk = record_episode(
+                env,
+                lambda *_, rng=rng: int(rng.integers(5)),
+                seed=first_seed + i,
+                policy_name="random",
+                max_steps=steps,
+            )
+            write_episode(folder / f"{i}.npz", walk)
+        return folder
+
+    return record
+
+
+@pytest.fixture(scope="session")
+def walks(record_walks):
+    """Three short walks over textures."""
+    return record_walks(3, first_seed=5_000_000, steps=69)
+
+
+@pytest.fixture(scope="session")
+def walk_tokenizer(walks, tmp_path_factory):
+    """A tokenizer trained on the walks for a moment."""
+    from experiments import train_tokenizer
+
+    output = tmp_path_factory.mktemp("runs") / "tokenizer"
+    train_tokenizer.main(
+        train_tokenizer.Args(walks, output=output, validation=walks, preset="micro", minutes=0.02, batch=4)
+    )
+    return output
 
 
 @pytest.fixture

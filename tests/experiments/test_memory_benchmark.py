@@ -3,12 +3,10 @@
 import json
 from dataclasses import replace
 
-import gymnasium
 import numpy as np
 import pytest
 import torch
 
-import wmgym  # noqa: F401  (registers the ids)
 from experiments import memory_benchmark
 from experiments.memory_benchmark import Args
 from model.backbones import with_backbone
@@ -16,7 +14,6 @@ from model.config import PRESETS
 from model.world_model import WorldModel
 from tests.model.conftest import enliven
 from wmgym.errors import CheckpointError, ContextError
-from wmgym.recording import record_episode, write_episode
 
 SYSTEMS = {"lssvwm": "clean_past", "causal": "clean_past", "dfot": "diffusion_forcing"}
 
@@ -33,17 +30,9 @@ def save_run(folder, backbone, mode="clean_past", seed=0, pose_size=4, tokenizer
 
 
 @pytest.fixture(scope="module")
-def walks(tmp_path_factory):
+def walks(record_walks):
     """Two short held-out walks over textures."""
-    folder = tmp_path_factory.mktemp("walks")
-    env = gymnasium.make("wmgym/TextureWorld-v0", size=64)
-    for i in range(2):
-        rng = np.random.default_rng(i)
-        walk = record_episode(
-            env, lambda *_, rng=rng: int(rng.integers(5)), seed=2_000_000 + i, policy_name="random", max_steps=20
-        )
-        write_episode(folder / f"{i}.npz", walk)
-    return folder
+    return record_walks(2, first_seed=2_000_000, steps=20)
 
 
 def args_for(runs, walks, output, **changes):
@@ -145,12 +134,9 @@ def test_a_model_of_actions_is_refused(walks, tmp_path):
         memory_benchmark.main(args_for([run], walks, tmp_path))
 
 
-def test_training_walks_are_refused(tmp_path):
-    env = gymnasium.make("wmgym/TextureWorld-v0", size=64)
-    walk = record_episode(env, lambda *_: 1, seed=7, policy_name="ahead", max_steps=20)
-    write_episode(tmp_path / "0.npz", walk)
+def test_training_walks_are_refused(record_walks, tmp_path):
     with pytest.raises(ValueError, match="training seeds, expected held-out ones"):
-        memory_benchmark.main(args_for([tmp_path], tmp_path, tmp_path))
+        memory_benchmark.main(args_for([tmp_path], record_walks(1, first_seed=7, steps=20), tmp_path))
 
 
 def test_rows_of_another_world_stay_beside_these(found, walks, tmp_path):

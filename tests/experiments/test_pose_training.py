@@ -7,35 +7,12 @@ import numpy as np
 import pytest
 
 import wmgym  # noqa: F401  (registers the ids)
-from experiments import evaluate_world_model, train_tokenizer, train_world_model
+from experiments import evaluate_world_model, train_world_model
 from wmgym.checkpoint import open_checkpoint
 from wmgym.errors import CheckpointError, ContextError
 from wmgym.fidelity import dream_against_reality, read_all
 from wmgym.memory_reach import memory_reach
-from wmgym.recording import read_episode, record_episode, scan, write_episode
-
-
-@pytest.fixture(scope="module")
-def walks(tmp_path_factory):
-    """Three short walks over textures."""
-    folder = tmp_path_factory.mktemp("walks")
-    env = gymnasium.make("wmgym/TextureWorld-v0", size=64)
-    for i in range(3):
-        rng = np.random.default_rng(i)
-        walk = record_episode(
-            env, lambda *_, rng=rng: int(rng.integers(5)), seed=5_000_000 + i, policy_name="random", max_steps=69
-        )
-        write_episode(folder / f"{i}.npz", walk)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def tokenizer(walks, tmp_path_factory):
-    output = tmp_path_factory.mktemp("runs") / "tokenizer"
-    train_tokenizer.main(
-        train_tokenizer.Args(walks, output=output, validation=walks, preset="micro", minutes=0.02, batch=4)
-    )
-    return output
+from wmgym.recording import read_episode, scan, write_episode
 
 
 def pose_args(recordings, tokenizer, output, **changes):
@@ -46,9 +23,9 @@ def pose_args(recordings, tokenizer, output, **changes):
 
 
 @pytest.fixture(scope="module")
-def checkpoint(walks, tokenizer, tmp_path_factory):
+def checkpoint(walks, walk_tokenizer, tmp_path_factory):
     output = tmp_path_factory.mktemp("runs") / "world_model"
-    metrics = train_world_model.main(pose_args(walks, tokenizer, output))
+    metrics = train_world_model.main(pose_args(walks, walk_tokenizer, output))
     assert np.isfinite(metrics["validation/psnr_mean_4_steps"])
     return output / "checkpoint"
 
@@ -71,21 +48,21 @@ def test_actions_do_not_step_it(checkpoint, walks, tmp_path):
 
 
 @pytest.mark.parametrize("lacking", ["recordings", "validation"])
-def test_recordings_that_do_not_say_where_the_camera_was_are_refused_at_once(lacking, walks, tokenizer, tmp_path):
+def test_recordings_that_do_not_say_where_the_camera_was_are_refused_at_once(lacking, walks, walk_tokenizer, tmp_path):
     blind = tmp_path / "blind"
     blind.mkdir()
     write_episode(blind / "0.npz", replace(read_episode(walks / "0.npz"), state={}))
     changes = {"recordings": walks, "validation": walks} | {lacking: blind}
     with pytest.raises(ContextError, match="no agent_pos"):
-        train_world_model.main(pose_args(output=tmp_path / "run", tokenizer=tokenizer, **changes))
+        train_world_model.main(pose_args(output=tmp_path / "run", tokenizer=walk_tokenizer, **changes))
     assert not (tmp_path / "run").exists()
 
 
-def test_a_store_without_poses_says_what_may_be_the_cause(walks, tokenizer, tmp_path):
+def test_a_store_without_poses_says_what_may_be_the_cause(walks, walk_tokenizer, tmp_path):
     mixed = tmp_path / "mixed"
     mixed.mkdir()
     for i, state in enumerate([None, {}]):
         walk = read_episode(walks / f"{i}.npz")
         write_episode(mixed / f"{i}.npz", walk if state is None else replace(walk, state=state))
     with pytest.raises(ContextError, match="some recordings lack agent_pos"):
-        train_world_model.main(pose_args(mixed, tokenizer, tmp_path / "run", validation=walks))
+        train_world_model.main(pose_args(mixed, walk_tokenizer, tmp_path / "run", validation=walks))

@@ -7,7 +7,7 @@ from torch import nn
 
 from wmgym.clips import ClipBatch
 from wmgym.errors import DependencyError
-from wmgym.memory_scores import compare, psnr_interval, score
+from wmgym.memory_scores import age_curve, compare, psnr_interval, score
 from wmgym.memory_tasks import NEVER, MemoryTask
 from wmgym.picture_metrics import crop, lpips, psnr_of, squared_error, ssim
 
@@ -117,6 +117,18 @@ def test_who_is_ahead_is_told_with_its_certainty():
     assert clear["db"] == pytest.approx(10 * np.log10(2), abs=0.01)
     assert clear["ci95"][0] < clear["db"] < clear["ci95"][1]
     assert clear["runs"] == [3, 3]
+
+
+def test_neighbouring_ages_share_a_point_of_the_curve():
+    def at(age, error, frames):
+        return {"age": age, "psnr": -10 * np.log10(error), "frames": frames}
+
+    rows = [{"by_age": [at(1, 0.1, 100), at(3, 0.2, 30), at(5, 0.4, 30), at(7, 0.3, 5)]}]
+    ages, curve = age_curve(rows)
+    assert ages == [1, 4, 7]
+    np.testing.assert_allclose(curve, -10 * np.log10([0.1, 0.3, 0.3]))
+    ages, curve = age_curve([*rows, {"by_age": [at(1, 0.3, 100)]}])
+    assert curve[0] == pytest.approx(-10 * np.log10(0.2))
 
 
 def test_two_trainings_show_nothing_however_far_ahead():
