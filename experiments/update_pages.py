@@ -52,7 +52,8 @@ def main(args: Args) -> None:
         parts += [f"**Speed**, one run (`{command}`)", speed]
     memory, costs = (table_of(args.root, name) for name in ("memory_benchmark", "efficiency"))
     if memory:
-        parts += ["**Memory** (`make memory`, `experiments/memory_benchmark.py`)", memory]
+        result = json.loads((args.root / RESULTS / "memory_benchmark" / "result.json").read_text())
+        parts += [f"**Memory** (`{memory_command(result)}`)", memory]
     if costs:
         parts += ["**What memory costs** (`experiments/efficiency.py`)", costs]
     parts += ["The settings of each run stand in its `result.json` under `docs/results`."]
@@ -65,6 +66,16 @@ def table_of(root: Path, name: str) -> str | None:
     """The table an experiment wrote beside its committed result, if there is one."""
     path = root / RESULTS / name / "result.md"
     return path.read_text().rstrip() if path.exists() else None
+
+
+def memory_command(result: dict[str, Any]) -> str:
+    """What trains and measures the systems of a memory benchmark."""
+    trained = [row for row in result["metrics"]["rows"] if row["world"] == "TextureWorld" and row["seed"] is not None]
+    steps, seeds = (sorted({row[key] for row in trained}) for key in ("steps_trained", "seed"))
+    systems = dict.fromkeys(row["backbone"] for row in trained if "," not in row["backbone"])
+    if len(steps) != 1:
+        raise ValueError(f"the memory benchmark has runs of {steps} steps, expected one number for all.")
+    return f'make memory STEPS={steps[0]} SEEDS="{" ".join(map(str, seeds))}" SYSTEMS="{" ".join(systems)}"'
 
 
 def options(config: dict[str, Any]) -> str:
