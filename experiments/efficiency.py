@@ -27,7 +27,7 @@ from tqdm import tqdm
 
 from agents.results import write_result
 from model.backbones import BackboneName, count_parameters, with_backbone
-from model.config import PRESETS, LSSVWMConfig
+from model.config import PRESETS, LSSVWMConfig, PresetName
 from model.lssvwm import LSSVWM
 from wmgym.arguments import check_ranges
 from wmgym.efficiency import Cost, dreaming_cost, growth_exponent, memory_after, sliding_cost, training_cost
@@ -35,7 +35,6 @@ from wmgym.efficiency import Cost, dreaming_cost, growth_exponent, memory_after,
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 
-Preset = Literal["micro", "small", "small64", "cpu", "gpu", "paper"]
 PANELS = (
     ("training", "seconds", "s a training iteration", "frames of the sequence"),
     ("inference", "bytes", "bytes kept between frames", "frames of context"),
@@ -49,7 +48,7 @@ class Args:
 
     output: Path = Path("runs/efficiency")
     """Folder for result.json, result.md and the plot."""
-    preset: Preset = "small"
+    preset: PresetName = "small"
     """Size of the LSSVWM; the others get as many parameters."""
     backbones: tuple[BackboneName, ...] = get_args(BackboneName)
     """What to measure; see model.backbones."""
@@ -174,8 +173,8 @@ def dream(model: LSSVWM, args: Args) -> Iterator[tuple[int, Cost | str]]:
 
 
 def sees_everything(config: LSSVWMConfig) -> bool:
-    """Whether each frame attends to all others, so that work and bytes are expected to grow by one power more."""
-    return config.attention in ("full", "bidirectional")
+    """Whether each frame attends to all before it, so that work and bytes are expected to grow by one power more."""
+    return config.attention == "full"
 
 
 def beyond(args: Args, seconds: float, size: float) -> str:

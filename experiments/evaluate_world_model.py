@@ -38,9 +38,10 @@ from wmgym.fidelity import (
     read_all,
     reconstruct,
     refuse_other_worlds,
+    refuse_training_seeds,
 )
 from wmgym.memory_reach import memory_reach
-from wmgym.recording import SEED_RANGES, Episode, scan
+from wmgym.recording import Episode, scan
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
@@ -145,12 +146,7 @@ def refuse_early(args: Args, world: WorldModel, episodes: list[Episode]) -> None
     check_denoising_steps(args.denoising_steps, world.config.dynamics.max_denoising_steps)
     refuse_other_worlds(episodes, world.config.dynamics.num_actions, world.config.tokenizer.frame_size)
     places_in(episodes, args.clips_per_episode, args.context + args.horizon)
-    trained_on = sum(episode.seed is not None and episode.seed in SEED_RANGES["train"] for episode in episodes)
-    if trained_on:
-        raise ValueError(
-            f"{trained_on} of the {len(episodes)} episodes in {args.recordings} have training seeds, expected held-out "
-            "ones. Record some: experiments/collect_episodes.py --split test."
-        )
+    refuse_training_seeds(episodes, args.recordings)
     lengths = sorted({len(episode.image) for episode in episodes})
     if len(lengths) > 1 or lengths[0] < args.long_dream + 1:
         raise ValueError(

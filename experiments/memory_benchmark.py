@@ -25,11 +25,11 @@ from agents.results import write_result
 from model.sampler import check_denoising_steps
 from model.world_model import WorldModel
 from wmgym.arguments import check_ranges
-from wmgym.fidelity import Frames, dream_along, read_all, reconstruct, refuse_other_worlds
+from wmgym.fidelity import Frames, dream_along, read_all, reconstruct, refuse_other_worlds, refuse_training_seeds
 from wmgym.memory_runs import open_runs
 from wmgym.memory_scores import ENOUGH_RUNS, Numbers, age_curve, compare, pooled, score
 from wmgym.memory_tasks import MemoryTask, TaskName, make_task
-from wmgym.recording import SEED_RANGES, read_state, scan
+from wmgym.recording import read_state, scan
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
@@ -102,11 +102,7 @@ def main(args: Args) -> dict[str, Any]:
     started = time.monotonic()
     found = scan(args.recordings)
     episodes = read_all(found.usable[: args.episodes])
-    if any(episode.seed is not None and episode.seed in SEED_RANGES["train"] for episode in episodes):
-        raise ValueError(
-            f"{args.recordings} holds episodes with training seeds, expected held-out ones. Record some: "
-            "experiments/collect_episodes.py --split test."
-        )
+    refuse_training_seeds(episodes, args.recordings)
     runs = open_runs(args.runs)
     for run in runs:
         check_denoising_steps(args.denoising_steps, run.world.config.dynamics.max_denoising_steps)

@@ -13,7 +13,7 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,7 +26,7 @@ from tqdm import tqdm
 from agents.results import training_record, write_json
 from agents.run_history import run_history
 from model.checkpoint import save_weights
-from model.config import PRESETS, WorldModelConfig
+from model.config import PRESETS, PresetName, WorldModelConfig
 from model.tokenizer import Tokenizer
 from model.training import learning_rate_factor, moving_average, set_learning_rate
 from model.training_state import Progress, load_training_state, save_training_state, step_generator
@@ -47,7 +47,7 @@ class Args:
     """Folder of episodes to measure on while training."""
     output: Path
     """Run folder; an existing run in it is continued."""
-    preset: Literal["micro", "small", "small64", "cpu", "gpu", "paper"] = "cpu"
+    preset: PresetName = "cpu"
     """Size of the network."""
     minutes: float = 20.0
     """Time to train, over all restarts; the learning rate falls to zero at its end."""

@@ -26,7 +26,7 @@ from tqdm import tqdm
 from agents.results import training_record, write_json
 from agents.run_history import run_history
 from model.backbones import BackboneName, with_backbone
-from model.config import PRESETS, LSSVWMConfig
+from model.config import PRESETS, LSSVWMConfig, PresetName
 from model.data import LatentStore, append_episodes
 from model.diffusion import DiffusionConfig
 from model.own_dreams import Dreaming, draw_dreaming
@@ -62,7 +62,6 @@ from wmgym.fitting import build_world, fit_to_recordings
 from wmgym.latents import bind_to_recordings, bind_to_tokenizer, names_in, open_store
 from wmgym.recording import Episode, scan
 
-Preset = Literal["micro", "small", "small64", "cpu", "gpu", "paper"]
 CLIPS = {"clips_per_episode": 2, "context": 50, "horizon": 16}
 """What is cut from each of the episodes that are measured on while training."""
 
@@ -81,7 +80,7 @@ class Args:
     """Run folder; an existing run in it is continued."""
     start_from: Path | None = None
     """Checkpoint whose weights a new run starts with (optimizer, average and clock start afresh)."""
-    preset: Preset = "cpu"
+    preset: PresetName = "cpu"
     """Size of the network; the tokenizer must have been trained with the same one."""
     backbone: BackboneName = "lssvwm"
     """What remembers: LSSVWM, or a system it is compared with, of the same size (model.backbones)."""

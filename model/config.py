@@ -6,6 +6,7 @@ from typing import Any, Literal, get_args
 from model.poses import POSE_SIZE
 
 BlockSize = tuple[int, int]
+PresetName = Literal["micro", "small", "small64", "cpu", "gpu", "paper"]
 Attention = Literal["window", "full", "bidirectional", "hybrid", "none"]
 
 LARGEST = 65_536
@@ -266,7 +267,7 @@ def _is_number(value: Any, most: float) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= most
 
 
-PRESETS: dict[str, WorldModelConfig] = {
+PRESETS: dict[PresetName, WorldModelConfig] = {
     "micro": WorldModelConfig(
         TokenizerConfig(encoder_channels=(8, 16), decoder_channels=(16, 8), latent_channels=4),
         LSSVWMConfig(

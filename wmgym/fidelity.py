@@ -22,7 +22,7 @@ from model.world_model import WorldModel
 from wmgym.clips import POSE_KEYS, ClipBatch, cut_clips
 from wmgym.codec import frames_to_tensor, psnr, tensor_to_frames
 from wmgym.errors import ContextError
-from wmgym.recording import Episode, read_episode
+from wmgym.recording import SEED_RANGES, Episode, read_episode
 
 Frames = NDArray[np.uint8]
 
@@ -206,6 +206,24 @@ def refuse_other_worlds(episodes: Sequence[Episode], num_actions: int, frame_siz
                 f"and {frame_size}x{frame_size}, as the model has. Likely cause: recordings of another environment. "
                 "Pass those of the environment the model is trained on."
             )
+
+
+def refuse_training_seeds(episodes: Sequence[Episode], folder: Path) -> None:
+    """Refuses to measure on what models are trained on.
+
+    Args:
+        episodes: recordings.
+        folder: what to call them.
+
+    Raises:
+        ValueError: an episode has a training seed.
+    """
+    trained_on = sum(episode.seed is not None and episode.seed in SEED_RANGES["train"] for episode in episodes)
+    if trained_on:
+        raise ValueError(
+            f"{trained_on} of the {len(episodes)} episodes in {folder} have training seeds, expected held-out ones. "
+            "Record some: experiments/collect_episodes.py --split test."
+        )
 
 
 def _together(episodes: Sequence[Episode], frames: int) -> Iterator[tuple[Frames, torch.Tensor]]:

@@ -14,8 +14,7 @@ from torch import Tensor
 from model.axes import START_ACTION
 from model.world_model import WorldModel
 from wmgym.clips import ClipBatch, cut_clips
-from wmgym.codec import frames_to_tensor
-from wmgym.fidelity import read_all, refuse_other_worlds
+from wmgym.fidelity import encode, read_all, refuse_other_worlds
 from wmgym.recorded_mazes import Maze
 
 EPISODES_AT_ONCE = 8
@@ -113,13 +112,11 @@ def _remembered(
     memory, kept = world.dynamics.initial_memory(len(clips.images)), 0
     for t in range(0, clips.images.shape[1], FRAMES_AT_ONCE):
         part = clips.between(t, t + FRAMES_AT_ONCE)
-        pixels = frames_to_tensor(part.images, world.device)
-        latents = world.tokenizer.encode(pixels.flatten(0, 1)).unflatten(0, pixels.shape[:2])
-        features, memory = world.dynamics.observe(memory, latents, part.actions, part.poses)
+        features, memory = world.dynamics.observe(memory, encode(world, part.images), part.actions, part.poses)
         chosen = features[:, -t % every :: every]
         out[:, kept : kept + chosen.shape[1]] = chosen.cpu()
         kept += chosen.shape[1]
-        progress(pixels.shape[0] * pixels.shape[1])
+        progress(part.actions.numel())
 
 
 def _unremembered(
@@ -129,10 +126,9 @@ def _unremembered(
     frames = clips.images[:, ::every]
     for t in range(0, frames.shape[1], FRAMES_AT_ONCE):
         piece = frames[:, t : t + FRAMES_AT_ONCE]
-        pixels = frames_to_tensor(piece.reshape(-1, *piece.shape[2:]), world.device)
-        start = torch.full((len(pixels), 1), START_ACTION, device=world.device)
-        poses = None if clips.poses is None else clips.poses[:1, :1].expand(len(pixels), -1, -1)
-        memory = world.dynamics.initial_memory(len(pixels))
-        features, _ = world.dynamics.observe(memory, world.tokenizer.encode(pixels)[:, None], start, poses)
+        latents = encode(world, piece.reshape(-1, 1, *piece.shape[2:]))
+        start = torch.full((len(latents), 1), START_ACTION, device=world.device)
+        poses = None if clips.poses is None else clips.poses[:1, :1].expand(len(latents), -1, -1)
+        features, _ = world.dynamics.observe(world.dynamics.initial_memory(len(latents)), latents, start, poses)
         out[:, t : t + FRAMES_AT_ONCE] = features[:, 0].unflatten(0, piece.shape[:2]).cpu()
-        progress(len(pixels))
+        progress(len(latents))
