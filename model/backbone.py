@@ -12,6 +12,7 @@ from model.block_scan import BlockScan, BlockStates
 from model.conditioning import Modulation
 from model.config import BlockSize, LSSVWMConfig
 from model.hybrid_attention import HybridAttention
+from model.joint_linear import JointLinear
 from model.local_attention import Ring, WindowPlan, frame_local_attention, plan_everything, plan_windows
 from model.memory import Memory
 
@@ -29,7 +30,7 @@ class LocalAttention(nn.Module):
         """Makes the projections."""
         super().__init__()
         self.heads = config.attention_heads
-        self.project = nn.Linear(config.width, 3 * config.width, bias=False)
+        self.project = JointLinear(config.width, [config.width] * 3)
         self.query_norm = nn.LayerNorm(config.width // self.heads, bias=False)
         self.key_norm = nn.LayerNorm(config.width // self.heads, bias=False)
         self.out = nn.Linear(config.width, config.width, bias=False)

@@ -7,7 +7,8 @@ all tokens would put them a whole frame away: small blocks remember longer, larg
 The mixer is Mamba-2's (arXiv:2405.21060): gate `z`, value `x`, `B`, `C` and step size from one projection, SiLU on `B`
 and `C`, gated norm, output projection. Declared deviations: no short convolution (frame-local attention mixes
 neighbours, and memory stays one tensor a layer), and no SiLU on `x`; LayerNorm for RMSNorm (one fused call on a
-processor); step sizes start `bh * bw` times smaller, so that time constants are in frames, not tokens.
+processor); step sizes start `bh * bw` times smaller, so that time constants are in frames, not tokens; `B` and `C`
+start with equal weights, so that a token first reads what tokens like it wrote.
 """
 
 import math
@@ -19,8 +20,11 @@ from torch import Tensor, nn
 
 from model.axes import Tokens
 from model.config import BlockSize, LSSVWMConfig
+from model.joint_linear import JointLinear
 from model.ssm import chunked_scan
 
+WRITES, READS = 2, 3
+"""Which of a scan's projections are B and C."""
 BlockStates = Float[Tensor, "b blocks scan_heads p n"]
 
 
@@ -39,8 +43,9 @@ class BlockScan(nn.Module):
         self.heads, self.state_size, self.chunk_tokens = config.scan_heads, config.scan_state, config.scan_chunk_tokens
         self.activation = nn.SiLU() if config.scan_activation else nn.Identity()
         width = config.width
-        self.sizes = [width, width, config.scan_state, config.scan_state, self.heads]
-        self.project = nn.Linear(width, sum(self.sizes), bias=False)
+        self.project = JointLinear(width, [width, width, config.scan_state, config.scan_state, self.heads])
+        with torch.no_grad():  # a fresh network finds what it wrote
+            self.project.rows(READS).copy_(self.project.rows(WRITES))
         self.log_rate = nn.Parameter(torch.empty(self.heads).uniform_(1, 16).log())
         per_frame = block_size[0] * block_size[1]
         step = torch.empty(self.heads).uniform_(math.log(1e-3), math.log(1e-1)).exp() / per_frame
@@ -65,7 +70,7 @@ class BlockScan(nn.Module):
         Returns:
             The mixed tokens, and each block's memory after the last frame of stream 0.
         """
-        z, x, b_in, c_out, step = self.project(tokens).split(self.sizes, dim=-1)
+        z, x, b_in, c_out, step = self.project.split(self.project(tokens))
         step = nn.functional.softplus(step.float() + self.step_bias)
         x = rearrange(x, "... (heads p) -> ... heads p", heads=self.heads)
         decay = -step * self.log_rate.exp()

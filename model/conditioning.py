@@ -71,10 +71,15 @@ class Modulation(nn.Module):
     """Shift, scale and gate of one residual branch, from the conditioning vector (adaptive norm, arXiv:2212.09748)."""
 
     def __init__(self, width: int) -> None:
-        """Starts at zero: a fresh branch adds nothing."""
+        """Scales and gates start at zero: a fresh branch adds nothing.
+
+        Shifts do not (a deviation from arXiv:2212.09748): a fresh scan writes and reads under keys that tell poses
+        apart, where it would otherwise first have to find out that there are any.
+        """
         super().__init__()
         self.linear = nn.Linear(width, 3 * width)
-        nn.init.zeros_(self.linear.weight)
+        nn.init.normal_(self.linear.weight[:width], std=width**-0.5)
+        nn.init.zeros_(self.linear.weight[width:])
         nn.init.zeros_(self.linear.bias)
 
     def forward(

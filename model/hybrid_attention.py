@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from model.axes import Tokens
 from model.config import LSSVWMConfig
 from model.delta_rule import delta_read
+from model.joint_linear import JointLinear
 from model.local_attention import Ring, WindowPlan, frame_local_attention
 
 HybridState = Float[Tensor, "b 1 heads p e"]
@@ -36,8 +37,7 @@ class HybridAttention(nn.Module):
         super().__init__()
         width, self.heads = config.width, config.attention_heads
         self.window, self.sinks = config.attention_window, config.sink_frames
-        self.sizes = [width, width, width, width, self.heads, self.heads]
-        self.project = nn.Linear(width, sum(self.sizes), bias=False)
+        self.project = JointLinear(width, [width] * 4 + [self.heads] * 2)
         self.query_norm = nn.LayerNorm(width // self.heads, bias=False)
         self.key_norm = nn.LayerNorm(width // self.heads, bias=False)
         self.log_rate = nn.Parameter(torch.empty(self.heads).uniform_(1, 16).log())
@@ -70,7 +70,7 @@ class HybridAttention(nn.Module):
         Returns:
             The mixed tokens, and ring and state after the last frame of stream 0.
         """
-        q, k, v, out_gate, beta, step = self.project(tokens).split(self.sizes, dim=-1)
+        q, k, v, out_gate, beta, step = self.project.split(self.project(tokens))
         q, k, v = (rearrange(x, "... (heads e) -> ... heads e", heads=self.heads) for x in (q, k, v))
         q, k = self.query_norm(q), self.key_norm(k)
         decay = -nn.functional.softplus(step.float() + self.step_bias) * self.log_rate.exp()

@@ -13,6 +13,7 @@ from model.axes import Actions, Latents, Poses
 from model.diffusion import DiffusionConfig, denoising_loss
 from model.heads import EVENT_WEIGHT
 from model.lssvwm import LSSVWM
+from model.muon import Muon
 
 
 class Windows(NamedTuple):
@@ -96,8 +97,8 @@ def make_optimizers(model: nn.Module, learning_rate: float, use_muon: bool) -> l
 
     Args:
         model: what is trained.
-        learning_rate: AdamW's; Muon's update is scaled to the same root mean square (arXiv:2502.16982).
-        use_muon: torch's Muon orthogonalises each matrix update.
+        learning_rate: of both.
+        use_muon: updates of matrices are orthogonalised (`model.muon`).
     """
     hidden: list[nn.Parameter] = []
     other: list[nn.Parameter] = []
@@ -108,7 +109,7 @@ def make_optimizers(model: nn.Module, learning_rate: float, use_muon: bool) -> l
         torch.optim.AdamW(other, lr=learning_rate, betas=(0.9, 0.95), weight_decay=0.01, fused=True)
     ]
     if hidden:
-        optimizers.append(torch.optim.Muon(hidden, lr=learning_rate, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"))
+        optimizers.append(Muon(hidden, model.modules(), lr=learning_rate, weight_decay=0.01))
     return optimizers
 
 

@@ -3,7 +3,7 @@
 
 PYTHON_BIN ?= .venv/bin/python
 MEMORY := runs/memory
-STEPS ?= 2400
+STEPS ?= 1200
 SEEDS ?= 0
 # for memory_benchmark.py, such as --lpips
 BENCHMARK_ARGS ?=

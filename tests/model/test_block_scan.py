@@ -115,7 +115,7 @@ def test_with_activation_keys_span_more_directions_than_the_tokens_have():
 
     def keys(scan_activation):
         scan = BlockScan(replace(config, scan_activation=scan_activation), (1, 1))
-        b_in = scan.project(tokens).split(scan.sizes, dim=-1)[2]
+        b_in = scan.project.split(scan.project(tokens))[2]
         return torch.linalg.matrix_rank(scan.activation(b_in))
 
     assert keys(False) == MICRO.width
@@ -128,7 +128,7 @@ def test_an_activation_is_on_keys_and_queries_alone():
     active.load_state_dict(plain.state_dict())
     tokens = torch.randn(1, 1, 6, 1, MICRO.width)
     states = torch.zeros(1, 1, plain.heads, MICRO.scan_head_channels, MICRO.scan_state)
-    z, x, b_in, c_out, step = active.project(tokens).split(active.sizes, dim=-1)
+    z, x, b_in, c_out, step = active.project.split(active.project(tokens))
     step = torch.nn.functional.softplus(step + active.step_bias)
     x = x.unflatten(-1, (active.heads, -1))
     read, _ = scan_reference(
@@ -142,3 +142,12 @@ def test_an_activation_is_on_keys_and_queries_alone():
     mixed, _ = active(tokens, states)
     torch.testing.assert_close(mixed, active.out(active.norm(expected)), rtol=1e-4, atol=1e-5)
     assert not torch.allclose(mixed, plain(tokens, states)[0], atol=1e-3)
+
+
+def test_a_fresh_scan_reads_most_of_what_tokens_like_it_wrote():
+    """Keys and queries start alike: of 12 frames, each token reads its own place first, whatever the weights drawn."""
+    torch.manual_seed(0)
+    scan = BlockScan(replace(MICRO, scan_state=64, scan_activation=True), (1, 1))
+    tokens = torch.randn(12, MICRO.width)
+    _, _, b_in, c_out, _ = scan.project.split(scan.project(tokens))
+    assert torch.equal((scan.activation(c_out) @ scan.activation(b_in).T).argmax(1), torch.arange(12))

@@ -36,12 +36,16 @@ def test_has_a_row_for_every_level_stride_and_action():
     assert len(out.detach().unique(dim=0)) == 7 * 9 * 4
 
 
-def test_a_fresh_modulation_only_normalises_and_shuts_the_gate():
-    tokens = 3 + 2 * torch.randn(2, 1, 3, 4, 32)
-    normed, gate = Modulation(32)(tokens, torch.randn(2, 1, 3, 32))
+def test_a_fresh_modulation_normalises_shifts_by_condition_alone_and_shuts_the_gate():
+    tokens, conditioning = 3 + 2 * torch.randn(2, 1, 3, 4, 32), torch.randn(2, 1, 3, 32)
+    modulation = Modulation(32)
+    modulated, gate = modulation(tokens, conditioning)
+    shift, _ = modulation(torch.zeros_like(tokens), conditioning)
+    normed = modulated - shift
     torch.testing.assert_close(normed.mean(-1), torch.zeros(2, 1, 3, 4), rtol=0, atol=1e-5)
     torch.testing.assert_close(normed.std(-1, correction=0), torch.ones(2, 1, 3, 4), rtol=0, atol=1e-3)
     assert not gate.any()
+    assert (shift[:, :, 0] - shift[:, :, 1]).abs().mean() > 0.1  # frames under other conditions are told apart
 
 
 def test_shift_scale_and_gate_are_the_three_parts_of_one_projection():
