@@ -11,6 +11,19 @@ from PIL import Image, ImageDraw
 
 from agents.interfaces import Policy
 
+COLOURS = {
+    "lssvwm": "black", "mamba2": "tab:purple", "mamba2_local": "tab:pink", "causal": "tab:blue",
+    "causal_window": "tab:orange", "dfot": "tab:olive", "videossm": "tab:green", "lssvwm_block1": "tab:brown",
+    "lssvwm_no_clean": "tab:red", "lssvwm, scan cleared": "black",
+}  # fmt: skip
+DASHED = {"lssvwm, scan cleared": ":", "last frame": "-.", "mean frame": ":", "nearest by pose": "--", "tokenizer": "-"}
+
+
+def line_of(name: str) -> dict[str, Any]:
+    """Return how the line of a system is drawn: alike in every plot; grey for what no model of time is needed for."""
+    width = 2.5 if name == "lssvwm" else 1.5
+    return {"color": COLOURS.get(name, "silver"), "linestyle": DASHED.get(name, "-"), "linewidth": width}
+
 
 def plot_learning_and_returns(metrics: dict[str, Any], path: Path) -> None:
     """Draw the learning curve, and imagined beside real returns with their intervals.

@@ -20,11 +20,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-import matplotlib
 import torch
 import tyro
+from matplotlib.figure import Figure
 from tqdm import tqdm
 
+from agents.pictures import line_of
 from agents.results import write_result
 from model.backbones import BackboneName, count_parameters, with_backbone
 from model.config import PRESETS, LSSVWMConfig, PresetName
@@ -32,13 +33,10 @@ from model.lssvwm import LSSVWM
 from wmgym.arguments import check_ranges
 from wmgym.efficiency import Cost, dreaming_cost, growth_exponent, memory_after, sliding_cost, training_cost
 
-matplotlib.use("Agg")
-from matplotlib import pyplot as plt
-
 PANELS = (
-    ("training", "seconds", "s a training iteration", "frames of the sequence"),
+    ("training", "seconds", "seconds of a training iteration", "frames of the sequence"),
     ("inference", "bytes", "bytes kept between frames", "frames of context"),
-    ("inference", "seconds", "s a dreamed frame", "frames of context"),
+    ("inference", "seconds", "seconds of a dreamed frame", "frames of context"),
 )
 
 
@@ -233,15 +231,15 @@ def as_text(value: float) -> str:
 
 def plot(rows: list[dict[str, Any]], path: Path) -> None:
     """Three panels, both axes logarithmic, one line a backbone."""
-    figure, axes = plt.subplots(1, len(PANELS), figsize=(15, 4.5))
-    for axis, (kind, key, label, along) in zip(axes, PANELS, strict=True):
+    figure = Figure(figsize=(15, 4.5), layout="constrained")
+    for axis, (kind, key, label, along) in zip(figure.subplots(1, len(PANELS)), PANELS, strict=True):
+        lengths = sorted({row["frames"] for row in rows if row["kind"] == kind})
         for name in dict.fromkeys(row["backbone"] for row in rows):
-            axis.loglog(*curve(rows, name, kind, key), "o-", label=name, markersize=4)
-        axis.set(xlabel=along, ylabel=label)
-    axes[0].legend(fontsize="small")
-    figure.tight_layout()
+            axis.loglog(*curve(rows, name, kind, key), marker="o", markersize=4, label=name, **line_of(name))
+        axis.set(xlabel=along, title=label, xticks=lengths, xticklabels=[f"{n:,}" for n in lengths])
+        axis.minorticks_off()
+    figure.legend(*axis.get_legend_handles_labels(), fontsize="small", loc="outside right upper")
     figure.savefig(path, dpi=110)
-    plt.close(figure)
 
 
 if __name__ == "__main__":

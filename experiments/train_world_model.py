@@ -97,6 +97,9 @@ class Args:
     """`diffusion_forcing`: how often a prefix longer than half the window is clean; 0 leaves long context untaught."""
     there_and_back: float = 0.0
     """With poses: share of the windows whose second half is the first one backwards, so that memory pays."""
+    pose_origin: int = 0
+    """With poses: they are relative to a frame up to so many frames before the window, for models that will see only the
+    last frames of longer walks."""
     stages: tuple[tuple[float, int], ...] = ((0.6, 32), (0.85, 96), (1.0, 192))
     """Frames per window: (share of the budget until which it holds, frames), at most those of the longest episode."""
     frames_per_step: int = 256
@@ -155,11 +158,11 @@ class Args:
         shares += ("clean_prefix", "there_and_back")
         check_minutes(self.minutes)
         check_ranges(self, dict.fromkeys(counts + dreams, (1, math.inf)), dict.fromkeys(dreams, no_dreams))
-        check_ranges(self, dict.fromkeys(("learning_rate", "seed", "clips"), (0, math.inf)))
+        check_ranges(self, dict.fromkeys(("learning_rate", "seed", "clips", "pose_origin"), (0, math.inf)))
         check_ranges(self, dict.fromkeys(shares, (0, 1)))
         check_stages(self.stages)
         check_dream_steps(self.dream_steps, PRESETS[self.preset].dynamics.max_denoising_steps)
-        check_backwards(self.there_and_back, self.conditioning)
+        check_backwards(self.there_and_back, self.pose_origin, self.conditioning)
         check_mode(self.mode, self.dynamics.steppable, self.backbone)
 
     def spent(self, progress: Progress) -> float:
@@ -225,7 +228,7 @@ def main(args: Args) -> dict[str, float]:
         window = context_stage(done, args.stages)
         rng = np.random.default_rng([args.seed, progress.step, fabric.global_rank])
         rows = max(1, args.frames_per_step // window)
-        batch = _to(store.windows(rng, rows, window, args.there_and_back), fabric.device)
+        batch = _to(store.windows(rng, rows, window, args.there_and_back, args.pose_origin), fabric.device)
         # the same on all devices, which wait for one another; no device's own stream ends in this number
         lengths = np.random.default_rng([args.seed, progress.step, fabric.world_size])
         objective.diffusion = DiffusionConfig(

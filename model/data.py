@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from model.axes import Poses
 from model.poses import relative_poses
 from model.training import Windows
 
@@ -70,7 +71,9 @@ class LatentStore:
         """Frames of all episodes together."""
         return int(self.lengths.sum())
 
-    def windows(self, rng: np.random.Generator, batch: int, frames: int, there_and_back: float = 0.0) -> Windows:
+    def windows(
+        self, rng: np.random.Generator, batch: int, frames: int, there_and_back: float = 0.0, pose_origin: int = 0
+    ) -> Windows:
         """Draws windows, each position of each long enough episode equally likely.
 
         Args:
@@ -78,6 +81,8 @@ class LatentStore:
             batch: how many windows.
             frames: frames per window.
             there_and_back: share of them whose second half is the first one backwards (`walked_back`).
+            pose_origin: poses are relative to a frame up to so many frames before the window's first, drawn anew for
+                each, as they are for whom sees the end of a longer walk only.
 
         Raises:
             ValueError: no episode is long enough.
@@ -89,19 +94,34 @@ class LatentStore:
                 f"{self.lengths.max()}; shorten the context stages or record longer episodes."
             )
         which = rng.choice(len(room), size=batch, p=room / room.sum())
-        windows = self.stack([(int(i), int(rng.integers(room[i]))) for i in which], frames)
+        places = [(int(i), int(rng.integers(room[i]))) for i in which]
+        origins = [int(rng.integers(max(0, j - pose_origin), j + 1)) for _, j in places] if pose_origin else None
+        windows = self.stack(places, frames, origins)
         turned = int(there_and_back * batch + rng.random()) if there_and_back else 0  # right on average
         return walked_back(windows, turned)
 
-    def stack(self, places: list[tuple[int, int]], frames: int) -> Windows:
-        """Reads the windows at the given (episode, first frame) places."""
+    def stack(self, places: list[tuple[int, int]], frames: int, origins: list[int] | None = None) -> Windows:
+        """Reads the windows at the given (episode, first frame) places.
+
+        Args:
+            places: where.
+            frames: per window.
+            origins: the frames of the episodes to which poses are relative; None for the first of each window.
+        """
         latents = np.stack([self.latents[i][j : j + frames] for i, j in places]).astype(np.float32)
 
         def column(key: str) -> torch.Tensor:
             return torch.from_numpy(np.stack([self.steps[i][key][j : j + frames] for i, j in places]))
 
-        poses = relative_poses(column("positions"), column("directions")) if self.has_poses else None
+        poses = self._poses(places, frames, origins or [j for _, j in places]) if self.has_poses else None
         return Windows(torch.from_numpy(latents), column("actions"), column("rewards"), column("terminated"), poses)
+
+    def _poses(self, places: list[tuple[int, int]], frames: int, origins: list[int]) -> Poses:
+        def read(key: str) -> torch.Tensor:
+            told = (self.steps[i][key][[o, *range(j, j + frames)]] for (i, j), o in zip(places, origins, strict=True))
+            return torch.from_numpy(np.stack(list(told)))
+
+        return relative_poses(read("positions"), read("directions"))[:, 1:]
 
     def reward_values(self) -> tuple[float, ...]:
         """The distinct rewards that occur, most frequent first."""
@@ -112,7 +132,8 @@ class LatentStore:
 def walked_back(windows: Windows, rows: int) -> Windows:
     """The windows with the last `rows` of them walked there and exactly back: frame i is frame `t - 1 - i` again.
 
-    The last, because the first get few-step targets (`model.diffusion`): who walks back is not who gets these.
+    The last, because the first get few-step targets (`model.diffusion`): as far as there is room, who walks back is not
+    who gets these.
 
     What is seen on the way back follows from where the camera is, and from memory. No action led there, and no reward
     or end came with it: they are those of frames in which nothing happened.

@@ -1,5 +1,6 @@
-"""Memory: everything that persists between frames, as one immutable value of constant size. No maths."""
+"""Memory: everything that persists between frames, as one immutable value. No maths."""
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -67,6 +68,10 @@ class Memory:
             grows: whether attention is `full`; the lengths of the rings, which then differ, are left out.
         """
         return {key: tuple(v.shape[2 if grows and _is_ring(key) else 1 :]) for key, v in self.to_dict().items()}
+
+    def without_scan(self) -> "Memory":
+        """The same memory with its recurrent part cleared: what attention alone remembers shows what the scan adds."""
+        return dataclasses.replace(self, scan=tuple(torch.zeros_like(v) for v in self.scan))
 
     def clone(self) -> "Memory":
         """A copy that shares no storage."""

@@ -1,5 +1,6 @@
 # `make memory`: on a small world, train every system of model/backbones.py that is not trained yet, and measure them.
-# All of it goes on where it was when it is started again. More SEEDS add to what is there; other STEPS are other runs.
+# All of it goes on where it was when it is started again. Other SEEDS and SYSTEMS add to what is there, in one table;
+# other STEPS are other runs.
 
 PYTHON_BIN ?= .venv/bin/python
 MEMORY := runs/memory
@@ -7,9 +8,18 @@ STEPS ?= 1200
 SEEDS ?= 0
 # for memory_benchmark.py, such as --lpips
 BENCHMARK_ARGS ?=
-SYSTEMS ?= lssvwm causal_window mamba2_local causal mamba2 lssvwm_block1 lssvwm_no_clean videossm dfot
+KNOWN := lssvwm causal_window mamba2_local causal mamba2 lssvwm_block1 lssvwm_no_clean videossm dfot
+SYSTEMS ?= $(KNOWN)
 
-RUNS := $(foreach seed,$(SEEDS),$(SYSTEMS:%=$(MEMORY)/$(STEPS)-steps/%-$(seed)))
+unknown := $(filter-out $(KNOWN),$(SYSTEMS))
+$(if $(unknown),$(error SYSTEMS has $(unknown), expected some of: $(KNOWN)))
+not_digits = $(shell printf '%s' '$(1)' | tr -d '0-9 ')
+$(if $(strip $(SEEDS)),,$(error SEEDS is empty, expected whole numbers, such as SEEDS="0 1 2"))
+$(if $(call not_digits,$(SEEDS)),$(error SEEDS = $(SEEDS), expected whole numbers, such as SEEDS="0 1 2"))
+$(if $(call not_digits,$(STEPS)),$(error STEPS = $(STEPS), expected a whole number, such as STEPS=1200))
+
+FOLDER := $(MEMORY)/$(STEPS)-steps
+RUNS := $(foreach seed,$(SEEDS),$(SYSTEMS:%=$(FOLDER)/%-$(seed)))
 WORLD := --env wmgym/TextureWorld-v0
 DATA := --recordings $(MEMORY)/train --validation $(MEMORY)/validation
 TRAINING := --preset small --conditioning pose --muon --learning-rate 0.008 --there-and-back 0.8 --dreamed-share 0 \
@@ -18,8 +28,9 @@ TRAINING := --preset small --conditioning pose --muon --learning-rate 0.008 --th
 STAGES := --stages 1.0 48
 
 # what differs from `--backbone NAME`, by name
-# a limited context is also all that a model is trained on, as in the paper: 12 frames and the one to predict
-FLAGS_causal_window := --backbone causal_window --stages 1.0 13
+# a limited context is also all that a model is trained on, as in the paper: 12 frames and the one to predict, of walks
+# that began up to 35 frames before
+FLAGS_causal_window := --backbone causal_window --stages 1.0 13 --pose-origin 35
 FLAGS_dfot := --backbone dfot --mode diffusion_forcing --stages 1.0 25
 FLAGS_lssvwm_no_clean := --backbone lssvwm --mode diffusion_forcing --clean-prefix 0 $(STAGES)
 system = $(firstword $(subst -, ,$(1)))
@@ -27,11 +38,13 @@ seed = $(lastword $(subst -, ,$(1)))
 
 # one core a training: they run side by side
 export OMP_NUM_THREADS := 1
-.PHONY: all $(RUNS)
+.PHONY: all
 
-all: $(RUNS)
-	$(PYTHON_BIN) experiments/memory_benchmark.py --runs $(RUNS) --recordings $(MEMORY)/test \
-		--output $(MEMORY)/result $(BENCHMARK_ARGS)
+# what is there already is measured along
+all: $(RUNS:=.complete)
+	$(PYTHON_BIN) experiments/memory_benchmark.py \
+		--runs $(sort $(RUNS) $(patsubst %.complete,%,$(wildcard $(FOLDER)/*-*.complete))) \
+		--recordings $(MEMORY)/test --output $(FOLDER)/result $(BENCHMARK_ARGS)
 
 $(MEMORY)/data.complete:
 	$(PYTHON_BIN) experiments/collect_episodes.py $(WORLD) --output $(MEMORY)/train --episodes 200
@@ -43,10 +56,11 @@ $(MEMORY)/tokenizer.complete: $(MEMORY)/data.complete
 	$(PYTHON_BIN) experiments/train_tokenizer.py $(DATA) --output $(MEMORY)/tokenizer --preset small --minutes 4
 	touch $@
 
-$(RUNS): $(MEMORY)/tokenizer.complete
-	@echo "$(notdir $@): $(STEPS) steps, progress in $@.log"
+$(RUNS:=.complete): %.complete: | $(MEMORY)/tokenizer.complete
+	@echo "$(notdir $*): $(STEPS) steps, progress in $*.log"
 	@mkdir -p $(@D)
-	@$(PYTHON_BIN) experiments/train_world_model.py $(DATA) --tokenizer $(MEMORY)/tokenizer --output $@ $(TRAINING) \
-		--minutes 600 --steps $(STEPS) --seed $(call seed,$(notdir $@)) \
-		$(or $(FLAGS_$(call system,$(notdir $@))),--backbone $(call system,$(notdir $@)) $(STAGES)) > $@.log 2>&1 \
-		|| { tail -n 3 $@.log; exit 1; }
+	@$(PYTHON_BIN) experiments/train_world_model.py $(DATA) --tokenizer $(MEMORY)/tokenizer --output $* $(TRAINING) \
+		--minutes 600 --steps $(STEPS) --seed $(call seed,$(notdir $*)) \
+		$(or $(FLAGS_$(call system,$(notdir $*))),--backbone $(call system,$(notdir $*)) $(STAGES)) >> $*.log 2>&1 \
+		|| { tr '\r' '\n' < $*.log | tail -n 20; exit 1; }
+	@touch $@

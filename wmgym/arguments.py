@@ -109,16 +109,21 @@ def check_dream_steps(steps: Iterable[int], most: int) -> None:
             raise ValueError(f"--dream-steps {' '.join(map(str, given))} given: {error}") from error
 
 
-def check_backwards(share: float, conditioning: str) -> None:
-    """Refuse windows that are walked backwards by a model of actions.
+def check_backwards(share: float, origin: int, conditioning: str) -> None:
+    """Refuse windows that are walked backwards by a model of actions, and origins of poses that it does not have.
 
     Args:
         share: Of the windows.
+        origin: Frames before a window to which poses may be relative.
         conditioning: "action" or "pose".
 
     Raises:
-        ValueError: There is a share, and no pose.
+        ValueError: There is a share or an origin, and no pose.
     """
+    if origin and conditioning != "pose":
+        raise ValueError(
+            f"--pose-origin {origin} given with --conditioning {conditioning}, expected 0: such a model has no poses."
+        )
     if share and conditioning != "pose":
         raise ValueError(
             f"--there-and-back {share:g} given with --conditioning {conditioning}, expected 0: no action leads a "

@@ -4,7 +4,7 @@ Held-out recordings are mazes the model never trained on. Comparisons are made b
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -126,7 +126,7 @@ def dream_along(
         return np.stack(dreamed, axis=1)
     _, memory = observe_clips(world, clips.between(0, context))
     if forget:
-        memory = replace(memory, scan=tuple(torch.zeros_like(v) for v in memory.scan))
+        memory = memory.without_scan()
     for t in range(context, clips.images.shape[1]):
         pose = take(clips.poses, slice(None), t)
         prediction, memory = world.dynamics.imagine(memory, clips.actions[:, t], noise(), denoising_steps, pose)

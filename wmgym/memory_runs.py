@@ -13,6 +13,9 @@ from wmgym.errors import CheckpointError
 NOT_OF_THE_SYSTEM = {"seed", "output", "recordings", "validation", "tokenizer", "start_from", "minutes"}
 NOT_OF_THE_SYSTEM |= {"save_every", "validate_every", "max_episodes", "contexts", "clips", "clip_frames"}
 
+WHAT_SYSTEMS_ARE = {"backbone", "mode", "clean_prefix", "stages"}
+"""Settings in which systems may differ, as what they are or need."""
+
 
 @dataclass(frozen=True)
 class TrainedRun:
@@ -71,6 +74,24 @@ def open_runs(folders: Sequence[Path]) -> list[TrainedRun]:
     return runs
 
 
+def trained_differently(runs: Sequence[TrainedRun]) -> list[str]:
+    """Return what would be compared beside the systems: settings of their trainings that differ between them.
+
+    Args:
+        runs: As `open_runs` returned them.
+    """
+    keys = {key for run in runs for key in run.settings} - NOT_OF_THE_SYSTEM - WHAT_SYSTEMS_ARE
+    found = []
+    for key in sorted(keys):
+        by_value: dict[str, list[str]] = {}
+        for run in runs:
+            by_value.setdefault(str(run.settings.get(key)), []).append(run.name)
+        if len(by_value) > 1:
+            told = "; ".join(f"{value} ({', '.join(dict.fromkeys(names))})" for value, names in by_value.items())
+            found.append(f"**Trained differently**, which the order below does not know: `{key}` is {told}.")
+    return found
+
+
 def _open(folder: Path) -> TrainedRun:
     checkpoint = folder / "checkpoint" if (folder / "checkpoint").is_dir() else folder
     world = WorldModel.from_pretrained(checkpoint, local_files_only=True)
@@ -80,6 +101,7 @@ def _open(folder: Path) -> TrainedRun:
         name = settings.get("backbone", "lssvwm")
         if settings["mode"] == "diffusion_forcing" and name != "dfot":
             name += "_prefix" if settings.get("clean_prefix", 0.5) else "_no_clean"
+        settings = settings | {"episodes": record.get("episodes")}
         # a setting that was changed on the way is not what the run began with
         settings = settings | {f"changed {i}": change for i, change in enumerate(record.get("changed_settings", []))}
         dynamics = world.dynamics

@@ -1,12 +1,13 @@
 """Memory tasks scored: errors by how long ago a place was seen, and which of two systems remembers better."""
 
-import math
-from collections import defaultdict
 from collections.abc import Sequence
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import nn
 
 from wmgym.memory_tasks import NEVER, MemoryTask
 from wmgym.picture_metrics import PEAK_PSNR, Frames, crop, lpips, psnr_of, squared_error, ssim
@@ -14,13 +15,13 @@ from wmgym.picture_metrics import PEAK_PSNR, Frames, crop, lpips, psnr_of, squar
 Numbers = NDArray[np.float64]
 BOOTSTRAPS = 2000
 AGE_BIN = 60
-"""Frames behind a point of a curve, at least; the last point has what is left."""
+"""Frames behind a point of a curve, at least."""
 ENOUGH_RUNS = 3
 """With fewer an interval hardly knows how much trainings of one system differ, and nothing counts as shown."""
 
 
 def score(
-    task: MemoryTask, dreamed: Frames, border: int = 0, with_lpips: bool = False
+    task: MemoryTask, dreamed: Frames, border: int = 0, perceptual: nn.Module | None = None
 ) -> tuple[dict[str, Any], Numbers]:
     """Return what a dream of the task scores, and the squared error of each frame.
 
@@ -33,10 +34,7 @@ def score(
         task: What was to be dreamed.
         dreamed: `(clips, generated, H, W, 3)` What was.
         border: Pixels on each side that do not count, as nothing says what they should show.
-        with_lpips: Measure the perceptual distance, too.
-
-    Raises:
-        DependencyError: It cannot be measured here.
+        perceptual: Measure LPIPS, too, by this network (`wmgym.picture_metrics.load_lpips`).
     """
     real, dreamed = crop(task.truth, border), crop(dreamed, border)
     error = squared_error(real, dreamed)
@@ -51,8 +49,8 @@ def score(
         "by_age": [_at_age(error[task.last_seen == age], age) for age in sorted(set(task.last_seen[seen].tolist()))],
         "by_frame": [psnr_of(error[:, i]) for i in range(error.shape[1])],
     }
-    if with_lpips:
-        values["lpips"] = float(lpips(real, dreamed).mean())
+    if perceptual is not None:
+        values["lpips"] = float(lpips(real, dreamed, perceptual).mean())
     return values, error
 
 
@@ -66,7 +64,8 @@ def psnr_interval(runs: Sequence[Numbers], seed: int = 0) -> tuple[float, float]
     Of a single run it tells how much episodes differ, and nothing of how much trainings do.
 
     Args:
-        runs: By run, `(episodes, ...)` squared errors; clips of one episode are alike and stay together.
+        runs: By run, `(episodes, ...)` squared errors, NaN where none counts; clips of one episode are alike and stay
+            together.
         seed: Fixes the draws.
     """
     low, high = np.percentile(_redrawn(runs, seed), (2.5, 97.5))
@@ -77,10 +76,10 @@ def pooled(runs: Sequence[Numbers], seed: int = 0) -> dict[str, Any]:
     """Return the PSNR of the error of all runs together, its 95 % interval, and how many runs there are.
 
     Args:
-        runs: By run, `(episodes, ...)` squared errors.
+        runs: By run, `(episodes, ...)` squared errors, NaN where none counts.
         seed: Fixes the draws.
     """
-    return {"psnr": psnr_of(np.stack(runs)), "ci95": list(psnr_interval(runs, seed)), "runs": len(runs)}
+    return {"psnr": psnr_of(_counted(runs)), "ci95": list(psnr_interval(runs, seed)), "runs": len(runs)}
 
 
 def compare(better: Sequence[Numbers], worse: Sequence[Numbers], seed: int = 0) -> dict[str, Any]:
@@ -94,7 +93,7 @@ def compare(better: Sequence[Numbers], worse: Sequence[Numbers], seed: int = 0) 
         seed: Fixes the draws; episodes are drawn alike for both.
     """
     low, high = np.percentile(_redrawn(better, seed) - _redrawn(worse, seed), (2.5, 97.5))
-    ahead = psnr_of(np.stack(better)) - psnr_of(np.stack(worse))
+    ahead = psnr_of(_counted(better)) - psnr_of(_counted(worse))
     counts = [len(better), len(worse)]
     shown = bool(low > 0) and min(counts) >= ENOUGH_RUNS
     return {"db": ahead, "ci95": [float(low), float(high)], "shown": shown, "runs": counts}
@@ -106,19 +105,16 @@ def age_curve(rows: Sequence[dict[str, Any]]) -> tuple[list[float], list[float]]
     Args:
         rows: Of one system and task, as `score` gives them.
     """
-    at: dict[int, list[tuple[float, int]]] = defaultdict(list)
-    for row in rows:
-        for found in row["by_age"]:
-            at[found["age"]].append((10 ** (-found["psnr"] / 10), found["frames"]))
-    ages, values, held = [], [], list[tuple[int, float, int]]()
-    for age in sorted(at):
-        held += [(age, error, frames) for error, frames in at[age]]
-        total = sum(frames for _, _, frames in held)
-        if total >= AGE_BIN or age == max(at):
-            ages.append(sum(a * frames for a, _, frames in held) / total)
-            values.append(-10 * math.log10(sum(error * frames for _, error, frames in held) / total))
-            held = []
-    return ages, values
+    at = sorted((found["age"], 10 ** (-found["psnr"] / 10), found["frames"]) for row in rows for found in row["by_age"])
+    bins: list[list[tuple[int, float, int]]] = []
+    for _, same_age in groupby(at, key=itemgetter(0)):
+        if not bins or sum(frames for *_, frames in bins[-1]) >= AGE_BIN:
+            bins.append([])
+        bins[-1] += same_age
+    if len(bins) > 1 and sum(frames for *_, frames in bins[-1]) < AGE_BIN:
+        bins[-2] += bins.pop()
+    points = np.array([np.sum([(a * n, e * n, n) for a, e, n in held], axis=0) for held in bins]).reshape(-1, 3)
+    return (points[:, 0] / points[:, 2]).tolist(), (-10 * np.log10(points[:, 1] / points[:, 2])).tolist()
 
 
 def _redrawn(runs: Sequence[Numbers], seed: int) -> Numbers:
@@ -126,10 +122,18 @@ def _redrawn(runs: Sequence[Numbers], seed: int) -> Numbers:
 
     Episodes are drawn first: with the same seed two systems get the same ones.
     """
-    means = np.stack([run.reshape(len(run), -1).mean(1) for run in runs])
+    errors = np.stack([run.reshape(len(run), -1) for run in runs])
+    sums, counts = np.nansum(errors, -1), (~np.isnan(errors)).sum(-1)
     draws = []
     for i in range(BOOTSTRAPS):
         rng = np.random.default_rng([seed, i])
-        episodes = rng.integers(means.shape[1], size=means.shape[1])
-        draws.append(psnr_of(means[rng.integers(len(means), size=len(means))][:, episodes]))
+        episodes = rng.integers(sums.shape[1], size=sums.shape[1])
+        drawn = rng.integers(len(sums), size=len(sums))[:, None], episodes
+        if counts[drawn].any():  # episodes in which nothing counts tell nothing
+            draws.append(psnr_of(sums[drawn].sum() / counts[drawn].sum()))
     return np.array(draws)
+
+
+def _counted(runs: Sequence[Numbers]) -> Numbers:
+    errors = np.stack(runs)
+    return errors[~np.isnan(errors)]

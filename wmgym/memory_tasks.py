@@ -56,6 +56,11 @@ class MemoryTask:
         """`(clips, generated, H, W, 3)` The shown frame taken nearest to each pose."""
         return self.clips.images[np.arange(len(self.nearest))[:, None], self.nearest]
 
+    def mean_shown(self) -> NDArray[np.uint8]:
+        """`(clips, generated, H, W, 3)` The mean of the frames shown: a good answer of one who remembers none."""
+        mean = self.clips.images[:, : self.context].mean(1, keepdims=True)
+        return np.broadcast_to(mean.round().astype(np.uint8), self.truth.shape)
+
     def last_shown(self) -> NDArray[np.uint8]:
         """`(clips, generated, H, W, 3)` The last frame shown, again and again."""
         return np.broadcast_to(self.clips.images[:, self.context - 1 : self.context], self.truth.shape)
@@ -89,15 +94,30 @@ def make_task(
             "a model of actions given, expected one conditioned on poses: no action leads a recorded walk back. Train "
             "one with experiments/train_world_model.py --conditioning pose."
         )
-    back = name == "retrieval"
-    if back and generated > context:
-        raise ContextError(f"{generated} frames to be retrieved of {context} shown, expected at most as many.")
-    clips = cut_clips(world, episodes, clips_per_episode, context if back else context + generated)
-    if back:
+    clips = cut_clips(world, episodes, clips_per_episode, frames_needed(name, context, generated))
+    if name == "retrieval":
         clips = _and_back(clips, generated)
     if clips.poses is None:
         raise ContextError("the clips have no poses.")
     return MemoryTask(clips, context, *look_up(clips.poses.cpu().numpy(), context))
+
+
+def frames_needed(name: TaskName, context: int, generated: int) -> int:
+    """Return how long a recorded walk a task is made of.
+
+    Args:
+        name: Of the task.
+        context: Frames shown.
+        generated: Frames to be dreamed.
+
+    Raises:
+        ContextError: More frames shall be retrieved than are shown.
+    """
+    if name == "reasoning":
+        return context + generated
+    if generated > context:
+        raise ContextError(f"{generated} frames to be retrieved of {context} shown, expected at most as many.")
+    return context
 
 
 def _and_back(clips: ClipBatch, steps: int) -> ClipBatch:

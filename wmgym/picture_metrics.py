@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 from torchmetrics.functional.image import structural_similarity_index_measure
 
 from wmgym.codec import frames_to_tensor, psnr
@@ -11,6 +12,8 @@ from wmgym.errors import DependencyError
 Frames = NDArray[np.uint8]
 Numbers = NDArray[np.float64]
 AT_ONCE = 256
+SSIM_WINDOW = 11
+"""Pixels along each side that SSIM compares together."""
 PEAK_PSNR = 60.0
 """Frames that are equal have no PSNR; they count as this many dB where PSNR is averaged."""
 
@@ -48,12 +51,8 @@ def ssim(real: Frames, dreamed: Frames) -> Numbers:
     return np.concatenate(values).reshape(real.shape[:-3])
 
 
-def lpips(real: Frames, dreamed: Frames) -> Numbers:
-    """Return the learned perceptual distance of each frame (torchmetrics, AlexNet), 0 for equal frames.
-
-    Args:
-        real: `(..., H, W, 3)`.
-        dreamed: Of the same shape.
+def load_lpips() -> nn.Module:
+    """Return the network that `lpips` asks (torchmetrics, AlexNet).
 
     Raises:
         DependencyError: torchvision is missing, or its weights are neither here nor to be had.
@@ -61,12 +60,23 @@ def lpips(real: Frames, dreamed: Frames) -> Numbers:
     try:
         from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity
 
-        network = LearnedPerceptualImagePatchSimilarity(net_type="alex", reduction="sum")
+        return LearnedPerceptualImagePatchSimilarity(net_type="alex", reduction="sum")
     except Exception as error:  # missing package, no network, damaged download: all mean the same here
         raise DependencyError(
-            f"LPIPS cannot be measured ({type(error).__name__}: {error}). It needs torchvision and the weights of "
-            "AlexNet, which torchvision downloads once. Install it where there is a network, or leave LPIPS out."
+            f"LPIPS cannot be measured ({type(error).__name__}: {error}). It needs torchvision (pip install "
+            "torchvision, in the version that fits torch) and the weights of AlexNet, which torchvision downloads "
+            "once. Install it where there is a network, or leave LPIPS out."
         ) from error
+
+
+def lpips(real: Frames, dreamed: Frames, network: nn.Module) -> Numbers:
+    """Return the learned perceptual distance of each frame, 0 for equal frames.
+
+    Args:
+        real: `(..., H, W, 3)`.
+        dreamed: Of the same shape.
+        network: Of `load_lpips`.
+    """
     ours, theirs = (frames_to_tensor(v.reshape(-1, *v.shape[-3:])) for v in (real, dreamed))
     with torch.inference_mode():
         values = [float(network(a[None], b[None])) for a, b in zip(theirs, ours, strict=True)]

@@ -59,7 +59,7 @@ def test_every_system_has_a_row_for_each_task_and_seed(found):
     for task, context, generated in (("retrieval", 8, 8), ("reasoning", 9, 4)):
         rows = rows_of(result, task=task, context=context, generated=generated)
         names = sorted(row["backbone"] for row in rows)
-        floors = ["last frame", "nearest by pose", "tokenizer"]
+        floors = ["last frame", "mean frame", "nearest by pose", "tokenizer"]
         systems = ["causal", "dfot", *["lssvwm", "lssvwm, scan cleared"] * 2, "lssvwm_no_clean"]
         assert names == sorted(systems + floors)
         for row in rows:
@@ -78,7 +78,7 @@ def test_the_way_back_is_known_to_a_lookup(found):
     assert sum(age["frames"] for age in lookup["by_age"]) == lookup["revisited"] == 4 * 8
 
 
-def test_floors_have_every_key_of_a_row_and_nothing_trained(found):
+def test_references_have_every_key_of_a_row_and_nothing_trained(found):
     rows = found[0]["metrics"]["rows"]
     assert len({frozenset(row) for row in rows}) == 1
     for row in rows_of(found[0], backbone="tokenizer"):
@@ -100,6 +100,37 @@ def test_clearing_the_scan_changes_the_dream(found):
     assert with_scan["psnr"] != without["psnr"]
 
 
+def test_reasoning_is_also_judged_where_memory_can_know(found):
+    """By hand: the pooled number of revisited frames is that of the rows, which count them apart."""
+    result, output = found
+    pooled = result["metrics"]["intervals"]["TextureWorld"]["reasoning, revisited"]
+    row = rows_of(result, backbone="causal", task="reasoning")[0]
+    assert 0 < row["revisited"] < 16
+    assert pooled["causal"]["psnr"] == pytest.approx(row["psnr_revisited"])
+    assert "Expected order, reasoning, revisited, dB ahead" in (output / "result.md").read_text()
+
+
+def test_what_was_trained_differently_is_told_above_the_table(walks, tmp_path):
+    runs = [save_run(tmp_path / "a", "lssvwm", learning_rate=0.1, stages=[[1.0, 48]]),
+            save_run(tmp_path / "b", "causal", learning_rate=0.2, stages=[[1.0, 13]])]  # fmt: skip
+    memory_benchmark.main(args_for(runs, walks, tmp_path / "out"))
+    table = (tmp_path / "out" / "result.md").read_text()
+    assert (
+        "**Trained differently**, which the order below does not know: `learning_rate` is 0.1 (lssvwm); 0.2 (causal)."
+        in table
+    )
+    assert "stages" not in table
+
+
+def test_too_long_a_walk_is_refused_before_anything_is_dreamed(walks, tmp_path, monkeypatch):
+    run = save_run(tmp_path / "run", "lssvwm")
+    monkeypatch.setattr(memory_benchmark, "dream_along", None)
+    with pytest.raises(ContextError, match="too short for clips of 30"):
+        memory_benchmark.main(args_for([run], walks, tmp_path / "out", reasoning=(20, 10)))
+    with pytest.raises(ContextError, match="9 frames to be retrieved of 8 shown"):
+        memory_benchmark.main(args_for([run], walks, tmp_path / "out", retrieval=(8, 9)))
+
+
 def test_table_order_and_plots_are_written(found):
     result, output = found
     table = (output / "result.md").read_text()
@@ -107,7 +138,8 @@ def test_table_order_and_plots_are_written(found):
     assert "30.8 / 0.898" in table
     assert "lssvwm > lssvwm_no_clean: " in table
     assert "too few seeds (1)" in table
-    assert set(result["metrics"]["order"]["TextureWorld"]["retrieval"]) == {
+    order = result["metrics"]["order"]["TextureWorld"]
+    assert set(order["retrieval"]) == set(order["reasoning, revisited"]) == {
         "causal > lssvwm", "lssvwm > lssvwm_no_clean", "lssvwm > lssvwm, scan cleared",
     }  # fmt: skip
     assert (output / "TextureWorld_retrieval.png").stat().st_size > 1000

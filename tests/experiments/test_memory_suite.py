@@ -18,11 +18,15 @@ SCRIPTS = {
 }
 
 
+def make(*settings, folder=ROOT, check=True):
+    line = ["make", "--dry-run", "-f", str(ROOT / "scripts/memory.mk"), "PYTHON_BIN=python", *settings]
+    return subprocess.run(line, cwd=folder, capture_output=True, text=True, check=check)
+
+
 @pytest.fixture(scope="module")
 def commands():
     """What would be run for two seeds, by script."""
-    line = ["make", "--dry-run", "-f", "scripts/memory.mk", "SEEDS=0 3", "PYTHON_BIN=python", "STEPS=77"]
-    printed = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=True).stdout.replace("\\\n", " ")
+    printed = make("SEEDS=0 3", "STEPS=77").stdout.replace("\\\n", " ")
     found = {name: [] for name in SCRIPTS}
     for command in printed.splitlines():
         words = shlex.split(command.split(">")[0])
@@ -57,3 +61,32 @@ def test_what_is_trained_is_measured_on_held_out_walks(commands):
     assert recorded[benchmark.recordings] == "test"
     assert {recorded[run.recordings] for run in commands["train_world_model"]} == {"train"}
     assert {recorded[run.validation] for run in commands["train_world_model"]} == {"validation"}
+    assert benchmark.output.parent == commands["train_world_model"][0].output.parent  # other STEPS, another result
+
+
+def test_what_is_there_is_not_trained_again_and_measured_along(tmp_path):
+    done = tmp_path / "runs/memory/1200-steps"
+    done.mkdir(parents=True)
+    for name in ("data.complete", "tokenizer.complete", "1200-steps/mamba2-7.complete", "1200-steps/lssvwm-0.complete"):
+        (tmp_path / "runs/memory" / name).touch()
+    printed = make("SEEDS=0", "STEPS=1200", "SYSTEMS=lssvwm causal", folder=tmp_path).stdout
+    assert printed.count("train_world_model.py") == 1
+    assert "--backbone causal " in printed
+    for name in ("lssvwm-0", "causal-0", "mamba2-7"):
+        assert f"1200-steps/{name} " in printed.split("--runs")[1]
+
+
+@pytest.mark.parametrize(
+    ("setting", "says"),
+    [
+        ("SYSTEMS=lssvwm lssvvm", "SYSTEMS has lssvvm, expected some of: lssvwm causal_window"),
+        ("SEEDS=-1", "SEEDS = -1, expected whole numbers"),
+        ("SEEDS=", "SEEDS is empty, expected whole numbers"),
+        ("STEPS=1e3", "STEPS = 1e3, expected a whole number"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_before_anything_runs(setting, says):
+    refused = make(setting, check=False)
+    assert refused.returncode != 0
+    assert says in refused.stderr
+    assert not refused.stdout

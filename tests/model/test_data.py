@@ -1,6 +1,7 @@
 """Encoded episodes on disk: what is written is read, window by window."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -113,3 +114,37 @@ def test_a_share_of_the_windows_is_walked_back_and_odd_ones_turn_in_the_middle(s
     assert back.sum() == 100
     assert (number[back, 1] - number[back, 0] == 1).all()
     assert (number[~back].diff(dim=1) == 1).all()
+
+
+def walk(frames):
+    """Frame i stands at (i², 0) and looks along a direction that turns by 0.1 a frame."""
+    count = np.arange(frames)
+    at = np.stack([count**2, 0 * count], 1).astype(np.float32)
+    looks = np.stack([np.cos(0.1 * count), np.sin(0.1 * count)], 1).astype(np.float32)
+    return replace(episode("walk", frames), positions=at, directions=looks)
+
+
+def test_poses_are_relative_to_the_first_frame_of_a_window(tmp_path):
+    append_episodes(tmp_path, iter([walk(30)]))
+    windows = LatentStore(tmp_path).windows(np.random.default_rng(0), batch=40, frames=4)
+    first = windows.latents[:, :1, 0, 0, 0]
+    far = (first + torch.arange(4)) ** 2 - first**2
+    ahead = torch.stack([far * torch.cos(0.1 * first), far * -torch.sin(0.1 * first)], -1)
+    torch.testing.assert_close(windows.poses[..., :2], ahead, rtol=1e-4, atol=1e-3)
+
+
+def test_poses_can_be_relative_to_a_frame_before_the_window(tmp_path):
+    """The heading alone tells which frame that was: it has turned by 0.1 a frame since."""
+    append_episodes(tmp_path, iter([walk(30)]))
+    store = LatentStore(tmp_path)
+    windows = store.windows(np.random.default_rng(0), batch=3000, frames=4, pose_origin=5)
+    number = windows.latents[:, :, 0, 0, 0]
+    origin = number - torch.atan2(windows.poses[..., 3], windows.poses[..., 2]) / 0.1
+    assert (origin - origin[:, :1]).abs().max() < 1e-2
+    back = (number[:, 0] - origin[:, 0]).round()
+    late = number[:, 0] >= 5
+    assert set(back[late].tolist()) == {0, 1, 2, 3, 4, 5}
+    assert back[number[:, 0] == 2].max() == 2
+    assert torch.bincount(back[late].long()).min() > 0.8 * late.sum() / 6
+    far = (number**2 - origin**2) * torch.cos(0.1 * origin)
+    torch.testing.assert_close(windows.poses[..., 0], far, rtol=1e-3, atol=0.2)

@@ -7,9 +7,9 @@ from torch import nn
 
 from wmgym.clips import ClipBatch
 from wmgym.errors import DependencyError
-from wmgym.memory_scores import age_curve, compare, psnr_interval, score
+from wmgym.memory_scores import age_curve, compare, pooled, psnr_interval, score
 from wmgym.memory_tasks import NEVER, MemoryTask
-from wmgym.picture_metrics import crop, lpips, psnr_of, squared_error, ssim
+from wmgym.picture_metrics import crop, load_lpips, lpips, psnr_of, squared_error, ssim
 
 
 def grey(*levels, size=16):
@@ -89,7 +89,20 @@ def test_ssim_is_the_published_formula():
 def test_lpips_without_its_weights_is_refused_and_never_replaced(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "torchmetrics.image.lpip", None)
     with pytest.raises(DependencyError, match=r"LPIPS cannot be measured.*torchvision"):
-        lpips(grey([1]), grey([2]))
+        load_lpips()
+
+
+def test_lpips_asks_the_network_about_every_frame():
+    """A stand-in that tells how much darker the first picture is, from -1 to 1."""
+
+    class Darker(nn.Module):
+        def forward(self, a, b):
+            assert a.shape == b.shape == (1, 3, 16, 16)
+            return (b - a).mean()
+
+    found, _ = score(asked(grey([0, 255]), [[1, 3]]), grey([255, 255]), perceptual=Darker())
+    assert found["lpips"] == pytest.approx(-1.0)
+    assert lpips(grey([0, 255]), grey([255, 255]), Darker())[1] == pytest.approx(0.0)
 
 
 def test_intervals_hold_the_truth_as_often_as_they_say():
@@ -125,10 +138,21 @@ def test_neighbouring_ages_share_a_point_of_the_curve():
 
     rows = [{"by_age": [at(1, 0.1, 100), at(3, 0.2, 30), at(5, 0.4, 30), at(7, 0.3, 5)]}]
     ages, curve = age_curve(rows)
-    assert ages == [1, 4, 7]
-    np.testing.assert_allclose(curve, -10 * np.log10([0.1, 0.3, 0.3]))
+    assert ages == pytest.approx([1, (90 + 150 + 35) / 65])  # the last five frames are too few for a point of their own
+    np.testing.assert_allclose(curve, -10 * np.log10([0.1, (0.2 * 30 + 0.4 * 30 + 0.3 * 5) / 65]))
+    assert age_curve([{"by_age": []}]) == ([], [])
     ages, curve = age_curve([*rows, {"by_age": [at(1, 0.3, 100)]}])
     assert curve[0] == pytest.approx(-10 * np.log10(0.2))
+
+
+def test_frames_that_do_not_count_change_nothing():
+    """Three episodes with 4, 2 and no frames that count: the pooled error is that of the six."""
+    error = np.full((3, 4), np.nan)
+    error[0], error[1, :2] = 0.01, 0.04
+    assert pooled([error])["psnr"] == pytest.approx(-10 * np.log10(0.02))
+    low, high = pooled([error])["ci95"]
+    assert (low, high) == (pytest.approx(-10 * np.log10(0.04)), pytest.approx(20))
+    assert compare([error] * 3, [2 * error] * 3)["ci95"] == pytest.approx([10 * np.log10(2)] * 2)
 
 
 def test_two_trainings_show_nothing_however_far_ahead():
