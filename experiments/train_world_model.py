@@ -98,8 +98,8 @@ class Args:
     there_and_back: float = 0.0
     """With poses: share of the windows whose second half is the first one backwards, so that memory pays."""
     pose_origin: int = 0
-    """With poses: they are relative to a frame up to so many frames before the window, for models that will see only the
-    last frames of longer walks."""
+    """With poses: they are relative to a frame up to so many frames before the window, for models that will see no more
+    than the end of longer walks."""
     stages: tuple[tuple[float, int], ...] = ((0.6, 32), (0.85, 96), (1.0, 192))
     """Frames per window: (share of the budget until which it holds, frames), at most those of the longest episode."""
     frames_per_step: int = 256
