@@ -207,8 +207,8 @@ def plot(rows: list[dict[str, Any]], task: str, path: Path) -> None:
         runs = [row for row in rows if (row["backbone"], row["task"]) == (name, task)]
         look = line_of(name)
         left.plot(*age_curve(runs), label=name, **look)
-        by_frame = np.mean([row["by_frame"] for row in runs], axis=0)
-        right.plot(np.arange(1, len(by_frame) + 1), by_frame, label=name, **look)
+        error = np.mean([10 ** (-np.array(row["by_frame"]) / 10) for row in runs], axis=0)
+        right.plot(np.arange(1, len(error) + 1), -10 * np.log10(error), label=name, **look)
     left.set(xlabel="frames since the place was last shown", ylabel="PSNR, dB", title=f"{task}: places shown before")
     right.set(xlabel="frame of the dream", title=f"{task}: all places")
     figure.legend(*right.get_legend_handles_labels(), fontsize="small", loc="outside right upper")

@@ -75,7 +75,7 @@ class Args:
     validation: Path
     """Folder of episodes to measure on while training; never those that results are reported on."""
     tokenizer: Path
-    """Run folder of train_tokenizer.py."""
+    """Run folder of train_tokenizer.py, or the checkpoint of a world model with the tokenizer to use."""
     output: Path
     """Run folder; an existing run in it is continued."""
     start_from: Path | None = None
@@ -293,7 +293,8 @@ def history_of(args: Args, progress: Progress, fabric: Fabric) -> dict[str, Any]
     history = run_history(args.output / "checkpoint" / "training.json", settings, progress.step, fabric.print)
     for name, source in (("tokenizer", args.tokenizer), ("start_from", None if progress.step else args.start_from)):
         if source is not None and (source / "training.json").exists():
-            history[name] = json.loads((source / "training.json").read_text())
+            record = json.loads((source / "training.json").read_text())
+            history[name] = record.get(name, record)  # a world model's record holds its tokenizer's
     return history
 
 

@@ -120,8 +120,10 @@ def read_config(path: Path) -> WorldModelConfig:
         values: dict[str, Any] = json.loads(path.read_text())
         version = values.pop("format_version", None)
     except FileNotFoundError as error:
+        inside = path.parent / "checkpoint"
+        hint = f" Did you mean {inside}?" if (inside / CONFIG_FILE).exists() else ""
         raise CheckpointError(
-            f"{path} is missing; a checkpoint folder needs {CONFIG_FILE} and {WEIGHTS_FILE}."
+            f"{path} is missing; a checkpoint folder needs {CONFIG_FILE} and {WEIGHTS_FILE}.{hint}"
         ) from error
     except OSError as error:
         raise CheckpointError(

@@ -11,10 +11,10 @@ from model.world_model import WorldModel
 
 
 def open_tokenizer(folder: Path) -> Tokenizer:
-    """Opens the tokenizer of a run of train_tokenizer.py; nothing is looked up on the network.
+    """Opens the tokenizer of a run of train_tokenizer.py, or that of a world model; not looked up on the network.
 
     Args:
-        folder: the run's folder.
+        folder: the run's folder, or a checkpoint of a world model.
 
     Raises:
         CheckpointError: there is no such folder, it holds something else, or weights that are damaged or not finite.
@@ -26,9 +26,8 @@ def open_tokenizer(folder: Path) -> Tokenizer:
         )
     config, weights = load_weights(folder)
     if any(key.startswith("dynamics.") for key in weights):
-        raise CheckpointError(
-            f"{folder} holds a world model, expected a tokenizer alone. Pass the run folder of train_tokenizer.py."
-        )
+        of_tokenizer = "tokenizer."
+        weights = {k.removeprefix(of_tokenizer): v for k, v in weights.items() if k.startswith(of_tokenizer)}
     tokenizer = Tokenizer(config.tokenizer)
     check_fit(folder, tokenizer.state_dict(), weights)
     tokenizer.load_state_dict(weights)

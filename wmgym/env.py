@@ -172,7 +172,7 @@ class DreamEnv(gymnasium.Env[NDArray[Any], Any]):
 
     @property
     def state_nbytes(self) -> int:
-        """What `clone_state` costs, in bytes; the same at every step."""
+        """What `clone_state` costs, in bytes; the same at every step, unless attention is full."""
         return self._dreams.state_nbytes
 
     def clone_state(self) -> DreamState:

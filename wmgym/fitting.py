@@ -31,7 +31,9 @@ def fit_to_recordings(
     Raises:
         RecordingError: There is no episode, or all are damaged.
         ContextError: Held-out episodes are of another world, or the model has poses and an episode has none.
+        ValueError: The tokenizer makes latents of another size than the network is for.
     """
+    WorldModelConfig(tokenizer.config, dynamics)
     first = first_episode(folder, found)
     refuse_other_worlds(held_out, first.action_count, tokenizer.config.frame_size)
     if dynamics.pose_size:

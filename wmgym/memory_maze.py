@@ -25,30 +25,35 @@ SIZES = ("9x9", "11x11", "13x13", "15x15")
 class MemoryMazeEnv(gymnasium.Env[NDArray[np.uint8], Any]):
     """Find the coloured targets of a random maze, again and again, in the order asked for.
 
-    ## Description A ball with a camera rolls through a maze of 2 m cells. The border of the picture shows
+    ## Description
+    A ball with a camera rolls through a maze of 2 m cells. The border of the picture shows
     the colour of the target to reach next; on touching it, another one is drawn. Maze, targets and colours
     stay for one episode, so an agent that remembers where it saw what walks straight there. Frames, rewards
     and ends are those of the `memory-maze` package (P. Pasukonis, T. Lillicrap, D. Hafner,
     arXiv:2210.13383), step for step; the simulation is faster.
 
-    ## Action Space `Discrete(6)`: 0 nothing, 1 forward, 2 left, 3 right, 4 forward and left, 5 forward and
+    ## Action Space
+    `Discrete(6)`: 0 nothing, 1 forward, 2 left, 3 right, 4 forward and left, 5 forward and
     right, held for one step (0.25 s). With `discrete_actions=False`: `Box(-1, 1, (2,))` of roll (-1 is
     forward) and steer (+1 is right).
 
-    ## Observation Space `Box(0, 255, (64, 64, 3), uint8)`: the view of the ball's camera, field of view 80
+    ## Observation Space
+    `Box(0, 255, (64, 64, 3), uint8)`: the view of the ball's camera, field of view 80
     degrees. A border of 2 pixels has the colour of the current target.
 
     ## Rewards
     +1 on touching the current target, else 0. The frame that comes with a reward already has the next colour.
 
-    ## Starting State `reset(seed=s)` builds the maze that the stock package builds for `seed=s`. `reset()`
+    ## Starting State
+    `reset(seed=s)` builds the maze that the stock package builds for `seed=s`. `reset()`
     goes on to another maze.
 
     ## Episode End
     1. Termination: never.
     2. Truncation: after 1000, 2000, 3000 or 4000 steps, by size, at 4 steps a second.
 
-    ## Information Empty, or with `global_observables=True` (positions in cells from the bottom-left corner
+    ## Information
+    Empty, or with `global_observables=True` (positions in cells from the bottom-left corner
     of the maze): `agent_pos` (2,), `agent_dir` (2,) unit vector, `targets_pos` (n, 2), `targets_vec` (n, 2)
     as the agent sees them, `target_pos` (2,), `target_vec` (2,), `target_color` (3,) in [0, 1], and
     `maze_layout` (N, N) uint8 indexed `[int(y), int(x)]`, 1 free and 0 wall. Without the border in the

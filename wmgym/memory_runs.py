@@ -10,10 +10,11 @@ from model.checkpoint import tensors_digest
 from model.world_model import WorldModel
 from wmgym.errors import CheckpointError
 
-NOT_OF_THE_SYSTEM = {"seed", "output", "recordings", "validation", "tokenizer", "start_from", "minutes"}
-NOT_OF_THE_SYSTEM |= {"save_every", "validate_every", "max_episodes", "contexts", "clips", "clip_frames"}
+NOT_OF_THE_SYSTEM = {"seed", "output", "recordings", "validation", "tokenizer", "save_every", "validate_every"}
+NOT_OF_THE_SYSTEM |= {"contexts", "clips", "clip_frames", "commit"}
+"""What runs of one system may differ in. Of what they were trained on the number of episodes and frames must agree."""
 
-WHAT_SYSTEMS_ARE = {"backbone", "mode", "clean_prefix", "stages"}
+WHAT_SYSTEMS_ARE = {"backbone", "mode", "clean_prefix", "stages", "pose_origin"}
 """Settings in which systems may differ, as what they are or need."""
 
 
@@ -44,8 +45,8 @@ def open_runs(folders: Sequence[Path]) -> list[TrainedRun]:
         folders: Runs of one system differ in nothing but their seed.
 
     Raises:
-        CheckpointError: One is missing, damaged or does not say how it was trained; two are the same run, or runs of
-            one system were trained differently; or their tokenizers differ.
+        CheckpointError: One is missing, damaged, not trained to its end or does not say how it was trained; two are the
+            same run, or runs of one system were trained differently; or their tokenizers differ.
     """
     runs = [_open(folder) for folder in folders]
     first = {run.name: (folder, run) for folder, run in reversed(list(zip(folders, runs, strict=True)))}
@@ -54,11 +55,11 @@ def open_runs(folders: Sequence[Path]) -> list[TrainedRun]:
     for folder, run in zip(folders, runs, strict=True):
         other, alike = first[run.name]
         keys = run.settings.keys() | alike.settings.keys()
-        odd = sorted(k for k in keys - NOT_OF_THE_SYSTEM if run.settings.get(k) != alike.settings.get(k))
+        odd = sorted(k for k in keys - NOT_OF_THE_SYSTEM if _setting(run, k) != _setting(alike, k))
         if odd:
             raise CheckpointError(
                 f"{folder} and {other} are both {run.name}, but were trained with different {odd[0]} "
-                f"({run.settings.get(odd[0])} and {alike.settings.get(odd[0])}): their mean would be that of no "
+                f"({_setting(run, odd[0])} and {_setting(alike, odd[0])}): their mean would be that of no "
                 "system. Pass only runs that differ in their seed."
             )
         if (run.name, run.seed) in met:
@@ -80,19 +81,47 @@ def trained_differently(runs: Sequence[TrainedRun]) -> list[str]:
     Args:
         runs: As `open_runs` returned them.
     """
-    keys = {key for run in runs for key in run.settings} - NOT_OF_THE_SYSTEM - WHAT_SYSTEMS_ARE
+    keys = {key for run in runs for key in run.settings} - NOT_OF_THE_SYSTEM - WHAT_SYSTEMS_ARE | {"commit"}
     found = []
     for key in sorted(keys):
         by_value: dict[str, list[str]] = {}
         for run in runs:
-            by_value.setdefault(str(run.settings.get(key)), []).append(run.name)
+            by_value.setdefault(str(_setting(run, key)), []).append(f"{run.name} {run.seed}")
         if len(by_value) > 1:
-            told = "; ".join(f"{value} ({', '.join(dict.fromkeys(names))})" for value, names in by_value.items())
+            told = "; ".join(f"{value} ({', '.join(names)})" for value, names in by_value.items())
             found.append(f"**Trained differently**, which the order below does not know: `{key}` is {told}.")
     return found
 
 
+def _setting(run: TrainedRun, key: str) -> Any:
+    """A setting; one that an earlier release did not have was off."""
+    return run.settings.get(key) or None
+
+
+def _bytes_kept(world: WorldModel) -> int | None:
+    """Bytes between two frames of a dream; None if they grow. Whoever sees later frames keeps those of its window."""
+    c = world.config.dynamics
+    if c.attention == "full":
+        return None
+    if not c.steppable:
+        return 4 * c.attention_window * c.latent_channels * c.latent_size**2
+    return world.dynamics.initial_memory(1).nbytes
+
+
+def _refuse_unfinished(checkpoint: Path, settings: dict[str, Any], progress: dict[str, Any]) -> None:
+    steps = settings.get("steps")
+    short = progress["step"] < steps if steps else progress["seconds"] < 60 * settings["minutes"]
+    if short:
+        asked = f"{steps} steps" if steps else f"{settings['minutes']:g} minutes"
+        raise CheckpointError(
+            f"{checkpoint} has been trained for {progress['step']} steps, {progress['seconds'] / 60:.1f} minutes, and "
+            f"{asked} were asked for: its learning rate has not come down yet. Let the training go on to its end first."
+        )
+
+
 def _open(folder: Path) -> TrainedRun:
+    if not folder.is_dir():
+        raise CheckpointError(f"{folder}: there is no such folder. Expected a run folder of train_world_model.py.")
     checkpoint = folder / "checkpoint" if (folder / "checkpoint").is_dir() else folder
     world = WorldModel.from_pretrained(checkpoint, local_files_only=True)
     try:
@@ -101,13 +130,15 @@ def _open(folder: Path) -> TrainedRun:
         name = settings.get("backbone", "lssvwm")
         if settings["mode"] == "diffusion_forcing" and name != "dfot":
             name += "_prefix" if settings.get("clean_prefix", 0.5) else "_no_clean"
-        settings = settings | {"episodes": record.get("episodes")}
+        _refuse_unfinished(checkpoint, settings, progress)
+        about_data = {key: record.get(key) for key in ("episodes", "recorded_frames", "commit")}
+        settings = settings | about_data | {"start_from": bool(settings.get("start_from"))}
         # a setting that was changed on the way is not what the run began with
         settings = settings | {f"changed {i}": change for i, change in enumerate(record.get("changed_settings", []))}
         dynamics = world.dynamics
         about = {
             "parameters": sum(p.numel() for p in dynamics.parameters()),
-            "memory_bytes": None if dynamics.config.attention == "full" else dynamics.initial_memory(1).nbytes,
+            "memory_bytes": _bytes_kept(world),
             "frames_trained": progress["frames"],
             "tokens_trained": progress["frames"] * world.config.dynamics.tokens,
             "steps_trained": progress["step"],

@@ -1,5 +1,6 @@
 """Memory tasks scored: errors by how long ago a place was seen, and which of two systems remembers better."""
 
+import math
 from collections.abc import Sequence
 from itertools import groupby
 from operator import itemgetter
@@ -7,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import stdtrit
 from torch import nn
 
 from wmgym.memory_tasks import NEVER, MemoryTask
@@ -17,7 +19,7 @@ BOOTSTRAPS = 2000
 AGE_BIN = 60
 """Frames behind a point of a curve, at least."""
 ENOUGH_RUNS = 3
-"""With fewer an interval hardly knows how much trainings of one system differ, and nothing counts as shown."""
+"""With fewer it is hardly known how much trainings of one system differ, and nothing counts as shown."""
 
 
 def score(
@@ -58,45 +60,41 @@ def _at_age(error: Numbers, age: int) -> dict[str, Any]:
     return {"age": age, "psnr": psnr_of(error), "frames": int(error.size)}
 
 
-def psnr_interval(runs: Sequence[Numbers], seed: int = 0) -> tuple[float, float]:
-    """Return a 95 % interval of the PSNR of the average error, by drawing runs, and episodes within them, anew.
+def pooled(runs: Sequence[Numbers], seed: int = 0) -> dict[str, Any]:
+    """Return the PSNR of the error of all runs together, its 95 % interval, and how many runs there are.
 
-    Of a single run it tells how much episodes differ, and nothing of how much trainings do.
+    The interval counts how much trainings differ (Student's t on the runs' PSNR) and how much episodes do (drawn anew,
+    whole). Of a single run it tells how much episodes differ, and nothing of how much trainings do; of a single
+    episode there is none.
 
     Args:
         runs: By run, `(episodes, ...)` squared errors, NaN where none counts; clips of one episode are alike and stay
             together.
         seed: Fixes the draws.
     """
-    low, high = np.percentile(_redrawn(runs, seed), (2.5, 97.5))
-    return float(low), float(high)
+    found = psnr_of(_counted(runs))
+    interval = _interval(found, [_by_run(runs)], _redrawn(runs, seed), len(runs[0]))
+    return {"psnr": found, "ci95": interval, "runs": len(runs)}
 
 
-def pooled(runs: Sequence[Numbers], seed: int = 0) -> dict[str, Any]:
-    """Return the PSNR of the error of all runs together, its 95 % interval, and how many runs there are.
-
-    Args:
-        runs: By run, `(episodes, ...)` squared errors, NaN where none counts.
-        seed: Fixes the draws.
-    """
-    return {"psnr": psnr_of(_counted(runs)), "ci95": list(psnr_interval(runs, seed)), "runs": len(runs)}
-
-
-def compare(better: Sequence[Numbers], worse: Sequence[Numbers], seed: int = 0) -> dict[str, Any]:
-    """Return by how many dB one system is ahead of another, with a 95 % interval.
+def compare(better: Sequence[Numbers], worse: Sequence[Numbers], seed: int = 0, paired: bool = False) -> dict[str, Any]:
+    """Return by how many dB one system is ahead of another, with a 95 % interval (Welch's t, and episodes drawn anew).
 
     It counts as shown where the interval excludes 0 and there are at least `ENOUGH_RUNS` runs of each.
 
     Args:
-        better: By run, `(episodes, ...)` squared errors of the one that is expected to be ahead.
+        better: By run, `(episodes, ...)` squared errors of the one that is expected to be ahead; NaN does not count.
         worse: The same of the other, on the same clips.
         seed: Fixes the draws; episodes are drawn alike for both.
+        paired: The runs of both are the same trainings, in one order.
     """
-    low, high = np.percentile(_redrawn(better, seed) - _redrawn(worse, seed), (2.5, 97.5))
     ahead = psnr_of(_counted(better)) - psnr_of(_counted(worse))
+    ours, theirs = _by_run(better), _by_run(worse)
+    spread = [ours - theirs] if paired else [ours, theirs]
+    interval = _interval(ahead, spread, _redrawn(better, seed) - _redrawn(worse, seed), len(better[0]))
     counts = [len(better), len(worse)]
-    shown = bool(low > 0) and min(counts) >= ENOUGH_RUNS
-    return {"db": ahead, "ci95": [float(low), float(high)], "shown": shown, "runs": counts}
+    shown = interval is not None and interval[0] > 0 and min(counts) >= ENOUGH_RUNS
+    return {"db": ahead, "ci95": interval, "shown": shown, "runs": counts}
 
 
 def age_curve(rows: Sequence[dict[str, Any]]) -> tuple[list[float], list[float]]:
@@ -112,26 +110,44 @@ def age_curve(rows: Sequence[dict[str, Any]]) -> tuple[list[float], list[float]]
             bins.append([])
         bins[-1] += same_age
     if len(bins) > 1 and sum(frames for *_, frames in bins[-1]) < AGE_BIN:
-        bins[-2] += bins.pop()
+        left = bins.pop()
+        bins[-1] += left
     points = np.array([np.sum([(a * n, e * n, n) for a, e, n in held], axis=0) for held in bins]).reshape(-1, 3)
     return (points[:, 0] / points[:, 2]).tolist(), (-10 * np.log10(points[:, 1] / points[:, 2])).tolist()
 
 
-def _redrawn(runs: Sequence[Numbers], seed: int) -> Numbers:
-    """PSNR of episodes drawn with replacement from runs drawn with replacement, many times over.
+def _interval(found: float, by_run: Sequence[Numbers], redrawn: Numbers, episodes: int) -> list[float] | None:
+    """Return a 95 % interval around what was found.
 
-    Episodes are drawn first: with the same seed two systems get the same ones.
+    Variances of trainings and of episodes add up, and so do, after Welch and Satterthwaite, their degrees of freedom.
+
+    Args:
+        found: In the middle.
+        by_run: For each system the numbers of its runs; of a single one no variance is known.
+        redrawn: What is found where episodes are drawn anew.
+        episodes: How many there are; of a single one no variance is known.
     """
-    errors = np.stack([run.reshape(len(run), -1) for run in runs])
-    sums, counts = np.nansum(errors, -1), (~np.isnan(errors)).sum(-1)
-    draws = []
-    for i in range(BOOTSTRAPS):
-        rng = np.random.default_rng([seed, i])
-        episodes = rng.integers(sums.shape[1], size=sums.shape[1])
-        drawn = rng.integers(len(sums), size=len(sums))[:, None], episodes
-        if counts[drawn].any():  # episodes in which nothing counts tell nothing
-            draws.append(psnr_of(sums[drawn].sum() / counts[drawn].sum()))
-    return np.array(draws)
+    if episodes < 2 or not len(redrawn):
+        return None
+    parts = [(float(redrawn.var()), episodes - 1)]
+    parts += [(float(values.var(ddof=1)) / len(values), len(values) - 1) for values in by_run if len(values) > 1]
+    variance = sum(v for v, _ in parts)
+    freedom = variance**2 / sum(v**2 / n for v, n in parts) if variance else episodes - 1
+    reach = float(stdtrit(freedom, 0.975)) * math.sqrt(variance)
+    return [found - reach, found + reach]
+
+
+def _by_run(runs: Sequence[Numbers]) -> Numbers:
+    return np.array([psnr_of(_counted([run])) for run in runs])
+
+
+def _redrawn(runs: Sequence[Numbers], seed: int) -> Numbers:
+    """PSNR of all runs with their episodes drawn with replacement, many times over; with one seed the same ones."""
+    errors = np.stack([run.reshape(len(run), -1) for run in runs], axis=1)
+    sums, counts = np.nansum(errors, (1, 2)), (~np.isnan(errors)).sum((1, 2))
+    drawn = np.random.default_rng(seed).integers(len(sums), size=(BOOTSTRAPS, len(sums)))
+    drawn = drawn[counts[drawn].any(1)]  # episodes in which nothing counts tell nothing
+    return np.asarray(-10 * np.log10((sums[drawn].sum(1) / counts[drawn].sum(1)).clip(10 ** (-PEAK_PSNR / 10))))
 
 
 def _counted(runs: Sequence[Numbers]) -> Numbers:

@@ -59,7 +59,7 @@ def merge(
     intervals = {t: {name: pooled(found, seed) for (of, name), found in errors.items() if of == t} for t in asked}
     order = {
         task: {
-            f"{a} > {b}": compare(errors[task, a], errors[task, b], seed)
+            f"{a} > {b}": compare(errors[task, a], errors[task, b], seed, paired=b == CLEARED)
             for a, b in ORDER
             if (task, a) in errors and (task, b) in errors
         }
@@ -83,8 +83,9 @@ def as_markdown(metrics: dict[str, Any], world: str) -> str:
     titles += ["reasoning PSNR (95 %)", "revisited", "turned", "new", "SSIM", *extra, "paper, reasoning"]
     lines = [
         f"**{world}**: retrieval {asked['retrieval']} frames, reasoning {asked['reasoning']}; PSNR in dB of the mean "
-        "squared error; minutes of one core that others may have shared. The paper's columns (PSNR / SSIM) are of its "
-        "own maze, 400 + 400 and 576 + 224 frames, 200M parameters.",
+        "squared error, with 95 % intervals over trainings and episodes (of one seed over episodes only); minutes of "
+        "one core that others may have shared. The paper's columns (PSNR / SSIM) are of its own maze, 400 + 400 and "
+        "576 + 224 frames, 200M parameters.",
         "",
         *(f"{note}\n" for note in metrics["notes"].get(world, [])),
         "| " + " | ".join(titles) + " |",
@@ -102,10 +103,10 @@ def as_markdown(metrics: dict[str, Any], world: str) -> str:
         paper = PAPER.get(name, (None,) * 4)
         for task, known in (("retrieval", paper[:2]), ("reasoning", paper[2:])):
             of_task = [row for row in rows if (row["backbone"], row["task"]) == (name, task)]
-            low, high = found[task][name]["ci95"]
-            cells.append(f"{found[task][name]['psnr']:.2f} ({low:.2f} to {high:.2f})")
+            at = found[task][name]
+            cells.append(f"{at['psnr']:.2f}" + (" ({:.2f} to {:.2f})".format(*at["ci95"]) if at["ci95"] else ""))
             kinds = ("revisited", "turned", "new") if task == "reasoning" else ()
-            cells += [_cell(_mean(of_task, f"psnr_{kind}"), ".2f") for kind in kinds]
+            cells += [_cell(_pooled_psnr(of_task, f"psnr_{kind}"), ".2f") for kind in kinds]
             cells += [_cell(_mean(of_task, key.lower()), ".3f") for key in ("SSIM", *extra)]
             cells.append(f"{known[0]} / {known[1]}" if known[0] else "")
         lines.append("| " + " | ".join(cells) + " |")
@@ -118,7 +119,7 @@ def as_markdown(metrics: dict[str, Any], world: str) -> str:
 
 
 def _verdict(ahead: dict[str, Any]) -> str:
-    db, low, high = (f"{round(v, 2) + 0.0:+.2f}" for v in (ahead["db"], *ahead["ci95"]))
+    db, low, high = (f"{round(v, 2) + 0.0:+.2f}" for v in (ahead["db"], *(ahead["ci95"] or (math.nan, math.nan))))
     few = f"too few seeds ({min(ahead['runs'])})" if min(ahead["runs"]) < ENOUGH_RUNS else "not shown"
     return f"{db} ({low} to {high}): {'shown' if ahead['shown'] else few}"
 
@@ -126,6 +127,12 @@ def _verdict(ahead: dict[str, Any]) -> str:
 def _mean(rows: Sequence[dict[str, Any]], key: str) -> float:
     values = [row[key] for row in rows if row.get(key) is not None]
     return float(np.mean(values)) if values else math.nan
+
+
+def _pooled_psnr(rows: Sequence[dict[str, Any]], key: str) -> float:
+    """Of the average error: the runs of a system have equally many frames of a kind."""
+    errors = [10 ** (-row[key] / 10) for row in rows if row.get(key) is not None]
+    return -10 * math.log10(np.mean(errors)) if errors else math.nan
 
 
 def _cell(value: float, form: str) -> str:

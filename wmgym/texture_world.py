@@ -22,22 +22,29 @@ Numbers = NDArray[np.uint64]
 class TextureWorldEnv(gymnasium.Env[Frame, Any]):
     """Move and turn a camera over a texture without end that is another one in every episode.
 
-    ## Description The camera looks straight down on a plane. The plane is coloured at random: a lattice of points has
+    ## Description
+    The camera looks straight down on a plane. The plane is coloured at random: a lattice of points has
     independent colours, with smooth transitions between them. Nothing can be known of a view that was never seen; a
     view seen before has one right answer. So what a model gets right there, it remembers. Colours are a hash of
     lattice point and episode: the plane has no border, and does not repeat within any reach of the camera.
 
-    ## Action Space `Discrete(5)`: 0 nothing, 1 forward, 2 turn left, 3 turn right, 4 back.
+    ## Action Space
+    `Discrete(5)`: 0 nothing, 1 forward, 2 turn left, 3 turn right, 4 back.
 
-    ## Observation Space `Box(0, 255, (size, size, 3), uint8)`: the view, "forward" up.
+    ## Observation Space
+    `Box(0, 255, (size, size, 3), uint8)`: the view, "forward" up.
 
-    ## Rewards None: 0 in every step.
+    ## Rewards
+    None: 0 in every step.
 
-    ## Starting State Position (0, 0), heading along +x, on the texture of the seed.
+    ## Starting State
+    Position (0, 0), heading along +x, on the texture of the seed.
 
-    ## Episode End Never by itself; the registered id truncates after 1,000 steps.
+    ## Episode End
+    Never by itself; the registered id truncates after 1,000 steps.
 
-    ## Information `agent_pos` (2,) in views, and `agent_dir` (2,), a unit vector.
+    ## Information
+    `agent_pos` (2,) in views, and `agent_dir` (2,), a unit vector.
 
     ## Version History
     * v0: first version.
@@ -77,10 +84,15 @@ class TextureWorldEnv(gymnasium.Env[Frame, Any]):
 
         Args:
             seed: Fixes the texture; None goes on to another.
-            options: Not used.
+            options: None or empty: there is nothing to choose.
+
+        Raises:
+            ValueError: There is something in `options`.
 
         Randomness: one draw of `np_random`; steps consume none.
         """
+        if options:
+            raise ValueError(f"options has the keys {sorted(map(str, options))}, expected none: there are no options.")
         super().reset(seed=seed)
         self._texture = int(self.np_random.integers(2**63))
         self._position, self._heading = np.zeros(2), 0

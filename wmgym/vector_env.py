@@ -196,7 +196,7 @@ class DreamVectorEnv(VectorEnv[NDArray[Any], NDArray[np.int64], NDArray[Any]]):
 
     @property
     def state_nbytes(self) -> int:
-        """What `clone_state` costs for one dream, in bytes; the same at every step."""
+        """What `clone_state` costs for one dream, in bytes; the same at every step, unless attention is full."""
         return self._dreams.state_nbytes
 
     def clone_state(self, indices: Indices | None = None) -> DreamState:

@@ -23,7 +23,7 @@ def save_run(folder, backbone, mode="clean_past", seed=0, pose_size=4, tokenizer
     torch.manual_seed(tokenizer_seed)
     dynamics = replace(with_backbone(micro.dynamics, backbone), num_actions=5, pose_size=pose_size)
     enliven(WorldModel(replace(micro, dynamics=dynamics)), strength=0.3).save_pretrained(folder / "checkpoint")
-    settings = {"backbone": backbone, "mode": mode, "seed": seed} | settings
+    settings = {"backbone": backbone, "mode": mode, "seed": seed, "steps": 3} | settings
     record = {"settings": settings, "progress": {"step": 3, "frames": 96, "seconds": 6.0}}
     (folder / "checkpoint" / "training.json").write_text(json.dumps(record))
     return folder
@@ -115,10 +115,8 @@ def test_what_was_trained_differently_is_told_above_the_table(walks, tmp_path):
             save_run(tmp_path / "b", "causal", learning_rate=0.2, stages=[[1.0, 13]])]  # fmt: skip
     memory_benchmark.main(args_for(runs, walks, tmp_path / "out"))
     table = (tmp_path / "out" / "result.md").read_text()
-    assert (
-        "**Trained differently**, which the order below does not know: `learning_rate` is 0.1 (lssvwm); 0.2 (causal)."
-        in table
-    )
+    assert "**Trained differently**, which the order below does not know: " in table
+    assert "`learning_rate` is 0.1 (lssvwm 0); 0.2 (causal 0)." in table
     assert "stages" not in table
 
 
@@ -152,7 +150,8 @@ def test_table_order_and_plots_are_written(found):
         ({"runs": ()}, "--runs given without a folder"),
         ({"retrieval": (0, 4)}, r"--retrieval \(0, 4\) given, expected two numbers"),
         ({"clips_per_episode": 0}, "--clips-per-episode 0 given, expected 1 or more"),
-        ({"border": 16}, "--border 16 given, expected 0 to 15"),
+        ({"border": -1}, "--border -1 given, expected 0 to 1000"),
+        ({"world": "Maze/9x9"}, "--world 'Maze/9x9' given, expected a name that can be part"),
     ],
 )
 def test_numbers_that_leave_nothing_to_measure_are_refused(changes, says, walks, tmp_path):
@@ -164,6 +163,20 @@ def test_a_model_of_actions_is_refused(walks, tmp_path):
     run = save_run(tmp_path / "run", "lssvwm", pose_size=0)
     with pytest.raises(ContextError, match="expected one conditioned on poses"):
         memory_benchmark.main(args_for([run], walks, tmp_path))
+
+
+def test_a_border_that_leaves_too_little_is_refused(walks, tmp_path):
+    run = save_run(tmp_path / "run", "lssvwm")
+    with pytest.raises(ValueError, match="--border 27 given, expected at most 26 for frames of 64 pixels"):
+        memory_benchmark.main(args_for([run], walks, tmp_path / "out", border=27))
+
+
+def test_no_recordings_and_no_run_are_told_by_name(walks, tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ContextError, match="no episode to cut clips from"):
+        memory_benchmark.main(args_for([tmp_path], tmp_path / "empty", tmp_path / "out"))
+    with pytest.raises(CheckpointError, match=r"nowhere/run: there is no such folder"):
+        memory_benchmark.main(args_for([tmp_path / "nowhere/run"], walks, tmp_path / "out"))
 
 
 def test_training_walks_are_refused(record_walks, tmp_path):
@@ -191,7 +204,10 @@ def test_rows_of_another_world_stay_beside_these(found, walks, tmp_path):
 @pytest.mark.parametrize(
     ("second", "says"),
     [
-        ({"steps": 9}, r"both lssvwm, but were trained with different steps \(9 and None\)"),
+        ({"steps": 2}, r"both lssvwm, but were trained with different steps \(2 and 3\)"),
+        ({"start_from": "a/checkpoint"}, r"were trained with different start_from \(True and None\)"),
+        ({"steps": 4}, "has been trained for 3 steps, 0.1 minutes, and 4 steps were asked for"),
+        ({"steps": None, "minutes": 5.0}, "0.1 minutes, and 5 minutes were asked for"),
         ({"seed": 0}, "a second lssvwm of seed 0, expected each seed once"),
     ],
 )

@@ -21,10 +21,13 @@ def test_a_saved_tokenizer_opens(tmp_path):
         torch.testing.assert_close(value, tokenizer.state_dict()[name], rtol=0, atol=0)
 
 
-def test_a_world_model_is_no_tokenizer(tmp_path):
-    WorldModel(MICRO).save_pretrained(tmp_path)
-    with pytest.raises(CheckpointError, match="holds a world model, expected a tokenizer alone"):
-        open_tokenizer(tmp_path)
+def test_the_tokenizer_of_a_world_model_opens(tmp_path):
+    world = WorldModel(MICRO)
+    world.save_pretrained(tmp_path)
+    opened = open_tokenizer(tmp_path).state_dict()
+    assert opened.keys() == world.tokenizer.state_dict().keys()
+    for name, value in world.tokenizer.state_dict().items():
+        torch.testing.assert_close(opened[name], value, rtol=0, atol=0)
 
 
 def test_weights_that_are_not_finite_are_refused(tmp_path):

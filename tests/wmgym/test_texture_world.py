@@ -133,6 +133,13 @@ def test_bad_arguments_are_named(arguments, named):
         TextureWorldEnv(**arguments)
 
 
+def test_options_are_refused_as_there_are_none():
+    env = TextureWorldEnv()
+    with pytest.raises(ValueError, match=r"options has the keys \['pose'\], expected none"):
+        env.reset(options={"pose": (1, 0)})
+    env.reset(options={})
+
+
 def test_bad_actions_and_steps_before_a_reset_are_refused():
     env = TextureWorldEnv(render_mode="rgb_array")
     with pytest.raises(ResetNeeded):
