@@ -31,6 +31,10 @@ class ClipBatch:
     actions: Actions
     poses: Poses | None
 
+    def rows(self, start: int, stop: int) -> "ClipBatch":
+        """The clips from number `start` to `stop`."""
+        return ClipBatch(self.images[start:stop], self.actions[start:stop], take(self.poses, slice(start, stop)))
+
     def between(self, start: int, stop: int) -> "ClipBatch":
         """The frames from `start` to `stop`, poses still relative to the first frame of the whole clip."""
         poses = take(self.poses, slice(None), slice(start, stop))

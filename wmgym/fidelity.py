@@ -25,6 +25,8 @@ from wmgym.errors import ContextError
 from wmgym.recording import SEED_RANGES, Episode, read_episode
 
 Frames = NDArray[np.uint8]
+AT_ONCE = 32
+"""Clips that are dreamed side by side: what they remember under full attention grows with clips and with frames."""
 
 
 @dataclass(frozen=True)
@@ -108,6 +110,16 @@ def dream_along(
     Returns:
         `(clips, frames - context, H, W, 3)`.
     """
+    parts = [
+        _dream_part(world, clips.rows(start, start + AT_ONCE), context, denoising_steps, seed + start, forget)
+        for start in range(0, len(clips.images), AT_ONCE)
+    ]
+    return np.concatenate(parts)
+
+
+def _dream_part(
+    world: WorldModel, clips: ClipBatch, context: int, denoising_steps: int, seed: int, forget: bool
+) -> Frames:
     c = world.config.dynamics
     generators = [torch.Generator().manual_seed(seed + i) for i in range(len(clips.images))]
     dreamed: list[Frames] = []

@@ -8,9 +8,11 @@ import pytest
 
 import wmgym  # noqa: F401  (registers the ids)
 from experiments import evaluate_world_model, train_world_model
+from wmgym import fidelity
 from wmgym.checkpoint import open_checkpoint
+from wmgym.clips import cut_clips
 from wmgym.errors import CheckpointError, ContextError
-from wmgym.fidelity import dream_against_reality, read_all
+from wmgym.fidelity import dream_against_reality, dream_along, read_all
 from wmgym.memory_reach import memory_reach
 from wmgym.recording import read_episode, scan, write_episode
 
@@ -37,6 +39,16 @@ def test_a_model_of_poses_dreams_along_recorded_paths(checkpoint, walks):
     along = dream_against_reality(world, episodes, clips_per_episode=1, context=20, horizon=3)
     assert along.dreamed.shape == (3, 3, 64, 64, 3)
     assert list(memory_reach(world, episodes, (1, 4), clips_per_episode=1, context=8)) == [1, 4]
+
+
+def test_clips_dream_the_same_in_parts_as_side_by_side(checkpoint, walks, monkeypatch):
+    world = open_checkpoint(checkpoint).world
+    clips = cut_clips(world, read_all(scan(walks).usable), clips_per_episode=1, frames=9)
+    together = dream_along(world, clips, 6, denoising_steps=2, seed=5)
+    monkeypatch.setattr(fidelity, "AT_ONCE", 2)
+    in_parts = dream_along(world, clips, 6, denoising_steps=2, seed=5)
+    assert np.abs(together.astype(int) - in_parts).max() <= 1
+    assert np.abs(together[0].astype(int) - together[1]).max() > 1
 
 
 def test_actions_do_not_step_it(checkpoint, walks, tmp_path):
