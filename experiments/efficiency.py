@@ -237,7 +237,7 @@ def plot(rows: list[dict[str, Any]], path: Path) -> None:
         for name in dict.fromkeys(row["backbone"] for row in rows):
             axis.loglog(*curve(rows, name, kind, key), marker="o", markersize=4, label=name, **line_of(name))
         axis.set(xlabel=along, title=label, xticks=lengths, xticklabels=[f"{n:,}" for n in lengths])
-        axis.minorticks_off()
+        axis.xaxis.minorticks_off()
     figure.legend(*axis.get_legend_handles_labels(), fontsize="small", loc="outside right upper")
     figure.savefig(path, dpi=110)
 
