@@ -88,6 +88,8 @@ def trained_differently(runs: Sequence[TrainedRun]) -> list[str]:
         for run in runs:
             by_value.setdefault(str(_setting(run, key)), []).append(f"{run.name} {run.seed}")
         if len(by_value) > 1:
+            if key == "commit":
+                by_value = {value[:7]: [f"{len(names)} runs"] for value, names in by_value.items()}
             told = "; ".join(f"{value} ({', '.join(names)})" for value, names in by_value.items())
             found.append(f"**Trained differently**, which the order below does not know: `{key}` is {told}.")
     return found
