@@ -37,8 +37,8 @@ def read_metrics(metrics: dict[str, Any]) -> dict[str, Any]:
     Raises:
         KeyError: They are not of the memory benchmark.
     """
-    for row in metrics["rows"]:
-        row["world"], row["task"], row["backbone"]
+    if not all({"world", "task", "backbone"} <= row.keys() for row in metrics["rows"]):
+        raise KeyError("world, task or backbone of a row")
     return {key: metrics[key] for key in ("rows", "intervals", "order")} | {"notes": metrics.get("notes", {})}
 
 
