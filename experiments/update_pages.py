@@ -69,13 +69,17 @@ def table_of(root: Path, name: str) -> str | None:
 
 
 def memory_command(result: dict[str, Any]) -> str:
-    """What trains and measures the systems of a memory benchmark."""
+    """What trains and measures the systems of a memory benchmark; several commands if some have more seeds."""
     trained = [row for row in result["metrics"]["rows"] if row["world"] == "TextureWorld" and row["seed"] is not None]
-    steps, seeds = (sorted({row[key] for row in trained}) for key in ("steps_trained", "seed"))
-    systems = dict.fromkeys(row["backbone"] for row in trained if "," not in row["backbone"])
+    steps = sorted({row["steps_trained"] for row in trained})
     if len(steps) != 1:
         raise ValueError(f"the memory benchmark has runs of {steps} steps, expected one number for all.")
-    return f'make memory STEPS={steps[0]} SEEDS="{" ".join(map(str, seeds))}" SYSTEMS="{" ".join(systems)}"'
+    systems: dict[str, list[str]] = {}
+    for name in dict.fromkeys(row["backbone"] for row in trained if "," not in row["backbone"]):
+        seeds = " ".join(map(str, sorted({row["seed"] for row in trained if row["backbone"] == name})))
+        systems.setdefault(seeds, []).append(name)
+    commands = (f'make memory STEPS={steps[0]} SEEDS="{s}" SYSTEMS="{" ".join(names)}"' for s, names in systems.items())
+    return " && ".join(commands)
 
 
 def options(config: dict[str, Any]) -> str:

@@ -33,7 +33,7 @@ def fit_to_recordings(
         ContextError: Held-out episodes are of another world, or the model has poses and an episode has none.
         ValueError: The tokenizer makes latents of another size than the network is for.
     """
-    WorldModelConfig(tokenizer.config, dynamics)
+    WorldModelConfig(tokenizer.config, dynamics)  # refuses latents of another size
     first = first_episode(folder, found)
     refuse_other_worlds(held_out, first.action_count, tokenizer.config.frame_size)
     if dynamics.pose_size:

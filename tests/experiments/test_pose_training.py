@@ -70,6 +70,19 @@ def test_recordings_that_do_not_say_where_the_camera_was_are_refused_at_once(lac
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"preset": "cpu"}, "the tokenizer emits latents of"),
+        ({"conditioning": "action", "pose_origin": 3}, "--pose-origin 3 given with --conditioning action, expected 0"),
+    ],
+)
+def test_what_does_not_fit_is_refused_before_anything_is_encoded(changes, says, walks, walk_tokenizer, tmp_path):
+    with pytest.raises(ValueError, match=says):
+        train_world_model.main(pose_args(walks, walk_tokenizer, tmp_path / "run", **changes))
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_store_without_poses_says_what_may_be_the_cause(walks, walk_tokenizer, tmp_path):
     mixed = tmp_path / "mixed"
     mixed.mkdir()
