@@ -31,6 +31,7 @@ from tqdm import tqdm
 
 import wmgym
 from agents.mixtures import make_walker, mixture_of
+from agents.pictures import with_smaller_frames
 from agents.results import write_json
 from wmgym.arguments import check_ranges
 from wmgym.collection import JobFailed, Work, run_jobs
@@ -78,11 +79,16 @@ class Args:
     max_steps: int | None = None
     """End each episode after so many steps; for tests."""
 
+    frame_size: int | None = None
+    """Scale frames down to so many pixels along each side, by averaging; as the world draws them by default."""
+
 
 def start_worker(args: Args) -> Work:
     """Open the world of one process; return the function that records the episode of a seed in it."""
     wmgym.register_all()
     env = gymnasium.make(args.env, **({"global_observables": True} if "MemoryMaze" in args.env else {}))
+    if args.frame_size:
+        env = with_smaller_frames(env, args.frame_size)
 
     def record(seed: int) -> int:
         walker, name = make_walker(args.env, seed)
@@ -106,7 +112,7 @@ def choose_seeds(args: Args) -> list[int]:
     """
     if (args.episodes is None) == (args.frames is None):
         raise ValueError("Give either --episodes or --frames.")
-    check_ranges(args, dict.fromkeys(("episodes", "frames", "max_steps", "workers"), (1, math.inf)))
+    check_ranges(args, dict.fromkeys(("episodes", "frames", "max_steps", "workers", "frame_size"), (1, math.inf)))
     refuse_other_world(args)
     steps = args.max_steps or STEPS[args.env]
     count = args.episodes if args.episodes is not None else math.ceil((args.frames or 0) / (steps + 1))
@@ -141,6 +147,7 @@ def refuse_other_world(args: Args) -> None:
     try:
         summary = json.loads(path.read_text())
         env = summary["env"] if "env" in summary else summary["maze"]  # as earlier releases called it
+        frame_size = summary.get("frame_size")
     except (ValueError, TypeError, KeyError) as error:
         raise ValueError(
             f"{path} cannot be read ({type(error).__name__}: {error}), expected the summary of this folder. Delete it: "
@@ -150,6 +157,12 @@ def refuse_other_world(args: Args) -> None:
         raise ValueError(
             f"{args.output} holds episodes of {env}, --env asks for {args.env}; expected one world a folder, since "
             "models are trained on all of it. Pass the same --env, or another --output."
+        )
+    if frame_size != args.frame_size:
+        had, asked = (f"--frame-size {size}" if size else "no --frame-size" for size in (frame_size, args.frame_size))
+        raise ValueError(
+            f"{args.output} was recorded with {had}, {asked} given; expected one size of frames a folder. Pass the "
+            "same, or another --output."
         )
 
 
@@ -189,6 +202,7 @@ def summarise(args: Args) -> dict[str, object]:
         returns.setdefault(policy.partition(" ")[0], []).append(total)
     return {
         "env": args.env,
+        "frame_size": args.frame_size,
         "split": args.split,
         "seeds": [SEED_RANGES[args.split].start, SEED_RANGES[args.split].stop - 1],
         "mixture": mixture_of(args.env),

@@ -80,6 +80,8 @@ class Args:
     """Run folder; an existing run in it is continued."""
     start_from: Path | None = None
     """Checkpoint whose weights a new run starts with (optimizer, average and clock start afresh)."""
+    transfer: bool = False
+    """The checkpoint to start from is of another world: take of it what does not depend on latents and actions."""
     preset: PresetName = "cpu"
     """Size of the network; the tokenizer must have been trained with the same one."""
     backbone: BackboneName = "lssvwm"
@@ -203,7 +205,7 @@ def main(args: Args) -> dict[str, float]:
     fabric.barrier()
     store = open_store(folder)
     resumed = (args.output / TENSORS_FILE).exists()
-    world = build_world(dynamics, tokenizer, store, None if resumed else args.start_from).to(fabric.device)
+    world = build_world(dynamics, tokenizer, store, None if resumed else args.start_from, args.transfer).to(fabric.device)
     check_windows(args.stages, int(store.lengths.max()))
     model = world.dynamics
     average = moving_average(model, args.average_decay).to(fabric.device)

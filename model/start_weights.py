@@ -1,5 +1,6 @@
 """The weights a training of the world model starts with: a trained tokenizer's, and maybe those of another run."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -59,3 +60,30 @@ def weights_to_start_from(source: Path, world: WorldModel) -> dict[str, Tensor]:
             "trained with."
         )
     return weights
+
+
+def weights_to_transfer(source: Path, world: WorldModel) -> dict[str, Tensor]:
+    """Reads of a checkpoint of another world what any world can use: how to remember is learned on one and used on all.
+
+    Args:
+        source: the checkpoint; its latents, actions and rewards may be others.
+        world: what shall start with them.
+
+    Returns:
+        Weights for all of the world model: of its dynamics those of the checkpoint that have its shape, which leaves out
+        embeddings of other actions and heads of other rewards; the others are its own.
+
+    Raises:
+        CheckpointError: it is missing or damaged, or its dynamics differ in more than actions and rewards.
+    """
+    config, weights = load_weights(source)
+    check_fit(source, WorldModel(config).state_dict(), weights)
+    own, d = world.config.dynamics, config.dynamics
+    if replace(d, num_actions=own.num_actions, reward_values=own.reward_values) != own:
+        raise CheckpointError(
+            f"--start-from {source} is a network of another shape, or conditioned otherwise, than --preset, --backbone "
+            "and --conditioning make. Pass those it was trained with."
+        )
+    kept = world.state_dict()
+    found = {k: v for k, v in weights.items() if k.startswith("dynamics.") and v.shape == kept[k].shape}
+    return kept | found

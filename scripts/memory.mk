@@ -1,9 +1,11 @@
 # `make memory`: on a small world, train every system of model/backbones.py that is not trained yet, and measure them.
 # All of it goes on where it was when it is started again. Other SEEDS and SYSTEMS add to what is there, in one table;
-# other STEPS are other runs.
+# other STEPS are other runs. `make memory WORLD=maze`: the same on Memory Maze, each training going on from the weights
+# that its system learned on the small world.
 
 PYTHON_BIN ?= .venv/bin/python
 MEMORY := runs/memory
+WORLD ?= texture
 STEPS ?= 1200
 SEEDS ?= 0
 # for memory_benchmark.py, such as --lpips
@@ -11,6 +13,7 @@ BENCHMARK_ARGS ?=
 KNOWN := lssvwm causal_window mamba2_local causal mamba2 lssvwm_block1 lssvwm_no_clean videossm dfot
 SYSTEMS ?= $(KNOWN)
 
+$(if $(filter texture maze,$(WORLD)),,$(error WORLD = $(WORLD), expected texture or maze))
 unknown := $(filter-out $(KNOWN),$(SYSTEMS))
 $(if $(unknown),$(error SYSTEMS has $(unknown), expected some of: $(KNOWN)))
 not_digits = $(shell printf '%s' '$(1)' | tr -d '0-9 ')
@@ -18,10 +21,17 @@ $(if $(strip $(SEEDS)),,$(error SEEDS is empty, expected whole numbers, such as 
 $(if $(call not_digits,$(SEEDS)),$(error SEEDS = $(SEEDS), expected whole numbers, such as SEEDS="0 1 2"))
 $(if $(call not_digits,$(STEPS)),$(error STEPS = $(STEPS), expected a whole number, such as STEPS=1200))
 
-FOLDER := $(MEMORY)/$(STEPS)-steps
+HOME_texture := $(MEMORY)
+HOME_maze := $(MEMORY)/maze
+HERE := $(HOME_$(WORLD))
+NAME_texture := TextureWorld
+NAME_maze := MemoryMaze
+FOLDER := $(HERE)/$(STEPS)-steps
 RUNS := $(foreach seed,$(SEEDS),$(SYSTEMS:%=$(FOLDER)/%-$(seed)))
-WORLD := --env wmgym/TextureWorld-v0
-DATA := --recordings $(MEMORY)/train --validation $(MEMORY)/validation
+# what was learned on the small world, for other worlds to start from
+LEARNED := $(MEMORY)/$(STEPS)-steps
+ENV := --env wmgym/TextureWorld-v0
+$(HOME_maze)/data.complete: ENV := --env wmgym/MemoryMaze-9x9-v0 --frame-size 32
 TRAINING := --preset small --conditioning pose --muon --learning-rate 0.008 --there-and-back 0.8 --dreamed-share 0 \
 	--shortcut-after 1 --context-noise 0.1 --average-decay 0.99 --validate-every 3600 --clips 1 --contexts 1
 # most windows walk 24 steps there and the same back
@@ -40,27 +50,40 @@ seed = $(lastword $(subst -, ,$(1)))
 export OMP_NUM_THREADS := 1
 .PHONY: all
 
-# what is there already is measured along
+# what is there already is measured along, and rows of other worlds stand beside
 all: $(RUNS:=.complete)
-	$(PYTHON_BIN) experiments/memory_benchmark.py \
+	$(PYTHON_BIN) experiments/memory_benchmark.py --world $(NAME_$(WORLD)) \
 		--runs $(sort $(RUNS) $(patsubst %.complete,%,$(wildcard $(FOLDER)/*-*.complete))) \
-		--recordings $(MEMORY)/test --output $(FOLDER)/result $(BENCHMARK_ARGS)
+		--recordings $(HERE)/test --output $(FOLDER)/result \
+		$(if $(filter maze,$(WORLD)),$(addprefix --beside ,$(wildcard $(LEARNED)/result/result.json))) $(BENCHMARK_ARGS)
 
-$(MEMORY)/data.complete:
-	$(PYTHON_BIN) experiments/collect_episodes.py $(WORLD) --output $(MEMORY)/train --episodes 200
-	$(PYTHON_BIN) experiments/collect_episodes.py $(WORLD) --output $(MEMORY)/validation --split validation --episodes 8
-	$(PYTHON_BIN) experiments/collect_episodes.py $(WORLD) --output $(MEMORY)/test --split test --episodes 24
+$(HOME_texture)/data.complete $(HOME_maze)/data.complete: %/data.complete:
+	$(PYTHON_BIN) experiments/collect_episodes.py $(ENV) --output $*/train --episodes 200
+	$(PYTHON_BIN) experiments/collect_episodes.py $(ENV) --output $*/validation --split validation --episodes 8
+	$(PYTHON_BIN) experiments/collect_episodes.py $(ENV) --output $*/test --split test --episodes 24
 	touch $@
 
-$(MEMORY)/tokenizer.complete: $(MEMORY)/data.complete
-	$(PYTHON_BIN) experiments/train_tokenizer.py $(DATA) --output $(MEMORY)/tokenizer --preset small --minutes 4
+$(HOME_texture)/tokenizer.complete $(HOME_maze)/tokenizer.complete: %/tokenizer.complete: %/data.complete
+	$(PYTHON_BIN) experiments/train_tokenizer.py --recordings $*/train --validation $*/validation \
+		--output $*/tokenizer --preset small --minutes 4
 	touch $@
 
-$(RUNS:=.complete): %.complete: | $(MEMORY)/tokenizer.complete
-	@echo "$(notdir $*): $(STEPS) steps, progress in $*.log"
-	@mkdir -p $(@D)
-	@$(PYTHON_BIN) experiments/train_world_model.py $(DATA) --tokenizer $(MEMORY)/tokenizer --output $* $(TRAINING) \
-		--minutes 600 --steps $(STEPS) --seed $(call seed,$(notdir $*)) \
-		$(or $(FLAGS_$(call system,$(notdir $*))),--backbone $(call system,$(notdir $*)) $(STAGES)) >> $*.log 2>&1 \
-		|| { tr '\r' '\n' < $*.log | tail -n 20; exit 1; }
-	@touch $@
+# $(call train,folder of recordings and tokenizer,more flags)
+define train
+@echo "$(basename $@): $(STEPS) steps, progress in $(basename $@).log"
+@mkdir -p $(@D)
+@$(PYTHON_BIN) experiments/train_world_model.py --recordings $(1)/train --validation $(1)/validation \
+	--tokenizer $(1)/tokenizer --output $(basename $@) $(TRAINING) --minutes 600 --steps $(STEPS) --seed $(call seed,$(notdir $(basename $@))) \
+	$(or $(FLAGS_$(call system,$(notdir $(basename $@)))),--backbone $(call system,$(notdir $(basename $@))) $(STAGES)) $(2) >> $(basename $@).log 2>&1 \
+	|| { tr '\r' '\n' < $(basename $@).log | tail -n 20; exit 1; }
+@touch $@
+endef
+
+LEARNERS := $(foreach run,$(notdir $(RUNS)),$(LEARNED)/$(run).complete)
+$(LEARNERS): %.complete: | $(HOME_texture)/tokenizer.complete
+	$(call train,$(HOME_texture))
+
+ifeq ($(WORLD),maze)
+$(RUNS:=.complete): $(FOLDER)/%.complete: | $(LEARNED)/%.complete $(HOME_maze)/tokenizer.complete
+	$(call train,$(HOME_maze),--transfer --start-from $(LEARNED)/$*/checkpoint)
+endif

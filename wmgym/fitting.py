@@ -6,7 +6,7 @@ from pathlib import Path
 
 from model.config import LSSVWMConfig, WorldModelConfig
 from model.data import LatentStore
-from model.start_weights import weights_to_start_from
+from model.start_weights import weights_to_start_from, weights_to_transfer
 from model.tokenizer import Tokenizer
 from model.world_model import WorldModel
 from wmgym.clips import POSE_KEYS, refuse_without_poses
@@ -42,7 +42,7 @@ def fit_to_recordings(
 
 
 def build_world(
-    dynamics: LSSVWMConfig, tokenizer: Tokenizer, store: LatentStore, start_from: Path | None
+    dynamics: LSSVWMConfig, tokenizer: Tokenizer, store: LatentStore, start_from: Path | None, transfer: bool = False
 ) -> WorldModel:
     """Return a world model around a trained tokenizer, with fresh weights or those of another run.
 
@@ -51,6 +51,7 @@ def build_world(
         tokenizer: Trained.
         store: The recordings, encoded.
         start_from: Checkpoint whose weights to take; None for fresh ones.
+        transfer: It is a checkpoint of another world: take what does not depend on the world.
 
     Randomness: fresh weights are drawn from torch's default generator.
 
@@ -70,5 +71,6 @@ def build_world(
     world = WorldModel(WorldModelConfig(tokenizer.config, dynamics))
     world.tokenizer.load_state_dict(tokenizer.state_dict())
     if start_from is not None:
-        world.load_state_dict(weights_to_start_from(start_from, world))
+        read = weights_to_transfer if transfer else weights_to_start_from
+        world.load_state_dict(read(start_from, world))
     return world

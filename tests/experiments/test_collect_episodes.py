@@ -7,10 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import gymnasium
 import numpy as np
 import pytest
 
 from agents.mixtures import make_walker
+from agents.pictures import with_smaller_frames
 from experiments.collect_episodes import Args, choose_seeds, file_of, main, summarise
 from wmgym.recording import SEED_RANGES, Episode, read_episode, write_episode
 
@@ -63,6 +65,26 @@ def test_a_folder_of_another_world_is_refused(tmp_path):
     summary.write_text("{")
     with pytest.raises(ValueError, match=r"collection\.json cannot be read"):
         choose_seeds(Args(tmp_path, episodes=1))
+
+
+def test_a_folder_of_other_frames_is_refused(tmp_path):
+    (tmp_path / "collection.json").write_text(json.dumps({"env": "wmgym/MemoryMaze-9x9-v0", "frame_size": 32}))
+    assert choose_seeds(Args(tmp_path, episodes=1, frame_size=32)) == [0]
+    with pytest.raises(ValueError, match="recorded with --frame-size 32, no --frame-size given"):
+        choose_seeds(Args(tmp_path, episodes=1))
+
+
+def test_frames_are_scaled_down_by_averaging(tmp_path):
+    whole, half = ({"env": "wmgym/TextureWorld-v0", "episodes": 1, "workers": 1, "max_steps": 5} for _ in range(2))
+    main(Args(tmp_path / "whole", **whole))
+    summary = main(Args(tmp_path / "half", frame_size=16, **half))
+    large, small = (read_episode(file_of(tmp_path / name, 0)) for name in ("whole", "half"))
+    means = large.image.reshape(6, 16, 2, 16, 2, 3).mean((2, 4))
+    assert np.abs(small.image - means).max() <= 1
+    np.testing.assert_array_equal(small.action, large.action)
+    assert (summary["frame_size"], small.image.std() > 10) == (16, True)
+    with pytest.raises(ValueError, match="64x64 asked for, expected at most"):
+        with_smaller_frames(gymnasium.make("wmgym/TextureWorld-v0"), 64)
 
 
 def test_a_folder_of_another_split_is_refused(tmp_path):

@@ -11,6 +11,7 @@ import tyro
 from experiments import collect_episodes, memory_benchmark, train_tokenizer, train_world_model
 
 ROOT = Path(__file__).parents[2]
+MAZE = "wmgym/MemoryMaze-9x9-v0"
 SCRIPTS = {
     "collect_episodes": collect_episodes,
     "train_tokenizer": train_tokenizer,
@@ -28,7 +29,12 @@ def make(*settings, folder=ROOT, check=True):
 @pytest.fixture(scope="module")
 def commands():
     """What would be run for two seeds, by script."""
-    printed = make("SEEDS=0 3", "STEPS=77").stdout.replace("\\\n", " ")
+    return commands_of("SEEDS=0 3", "STEPS=77")
+
+
+def commands_of(*settings, folder=ROOT):
+    """What would be run, by script: its arguments."""
+    printed = make(*settings, folder=folder).stdout.replace("\\\n", " ")
     found = {name: [] for name in SCRIPTS}
     for command in printed.splitlines():
         words = shlex.split(command.split(">")[0])
@@ -78,9 +84,35 @@ def test_what_is_there_is_not_trained_again_and_measured_along(tmp_path):
         assert f"1200-steps/{name} " in printed.split("--runs")[1]
 
 
+def test_on_the_maze_each_training_goes_on_from_what_its_system_learned(tmp_path):
+    learned = tmp_path / "runs/memory/77-steps"
+    learned.mkdir(parents=True)
+    for name in ("../data", "../tokenizer", "causal-0", "causal-3"):
+        (learned / f"{name}.complete").touch()
+    found = commands_of("WORLD=maze", "SEEDS=0 3", "STEPS=77", "SYSTEMS=causal dfot", folder=tmp_path)
+    runs = {str(run.output): run for run in found["train_world_model"]}
+    small, maze = "runs/memory/77-steps/", "runs/memory/maze/77-steps/"
+    assert set(runs) == {f"{small}dfot-0", f"{small}dfot-3"} | {
+        f"{maze}{name}-{seed}" for name in ("causal", "dfot") for seed in (0, 3)
+    }
+    for name, run in runs.items():
+        run.check()
+        assert run.transfer == name.startswith(maze)
+        assert run.start_from == (Path(small) / run.output.name / "checkpoint" if run.transfer else None)
+        assert run.tokenizer == run.recordings.parent / "tokenizer"
+        assert run.recordings == Path("runs/memory/maze/train" if run.transfer else "runs/memory/train")
+    recorded = {str(args.output): (args.env, args.frame_size) for args in found["collect_episodes"]}
+    home = "runs/memory/maze/"
+    assert recorded == dict.fromkeys((f"{home}train", f"{home}validation", f"{home}test"), (MAZE, 32))
+    (benchmark,) = found["memory_benchmark"]
+    assert (benchmark.world, benchmark.recordings) == ("MemoryMaze", Path("runs/memory/maze/test"))
+    assert {str(run) for run in benchmark.runs} == {name for name in runs if name.startswith(maze)}
+
+
 @pytest.mark.parametrize(
     ("setting", "says"),
     [
+        ("WORLD=mars", "WORLD = mars, expected texture or maze"),
         ("SYSTEMS=lssvwm lssvvm", "SYSTEMS has lssvvm, expected some of: lssvwm causal_window"),
         ("SEEDS=-1", "SEEDS = -1, expected whole numbers"),
         ("SEEDS=", "SEEDS is empty, expected whole numbers"),
