@@ -51,6 +51,7 @@ from wmgym.arguments import (
     check_mode,
     check_ranges,
     check_stages,
+    check_transfer,
     check_windows,
     nothing_to_do,
 )
@@ -166,6 +167,7 @@ class Args:
         check_dream_steps(self.dream_steps, PRESETS[self.preset].dynamics.max_denoising_steps)
         check_backwards(self.there_and_back, self.pose_origin, self.conditioning)
         check_mode(self.mode, self.dynamics.steppable, self.backbone)
+        check_transfer(self.transfer, self.start_from)
 
     def spent(self, progress: Progress) -> float:
         """The share of the budget that is used; 1 or more when the run is over."""
@@ -204,8 +206,8 @@ def main(args: Args) -> dict[str, float]:
         starts = read_starts(found.usable, args.contexts, args.clips, args.clip_frames, args.seed, tqdm)
     fabric.barrier()
     store = open_store(folder)
-    resumed = (args.output / TENSORS_FILE).exists()
-    world = build_world(dynamics, tokenizer, store, None if resumed else args.start_from, args.transfer).to(fabric.device)
+    source = None if (args.output / TENSORS_FILE).exists() else args.start_from
+    world = build_world(dynamics, tokenizer, store, source, args.transfer).to(fabric.device)
     check_windows(args.stages, int(store.lengths.max()))
     model = world.dynamics
     average = moving_average(model, args.average_decay).to(fabric.device)

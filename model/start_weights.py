@@ -70,8 +70,8 @@ def weights_to_transfer(source: Path, world: WorldModel) -> dict[str, Tensor]:
         world: what shall start with them.
 
     Returns:
-        Weights for all of the world model: of its dynamics those of the checkpoint that have its shape, which leaves out
-        embeddings of other actions and heads of other rewards; the others are its own.
+        Weights for all of the world model: of its dynamics those of the checkpoint that have their shape, which leaves
+        out embeddings of other actions and heads of other rewards; the others are its own.
 
     Raises:
         CheckpointError: it is missing or damaged, or its dynamics differ in more than actions and rewards.

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from model.sampler import check_denoising_steps
@@ -146,4 +147,21 @@ def check_mode(mode: str, steppable: bool, backbone: str) -> None:
         raise ValueError(
             f"--mode {mode} given with --backbone {backbone}, which sees later frames: beside a clean past it would "
             "see the answer. Pass --mode diffusion_forcing."
+        )
+
+
+def check_transfer(transfer: bool, start_from: Path | None) -> None:
+    """Refuse a transfer from nowhere.
+
+    Args:
+        transfer: Whether weights of another world are to be taken.
+        start_from: The checkpoint to take them from.
+
+    Raises:
+        ValueError: There is none.
+    """
+    if transfer and start_from is None:
+        raise ValueError(
+            "--transfer given without --start-from, expected both: pass the checkpoint of the other world, such as "
+            "--transfer --start-from runs/memory/1200-steps/lssvwm-0/checkpoint."
         )

@@ -5,9 +5,12 @@ from dataclasses import replace
 import gymnasium
 import numpy as np
 import pytest
+import torch
 
 import wmgym  # noqa: F401  (registers the ids)
 from experiments import evaluate_world_model, train_world_model
+from model.config import PRESETS
+from model.world_model import WorldModel
 from wmgym import fidelity
 from wmgym.checkpoint import open_checkpoint
 from wmgym.clips import cut_clips
@@ -75,6 +78,7 @@ def test_recordings_that_do_not_say_where_the_camera_was_are_refused_at_once(lac
     [
         ({"preset": "cpu"}, "the tokenizer emits latents of"),
         ({"conditioning": "action", "pose_origin": 3}, "--pose-origin 3 given with --conditioning action, expected 0"),
+        ({"transfer": True}, "--transfer given without --start-from"),
     ],
 )
 def test_what_does_not_fit_is_refused_before_anything_is_encoded(changes, says, walks, walk_tokenizer, tmp_path):
@@ -91,3 +95,21 @@ def test_a_store_without_poses_says_what_may_be_the_cause(walks, walk_tokenizer,
         write_episode(mixed / f"{i}.npz", walk if state is None else replace(walk, state=state))
     with pytest.raises(ContextError, match="some recordings lack agent_pos"):
         train_world_model.main(pose_args(mixed, walk_tokenizer, tmp_path / "run", validation=walks))
+
+
+def test_a_run_can_start_with_what_was_learned_on_another_world(walks, walk_tokenizer, tmp_path):
+    micro = PRESETS["micro"]
+    dynamics = replace(micro.dynamics, pose_size=4, num_actions=9)
+    other = WorldModel(replace(micro, dynamics=dynamics))
+    other.save_pretrained(tmp_path / "other")
+    changes = {"start_from": tmp_path / "other", "learning_rate": 0.0}
+    with pytest.raises(CheckpointError, match="or for other actions"):
+        train_world_model.main(pose_args(walks, walk_tokenizer, tmp_path / "refused", **changes))
+    train_world_model.main(pose_args(walks, walk_tokenizer, tmp_path / "run", transfer=True, **changes))
+    found = open_checkpoint(tmp_path / "run" / "checkpoint").world
+    assert found.config.dynamics.num_actions != 9
+    for name, weight in other.dynamics.named_parameters():
+        np.testing.assert_allclose(
+            found.dynamics.get_parameter(name).detach(), weight.detach(), atol=1e-6, err_msg=name
+        )
+    assert not torch.equal(found.tokenizer.state_dict()["scale"], other.tokenizer.state_dict()["scale"])
