@@ -9,6 +9,7 @@ import torch
 
 import wmgym  # noqa: F401  (registers the ids)
 from experiments import evaluate_world_model, train_world_model
+from model import checkpoint as checkpoint_files
 from model.config import PRESETS
 from model.world_model import WorldModel
 from wmgym import fidelity
@@ -103,7 +104,7 @@ def test_a_run_can_start_with_what_was_learned_on_another_world(walks, walk_toke
     other = WorldModel(replace(micro, dynamics=dynamics))
     other.save_pretrained(tmp_path / "other")
     changes = {"start_from": tmp_path / "other", "learning_rate": 0.0}
-    with pytest.raises(CheckpointError, match="or for other actions"):
+    with pytest.raises(checkpoint_files.CheckpointError, match="or for other actions"):
         train_world_model.main(pose_args(walks, walk_tokenizer, tmp_path / "refused", **changes))
     train_world_model.main(pose_args(walks, walk_tokenizer, tmp_path / "run", transfer=True, **changes))
     found = open_checkpoint(tmp_path / "run" / "checkpoint").world
