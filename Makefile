@@ -32,7 +32,7 @@ $(STAMP): setup.cfg pyproject.toml constraints.txt scripts/setup.sh
 demo: $(STAMP) ## train PPO in the shipped dream and compare with the real maze: 10 minutes on 2 cores
 	$(BIN)/python experiments/dream_ppo.py --preset demo $(DEMO_ARGS)
 
-memory: $(STAMP) ## train small models of every backbone, minutes of a core each, and compare their memory (STEPS=, SEEDS=, SYSTEMS=)
+memory: $(STAMP) ## train small models of every backbone, minutes of a core each, and compare their memory (WORLD=, STEPS=, SEEDS=, SYSTEMS=)
 	$(MAKE) --no-print-directory -f scripts/memory.mk -j $(shell nproc)
 
 test: lint type imports pytest ## everything CI checks

@@ -30,7 +30,7 @@ from model.world_model import WorldModel
 from wmgym.arguments import check_ranges
 from wmgym.clips import places_in
 from wmgym.fidelity import Frames, dream_along, read_all, reconstruct, refuse_other_worlds, refuse_training_seeds
-from wmgym.memory_runs import TrainedRun, open_runs, trained_differently
+from wmgym.memory_runs import TrainedRun, open_runs, told_of
 from wmgym.memory_scores import Numbers, age_curve, score
 from wmgym.memory_table import CLEARED, REFERENCES, REVISITED, as_markdown, merge, read_metrics
 from wmgym.memory_tasks import NEVER, MemoryTask, TaskName, frames_needed, make_task
@@ -101,7 +101,7 @@ def main(args: Args) -> dict[str, Any]:
     started = time.monotonic()
     asked = prepare(args)
     rows, errors = measure(args, asked)
-    metrics = merge(asked.earlier, args.world, rows, errors, trained_differently(asked.runs), args.seed)
+    metrics = merge(asked.earlier, args.world, rows, errors, told_of(asked.runs), args.seed)
     names = [f"{run.name}, seed {run.seed}" for run in asked.runs]
     config = asdict(args) | {"recordings": args.recordings.name, "runs": names, "border": asked.border}
     config = {key: value for key, value in config.items() if key not in ("output", "beside")}

@@ -17,6 +17,8 @@ from model.checkpoint import weights_digest
 
 RESULTS = Path("docs/results")
 CARD = Path("wmgym/checkpoints/memory-maze-9x9")
+WORLDS = {"TextureWorld": "", "MemoryMaze": "WORLD=maze "}
+"""Worlds of the memory benchmark, and what `make memory` is told for each."""
 
 
 @dataclass
@@ -54,6 +56,11 @@ def main(args: Args) -> None:
     if memory:
         result = json.loads((args.root / RESULTS / "memory_benchmark" / "result.json").read_text())
         parts += [f"**Memory** (`{memory_command(result)}`)", memory]
+    if probes := table_of(args.root, "map_probes"):
+        path = RESULTS / "map_probes" / "result.json"
+        walkers = json.loads((args.root / path).read_text())["config"]["walkers"]
+        command = f"experiments/map_probes.py --recordings recordings/train --test recordings/test --walkers {walkers}"
+        parts += [f"**What the shipped checkpoint's memory knows of a maze** (`{command}`)", probes]
     if costs:
         parts += ["**What memory costs** (`experiments/efficiency.py`)", costs]
     parts += ["The settings of each run stand in its `result.json` under `docs/results`."]
@@ -70,15 +77,20 @@ def table_of(root: Path, name: str) -> str | None:
 
 def memory_command(result: dict[str, Any]) -> str:
     """What trains and measures the systems of a memory benchmark; several commands if some have more seeds."""
-    trained = [row for row in result["metrics"]["rows"] if row["world"] == "TextureWorld" and row["seed"] is not None]
-    steps = sorted({row["steps_trained"] for row in trained})
-    if len(steps) != 1:
-        raise ValueError(f"the memory benchmark has runs of {steps} steps, expected one number for all.")
-    systems: dict[str, list[str]] = {}
-    for name in dict.fromkeys(row["backbone"] for row in trained if "," not in row["backbone"]):
-        seeds = " ".join(map(str, sorted({row["seed"] for row in trained if row["backbone"] == name})))
-        systems.setdefault(seeds, []).append(name)
-    commands = (f'make memory STEPS={steps[0]} SEEDS="{s}" SYSTEMS="{" ".join(names)}"' for s, names in systems.items())
+    commands = []
+    for world, setting in WORLDS.items():
+        trained = [row for row in result["metrics"]["rows"] if row["world"] == world and row["seed"] is not None]
+        steps = sorted({row["steps_trained"] for row in trained})
+        if len(steps) > 1:
+            raise ValueError(f"the memory benchmark has runs of {steps} steps, expected one number for all.")
+        systems: dict[str, list[str]] = {}
+        for name in dict.fromkeys(row["backbone"] for row in trained if "," not in row["backbone"]):
+            seeds = " ".join(map(str, sorted({row["seed"] for row in trained if row["backbone"] == name})))
+            systems.setdefault(seeds, []).append(name)
+        commands += [
+            f'make memory {setting}STEPS={steps[0]} SEEDS="{seeds}" SYSTEMS="{" ".join(names)}"'
+            for seeds, names in systems.items()
+        ]
     return " && ".join(commands)
 
 

@@ -14,6 +14,8 @@ NOT_OF_THE_SYSTEM = {"seed", "output", "recordings", "validation", "tokenizer", 
 NOT_OF_THE_SYSTEM |= {"contexts", "clips", "clip_frames", "commit"}
 """What runs of one system may differ in. Of what they were trained on the number of episodes and frames must agree."""
 
+BEFORE = "steps before"
+"""Setting: of the training whose weights a run started with."""
 WHAT_SYSTEMS_ARE = {"backbone", "mode", "clean_prefix", "stages", "pose_origin"}
 """Settings in which systems may differ, as what they are or need."""
 
@@ -73,6 +75,23 @@ def open_runs(folders: Sequence[Path]) -> list[TrainedRun]:
                 "alone. Pass runs of one tokenizer."
             )
     return runs
+
+
+def told_of(runs: Sequence[TrainedRun]) -> list[str]:
+    """Return what to know of the trainings before their table is read, a sentence or two each.
+
+    Args:
+        runs: As `open_runs` returned them.
+    """
+    size = runs[0].world.config.tokenizer.frame_size
+    told = [f"Frames of {size}x{size} pixels."]
+    if steps := sorted({run.settings[BEFORE] for run in runs if run.settings[BEFORE]}):
+        before = " or ".join(map(str, steps))
+        told[0] += (
+            " Trainings went on from the weights that the same system learned elsewhere in "
+            f"{before} steps, which are not counted here."
+        )
+    return told + trained_differently(runs)
 
 
 def trained_differently(runs: Sequence[TrainedRun]) -> list[str]:
@@ -135,6 +154,7 @@ def _open(folder: Path) -> TrainedRun:
         _refuse_unfinished(checkpoint, settings, progress)
         about_data = {key: record.get(key) for key in ("episodes", "recorded_frames", "commit")}
         settings = settings | about_data | {"start_from": bool(settings.get("start_from"))}
+        settings[BEFORE] = record.get("start_from", {}).get("progress", {}).get("step", 0)
         # a setting that was changed on the way is not what the run began with
         settings = settings | {f"changed {i}": change for i, change in enumerate(record.get("changed_settings", []))}
         dynamics = world.dynamics

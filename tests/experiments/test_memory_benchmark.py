@@ -120,6 +120,19 @@ def test_what_was_trained_differently_is_told_above_the_table(walks, tmp_path):
     assert "stages" not in table
 
 
+def test_what_was_learned_elsewhere_is_told_above_the_table(walks, tmp_path):
+    run = save_run(tmp_path / "run", "lssvwm", start_from="elsewhere/checkpoint", transfer=True)
+    path = run / "checkpoint" / "training.json"
+    record = json.loads(path.read_text())
+    path.write_text(json.dumps(record | {"start_from": {"progress": {"step": 1200}}}))
+    (notes,) = memory_benchmark.main(args_for([run], walks, tmp_path / "out"))["metrics"]["notes"].values()
+    assert notes[0].startswith("Frames of 64x64 pixels. Trainings went on from the weights that the same system ")
+    assert notes[0].endswith(" learned elsewhere in 1200 steps, which are not counted here.")
+    plain = save_run(tmp_path / "plain", "causal")
+    (notes,) = memory_benchmark.main(args_for([plain], walks, tmp_path / "out"))["metrics"]["notes"].values()
+    assert notes == ["Frames of 64x64 pixels."]
+
+
 def test_too_long_a_walk_is_refused_before_anything_is_dreamed(walks, tmp_path, monkeypatch):
     run = save_run(tmp_path / "run", "lssvwm")
     monkeypatch.setattr(memory_benchmark, "dream_along", None)

@@ -41,11 +41,12 @@ def test_the_command_beside_the_memory_table_names_what_was_trained(copy):
     row = {"world": "TextureWorld", "steps_trained": 7, "seed": 1, "backbone": "causal"}
     cleared = row | {"seed": 0, "backbone": "lssvwm, scan cleared"}
     rows = [row, cleared, row | {"seed": 0}, row | {"seed": 0, "backbone": "lssvwm"}, row | {"backbone": "lssvwm"}]
-    rows += [row | {"backbone": "dfot"}, row | {"world": "Maze", "steps_trained": 9}]
+    rows += [row | {"backbone": "dfot"}, row | {"world": "MemoryMaze", "steps_trained": 9}]
     rows.append(row | {"seed": None, "steps_trained": None, "backbone": "tokenizer"})
     path.write_text(json.dumps(result | {"metrics": {"rows": rows}}))
     main(Args(copy))
     both = 'make memory STEPS=7 SEEDS="0 1" SYSTEMS="causal lssvwm" && make memory STEPS=7 SEEDS="1" SYSTEMS="dfot"'
+    both += ' && make memory WORLD=maze STEPS=9 SEEDS="1" SYSTEMS="causal"'
     assert f"(`{both}`)" in (copy / "README.md").read_text()
     path.write_text(json.dumps(result | {"metrics": {"rows": [*rows, row | {"steps_trained": 8}]}}))
     with pytest.raises(ValueError, match=r"runs of \[7, 8\] steps, expected one number for all"):
