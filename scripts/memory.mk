@@ -43,8 +43,6 @@ STAGES := --stages 1.0 48
 FLAGS_causal_window := --backbone causal_window --stages 1.0 13 --pose-origin 35
 FLAGS_dfot := --backbone dfot --mode diffusion_forcing --stages 1.0 25
 FLAGS_lssvwm_no_clean := --backbone lssvwm --mode diffusion_forcing --clean-prefix 0 $(STAGES)
-system = $(firstword $(subst -, ,$(1)))
-seed = $(lastword $(subst -, ,$(1)))
 
 # one core a training: they run side by side
 export OMP_NUM_THREADS := 1
@@ -68,14 +66,19 @@ $(HOME_texture)/tokenizer.complete $(HOME_maze)/tokenizer.complete: %/tokenizer.
 		--output $*/tokenizer --preset small --minutes 4
 	touch $@
 
+# of the target RUN.complete
+run = $(basename $@)
+system = $(firstword $(subst -, ,$(notdir $(run))))
+seed = $(lastword $(subst -, ,$(notdir $(run))))
+
 # $(call train,folder of recordings and tokenizer,more flags)
 define train
-@echo "$(basename $@): $(STEPS) steps, progress in $(basename $@).log"
+@echo "$(run): $(STEPS) steps, progress in $(run).log"
 @mkdir -p $(@D)
 @$(PYTHON_BIN) experiments/train_world_model.py --recordings $(1)/train --validation $(1)/validation \
-	--tokenizer $(1)/tokenizer --output $(basename $@) $(TRAINING) --minutes 600 --steps $(STEPS) --seed $(call seed,$(notdir $(basename $@))) \
-	$(or $(FLAGS_$(call system,$(notdir $(basename $@)))),--backbone $(call system,$(notdir $(basename $@))) $(STAGES)) $(2) >> $(basename $@).log 2>&1 \
-	|| { tr '\r' '\n' < $(basename $@).log | tail -n 20; exit 1; }
+	--tokenizer $(1)/tokenizer --output $(run) $(TRAINING) --minutes 600 --steps $(STEPS) --seed $(seed) \
+	$(or $(FLAGS_$(system)),--backbone $(system) $(STAGES)) $(2) >> $(run).log 2>&1 \
+	|| { tr '\r' '\n' < $(run).log | tail -n 20; exit 1; }
 @touch $@
 endef
 

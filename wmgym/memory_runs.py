@@ -86,10 +86,10 @@ def told_of(runs: Sequence[TrainedRun]) -> list[str]:
     size = runs[0].world.config.tokenizer.frame_size
     told = [f"Frames of {size}x{size} pixels."]
     if steps := sorted({run.settings[BEFORE] for run in runs if run.settings[BEFORE]}):
-        before = " or ".join(map(str, steps))
+        where = "on another world" if any(run.settings.get("transfer") for run in runs) else "before"
         told[0] += (
-            " Trainings went on from the weights that the same system learned elsewhere in "
-            f"{before} steps, which are not counted here."
+            f" Each training went on from the weights that its system had learned {where}, in "
+            f"{' or '.join(f'{s:,}' for s in steps)} steps that are not counted here."
         )
     return told + trained_differently(runs)
 

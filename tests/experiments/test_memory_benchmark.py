@@ -126,8 +126,8 @@ def test_what_was_learned_elsewhere_is_told_above_the_table(walks, tmp_path):
     record = json.loads(path.read_text())
     path.write_text(json.dumps(record | {"start_from": {"progress": {"step": 1200}}}))
     (notes,) = memory_benchmark.main(args_for([run], walks, tmp_path / "out"))["metrics"]["notes"].values()
-    assert notes[0].startswith("Frames of 64x64 pixels. Trainings went on from the weights that the same system ")
-    assert notes[0].endswith(" learned elsewhere in 1200 steps, which are not counted here.")
+    assert notes[0].startswith("Frames of 64x64 pixels. Each training went on from the weights that its system had ")
+    assert notes[0].endswith(" learned on another world, in 1,200 steps that are not counted here.")
     plain = save_run(tmp_path / "plain", "causal")
     (notes,) = memory_benchmark.main(args_for([plain], walks, tmp_path / "out"))["metrics"]["notes"].values()
     assert notes == ["Frames of 64x64 pixels."]
