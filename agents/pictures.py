@@ -116,11 +116,14 @@ def with_smaller_frames(env: gymnasium.Env[Any, Any], size: int) -> gymnasium.En
         size: Height and width to scale to, pixels.
 
     Raises:
-        ValueError: Its frames are smaller than that.
+        ValueError: It shows no pictures, or smaller ones.
     """
     space = env.observation_space
     if not isinstance(space, gymnasium.spaces.Box) or len(space.shape) != 3 or size > min(space.shape[:2]):
-        raise ValueError(f"frames of {size}x{size} asked for, expected at most those that there are: {space}.")
+        raise ValueError(
+            f"frames of {size}x{size} asked for, and the environment shows {space}: expected pictures at least as "
+            "large, because they are only scaled down. Ask for smaller ones."
+        )
     smaller = gymnasium.spaces.Box(0, 255, (size, size, 3), np.uint8)
 
     def scale(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:

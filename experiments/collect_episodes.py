@@ -9,8 +9,8 @@ held-out worlds are never trained on.
 Who walks is drawn from the seed of the episode (`agents/mixtures.py`). In the mazes, 40 % walk to random points under
 action noise (seeing all of it, in loops, as in the official offline data set); 30 % seek the targets, with anything
 from no noise to half of all steps random (dense in rewards); 15 % repeat their last action with a probability of 0.5 to
-0.95 and 15 % act uniformly at random, as fresh policies do. In the texture world, 70 % walk up to 8 to 96 steps at
-random and then exactly back, again and again, and 30 % repeat their last action with a probability of 0.2 to 0.8.
+0.95 and 15 % act uniformly at random, as fresh policies do. In the texture world, half walk up to 4 to 32 steps
+at random and then exactly back, again and again, and half repeat their last action with a probability of 0.2 to 0.8.
 """
 
 import json
@@ -19,6 +19,7 @@ import os
 import re
 import sys
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -36,7 +37,7 @@ from agents.results import write_json
 from wmgym.arguments import check_ranges
 from wmgym.collection import JobFailed, Work, run_jobs
 from wmgym.errors import RecordingError
-from wmgym.recording import SEED_RANGES, read_summary, record_episode, scan, write_episode
+from wmgym.recording import SEED_RANGES, read_frame_size, read_summary, record_episode, scan, write_episode
 
 Split = Literal["train", "validation", "test"]
 World = Literal[
@@ -112,7 +113,8 @@ def choose_seeds(args: Args) -> list[int]:
     """
     if (args.episodes is None) == (args.frames is None):
         raise ValueError("Give either --episodes or --frames.")
-    check_ranges(args, dict.fromkeys(("episodes", "frames", "max_steps", "workers", "frame_size"), (1, math.inf)))
+    check_ranges(args, dict.fromkeys(("episodes", "frames", "max_steps", "workers"), (1, math.inf)))
+    check_ranges(args, {"frame_size": (1, drawn_size(args.env))}, {"frame_size": "Frames are only scaled down."})
     refuse_other_world(args)
     steps = args.max_steps or STEPS[args.env]
     count = args.episodes if args.episodes is not None else math.ceil((args.frames or 0) / (steps + 1))
@@ -132,6 +134,7 @@ def choose_seeds(args: Args) -> list[int]:
             "held-out worlds would be trained on."
         )
     sound, _ = survey(args.output)
+    refuse_other_frames(args, sound)
     return [seed for seed in range(first, first + count) if file_of(args.output, seed) not in sound]
 
 
@@ -147,7 +150,6 @@ def refuse_other_world(args: Args) -> None:
     try:
         summary = json.loads(path.read_text())
         env = summary["env"] if "env" in summary else summary["maze"]  # as earlier releases called it
-        frame_size = summary.get("frame_size")
     except (ValueError, TypeError, KeyError) as error:
         raise ValueError(
             f"{path} cannot be read ({type(error).__name__}: {error}), expected the summary of this folder. Delete it: "
@@ -158,12 +160,27 @@ def refuse_other_world(args: Args) -> None:
             f"{args.output} holds episodes of {env}, --env asks for {args.env}; expected one world a folder, since "
             "models are trained on all of it. Pass the same --env, or another --output."
         )
-    if frame_size != args.frame_size:
-        had, asked = (f"--frame-size {size}" if size else "no --frame-size" for size in (frame_size, args.frame_size))
-        raise ValueError(
-            f"{args.output} was recorded with {had}, {asked} given; expected one size of frames a folder. Pass the "
-            "same, or another --output."
-        )
+
+
+def refuse_other_frames(args: Args, recorded: Iterable[Path]) -> None:
+    """Refuse to mix frames of two sizes in a folder.
+
+    Raises:
+        ValueError: A recorded episode has frames of another size.
+    """
+    asked = args.frame_size or drawn_size(args.env)
+    for path in recorded:
+        if (size := read_frame_size(path)) != asked:
+            raise ValueError(
+                f"{path} has frames of {size}x{size}, {asked}x{asked} asked for; expected one size in a folder, since "
+                "models are trained on all of it. Likely cause: it was recorded with another --frame-size. Pass "
+                f"--frame-size {size}, or another --output."
+            )
+
+
+def drawn_size(env: World) -> int:
+    """Pixels along each side of the frames that a world draws."""
+    return 32 if "TextureWorld" in env else 64
 
 
 def recorded_seeds(folder: Path) -> set[int]:
@@ -202,7 +219,7 @@ def summarise(args: Args) -> dict[str, object]:
         returns.setdefault(policy.partition(" ")[0], []).append(total)
     return {
         "env": args.env,
-        "frame_size": args.frame_size,
+        "frame_size": args.frame_size or drawn_size(args.env),
         "split": args.split,
         "seeds": [SEED_RANGES[args.split].start, SEED_RANGES[args.split].stop - 1],
         "mixture": mixture_of(args.env),

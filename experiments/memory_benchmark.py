@@ -65,8 +65,8 @@ class Args:
     denoising_steps: int = 1
     """Of the sampler; 1 gives the mean of what could be there."""
     border: int | None = None
-    """Pixels on each side that do not count. By default 2 where there are targets, whose colour frames the picture of a
-    maze and which no pose tells, else 0."""
+    """Pixels on each side that do not count. By default 2 of 64, 1 of 32, where there are targets, whose colour frames
+    the picture of a maze and which no pose tells, else 0."""
     lpips: bool = False
     """Measure LPIPS, too: needs torchvision, and a network for its weights."""
     seed: int = 0
@@ -125,12 +125,13 @@ def prepare(args: Args) -> Asked:
     for task in TASKS:
         places_in(episodes, args.clips_per_episode, frames_needed(task, *getattr(args, task)))
     has_targets = "targets_pos" in read_state(found.usable[0], ["targets_pos"])[0]
-    border = 2 * has_targets if args.border is None else args.border
     runs = open_runs(args.runs)
     for run in runs:
         check_denoising_steps(args.denoising_steps, run.world.config.dynamics.max_denoising_steps)
         refuse_other_worlds(episodes, run.world.config.dynamics.num_actions, run.world.config.tokenizer.frame_size)
-    check_border(border, runs[0].world.config.tokenizer.frame_size)
+    size = runs[0].world.config.tokenizer.frame_size
+    border = math.ceil(size / 32) * has_targets if args.border is None else args.border
+    check_border(border, size)
     earlier = read_earlier(args.beside)
     args.output.mkdir(parents=True, exist_ok=True)
     return Asked(episodes, runs, earlier, border, load_lpips() if args.lpips else None)

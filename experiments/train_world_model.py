@@ -82,7 +82,7 @@ class Args:
     start_from: Path | None = None
     """Checkpoint whose weights a new run starts with (optimizer, average and clock start afresh)."""
     transfer: bool = False
-    """The checkpoint to start from is of another world: take of it what does not depend on latents and actions."""
+    """The checkpoint to start from is of another world: take all weights of its network that fit, and no tokenizer."""
     preset: PresetName = "cpu"
     """Size of the network; the tokenizer must have been trained with the same one."""
     backbone: BackboneName = "lssvwm"
@@ -298,7 +298,8 @@ def history_of(args: Args, progress: Progress, fabric: Fabric) -> dict[str, Any]
     for name, source in (("tokenizer", args.tokenizer), ("start_from", None if progress.step else args.start_from)):
         if source is not None and (source / "training.json").exists():
             record = json.loads((source / "training.json").read_text())
-            history[name] = record.get(name, record)  # a world model's record holds its tokenizer's
+            # a world model's record holds its tokenizer's
+            history[name] = record.get("tokenizer", record) if name == "tokenizer" else record
     return history
 
 

@@ -1,12 +1,13 @@
 """The weights a training of the world model starts with: a trained tokenizer's, and maybe those of another run."""
 
-from dataclasses import replace
+from dataclasses import fields
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from model.checkpoint import CheckpointError, check_fit, load_weights
+from model.config import LSSVWMConfig
 from model.tokenizer import Tokenizer
 from model.world_model import WorldModel
 
@@ -63,15 +64,15 @@ def weights_to_start_from(source: Path, world: WorldModel) -> dict[str, Tensor]:
 
 
 def weights_to_transfer(source: Path, world: WorldModel) -> dict[str, Tensor]:
-    """Reads of a checkpoint of another world what any world can use: how to remember is learned on one and used on all.
+    """Reads the network of a checkpoint of another world: how to remember is learned on one and used on others.
 
     Args:
         source: the checkpoint; its latents, actions and rewards may be others.
         world: what shall start with them.
 
     Returns:
-        Weights for all of the world model: of its dynamics those of the checkpoint that have their shape, which leaves
-        out embeddings of other actions and heads of other rewards; the others are its own.
+        Weights for all of the world model: of its dynamics those of the checkpoint, for other latents as they are, but
+        for actions and rewards only if there are as many; all else is its own, the tokenizer first of all.
 
     Raises:
         CheckpointError: it is missing or damaged, or its dynamics differ in more than actions and rewards.
@@ -79,11 +80,19 @@ def weights_to_transfer(source: Path, world: WorldModel) -> dict[str, Tensor]:
     config, weights = load_weights(source)
     check_fit(source, WorldModel(config).state_dict(), weights)
     own, d = world.config.dynamics, config.dynamics
-    if replace(d, num_actions=own.num_actions, reward_values=own.reward_values) != own:
+    told = [
+        f"{f.name} = {getattr(d, f.name)} for {getattr(own, f.name)}" for f in fields(d) if _differs(d, own, f.name)
+    ]
+    if told:
         raise CheckpointError(
-            f"--start-from {source} is a network of another shape, or conditioned otherwise, than --preset, --backbone "
-            "and --conditioning make. Pass those it was trained with."
+            f"--start-from {source} is another network than --preset, --backbone, --conditioning and --tokenizer make: "
+            f"it has {', '.join(told)}. Pass those it was trained with; only actions and rewards may be others."
         )
     kept = world.state_dict()
     found = {k: v for k, v in weights.items() if k.startswith("dynamics.") and v.shape == kept[k].shape}
     return kept | found
+
+
+def _differs(a: LSSVWMConfig, b: LSSVWMConfig, name: str) -> bool:
+    """Whether two networks differ in something that no other world explains."""
+    return name not in ("num_actions", "reward_values") and getattr(a, name) != getattr(b, name)

@@ -13,7 +13,11 @@ BENCHMARK_ARGS ?=
 KNOWN := lssvwm causal_window mamba2_local causal mamba2 lssvwm_block1 lssvwm_no_clean videossm dfot
 SYSTEMS ?= $(KNOWN)
 
-$(if $(filter texture maze,$(WORLD)),,$(error WORLD = $(WORLD), expected texture or maze))
+ifeq ($(filter-out texture maze,$(WORLD))$(words $(WORLD)),1)
+override WORLD := $(strip $(WORLD))
+else
+$(error WORLD = $(WORLD), expected texture or maze)
+endif
 unknown := $(filter-out $(KNOWN),$(SYSTEMS))
 $(if $(unknown),$(error SYSTEMS has $(unknown), expected some of: $(KNOWN)))
 not_digits = $(shell printf '%s' '$(1)' | tr -d '0-9 ')
@@ -28,8 +32,11 @@ NAME_texture := TextureWorld
 NAME_maze := MemoryMaze
 FOLDER := $(HERE)/$(STEPS)-steps
 RUNS := $(foreach seed,$(SEEDS),$(SYSTEMS:%=$(FOLDER)/%-$(seed)))
-# what was learned on the small world, for other worlds to start from
+MISSING := $(filter-out $(wildcard $(FOLDER)/*.complete),$(RUNS:=.complete))
+# the same on the small world, where trainings on another begin
 LEARNED := $(MEMORY)/$(STEPS)-steps
+LEARNERS := $(addprefix $(LEARNED)/,$(notdir $(MISSING)))
+BESIDE := $(wildcard $(HOME_$(if $(filter maze,$(WORLD)),texture,maze))/$(STEPS)-steps/result/result.json)
 ENV := --env wmgym/TextureWorld-v0
 $(HOME_maze)/data.complete: ENV := --env wmgym/MemoryMaze-9x9-v0 --frame-size 32
 TRAINING := --preset small --conditioning pose --muon --learning-rate 0.008 --there-and-back 0.8 --dreamed-share 0 \
@@ -48,12 +55,11 @@ FLAGS_lssvwm_no_clean := --backbone lssvwm --mode diffusion_forcing --clean-pref
 export OMP_NUM_THREADS := 1
 .PHONY: all
 
-# what is there already is measured along, and rows of other worlds stand beside
+# what is there already is measured along, and rows of the other world stand beside
 all: $(RUNS:=.complete)
 	$(PYTHON_BIN) experiments/memory_benchmark.py --world $(NAME_$(WORLD)) \
 		--runs $(sort $(RUNS) $(patsubst %.complete,%,$(wildcard $(FOLDER)/*-*.complete))) \
-		--recordings $(HERE)/test --output $(FOLDER)/result \
-		$(if $(filter maze,$(WORLD)),$(addprefix --beside ,$(wildcard $(LEARNED)/result/result.json))) $(BENCHMARK_ARGS)
+		--recordings $(HERE)/test --output $(FOLDER)/result $(addprefix --beside ,$(BESIDE)) $(BENCHMARK_ARGS)
 
 $(HOME_texture)/data.complete $(HOME_maze)/data.complete: %/data.complete:
 	$(PYTHON_BIN) experiments/collect_episodes.py $(ENV) --output $*/train --episodes 200
@@ -66,27 +72,28 @@ $(HOME_texture)/tokenizer.complete $(HOME_maze)/tokenizer.complete: %/tokenizer.
 		--output $*/tokenizer --preset small --minutes 4
 	touch $@
 
-# of the target RUN.complete
-run = $(basename $@)
-system = $(firstword $(subst -, ,$(notdir $(run))))
-seed = $(lastword $(subst -, ,$(notdir $(run))))
+# of a target FOLDER/SYSTEM-SEED.complete
+its_run = $(basename $@)
+its_system = $(firstword $(subst -, ,$(notdir $(its_run))))
+its_seed = $(lastword $(subst -, ,$(notdir $(its_run))))
 
 # $(call train,folder of recordings and tokenizer,more flags)
 define train
-@echo "$(run): $(STEPS) steps, progress in $(run).log"
+@echo "$(its_run): $(STEPS) steps, progress in $(its_run).log"
 @mkdir -p $(@D)
 @$(PYTHON_BIN) experiments/train_world_model.py --recordings $(1)/train --validation $(1)/validation \
-	--tokenizer $(1)/tokenizer --output $(run) $(TRAINING) --minutes 600 --steps $(STEPS) --seed $(seed) \
-	$(or $(FLAGS_$(system)),--backbone $(system) $(STAGES)) $(2) >> $(run).log 2>&1 \
-	|| { tr '\r' '\n' < $(run).log | tail -n 20; exit 1; }
+	--tokenizer $(1)/tokenizer --output $(its_run) $(TRAINING) --minutes 600 --steps $(STEPS) --seed $(its_seed) \
+	$(or $(FLAGS_$(its_system)),--backbone $(its_system) $(STAGES)) $(2) >> $(its_run).log 2>&1 \
+	|| { tr '\r' '\n' < $(its_run).log | tail -n 20; exit 1; }
 @touch $@
 endef
 
-LEARNERS := $(foreach run,$(notdir $(RUNS)),$(LEARNED)/$(run).complete)
-$(LEARNERS): %.complete: | $(HOME_texture)/tokenizer.complete
+$(LEARNERS): | $(HOME_texture)/tokenizer.complete
 	$(call train,$(HOME_texture))
 
 ifeq ($(WORLD),maze)
-$(RUNS:=.complete): $(FOLDER)/%.complete: | $(LEARNED)/%.complete $(HOME_maze)/tokenizer.complete
+# one after the other: tokenizers are trained by the clock
+$(HOME_maze)/data.complete: | $(LEARNERS)
+$(MISSING): $(FOLDER)/%.complete: | $(LEARNED)/%.complete $(HOME_maze)/tokenizer.complete
 	$(call train,$(HOME_maze),--transfer --start-from $(LEARNED)/$*/checkpoint)
 endif

@@ -51,7 +51,7 @@ def build_world(
         tokenizer: Trained.
         store: The recordings, encoded.
         start_from: Checkpoint whose weights to take; None for fresh ones.
-        transfer: It is a checkpoint of another world: take what does not depend on the world.
+        transfer: It is a checkpoint of another world: take all weights of its network that fit, and no tokenizer.
 
     Randomness: fresh weights are drawn from torch's default generator.
 

@@ -15,7 +15,8 @@ NOT_OF_THE_SYSTEM |= {"contexts", "clips", "clip_frames", "commit"}
 """What runs of one system may differ in. Of what they were trained on the number of episodes and frames must agree."""
 
 BEFORE = "steps before"
-"""Setting: of the training whose weights a run started with."""
+"""Setting: of the trainings whose weights a run started with, all together; 0 if not known."""
+
 WHAT_SYSTEMS_ARE = {"backbone", "mode", "clean_prefix", "stages", "pose_origin"}
 """Settings in which systems may differ, as what they are or need."""
 
@@ -85,11 +86,14 @@ def told_of(runs: Sequence[TrainedRun]) -> list[str]:
     """
     size = runs[0].world.config.tokenizer.frame_size
     told = [f"Frames of {size}x{size} pixels."]
-    if steps := sorted({run.settings[BEFORE] for run in runs if run.settings[BEFORE]}):
-        where = "on another world" if any(run.settings.get("transfer") for run in runs) else "before"
+    gone_on = [run for run in runs if run.settings["start_from"]]
+    if gone_on:
+        which = "Each training" if len(gone_on) == len(runs) else f"{len(gone_on)} of {len(runs)} trainings"
+        where = "on another world" if all(run.settings.get("transfer") for run in gone_on) else "before"
+        steps = " or ".join(f"{n:,}" if n else "unknown" for n in sorted({run.settings[BEFORE] for run in gone_on}))
         told[0] += (
-            f" Each training went on from the weights that its system had learned {where}, in "
-            f"{' or '.join(f'{s:,}' for s in steps)} steps that are not counted here."
+            f" {which} went on from weights that the same system had learned {where}, in {steps} steps that are not "
+            "counted here."
         )
     return told + trained_differently(runs)
 
@@ -117,6 +121,12 @@ def trained_differently(runs: Sequence[TrainedRun]) -> list[str]:
 def _setting(run: TrainedRun, key: str) -> Any:
     """A setting; one that an earlier release did not have was off."""
     return run.settings.get(key) or None
+
+
+def _steps_before(record: dict[str, Any]) -> int:
+    """Steps of the training that a run went on from, and of that which this one went on from, and so on."""
+    before = record.get("start_from")
+    return before["progress"]["step"] + _steps_before(before) if before else 0
 
 
 def _bytes_kept(world: WorldModel) -> int | None:
@@ -154,7 +164,7 @@ def _open(folder: Path) -> TrainedRun:
         _refuse_unfinished(checkpoint, settings, progress)
         about_data = {key: record.get(key) for key in ("episodes", "recorded_frames", "commit")}
         settings = settings | about_data | {"start_from": bool(settings.get("start_from"))}
-        settings[BEFORE] = record.get("start_from", {}).get("progress", {}).get("step", 0)
+        settings[BEFORE] = _steps_before(record)
         # a setting that was changed on the way is not what the run began with
         settings = settings | {f"changed {i}": change for i, change in enumerate(record.get("changed_settings", []))}
         dynamics = world.dynamics

@@ -214,6 +214,17 @@ def read_summary(path: Path) -> tuple[int, float, str]:
     return frames, total, policy
 
 
+def read_frame_size(path: Path) -> int:
+    """Return the height of an episode's frames in pixels, without decoding them.
+
+    Raises:
+        RecordingError: The file cannot be read, or its arrays do not fit together.
+    """
+    headers = _read_headers(path)
+    _check(path, headers)
+    return headers["image"][0][1]
+
+
 def read_state(
     path: Path, state_keys: Iterable[str] = STATE_KEYS
 ) -> tuple[dict[str, NDArray[Any]], int | None, str | None]:

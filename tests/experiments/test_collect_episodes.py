@@ -17,12 +17,13 @@ from experiments.collect_episodes import Args, choose_seeds, file_of, main, summ
 from wmgym.recording import SEED_RANGES, Episode, read_episode, write_episode
 
 ROOT = Path(__file__).parents[2]
+TEXTURE = {"episodes": 1, "env": "wmgym/TextureWorld-v0"}
 
 
 @pytest.fixture
 def episode():
     """Two frames of nothing."""
-    image, action, reward = np.zeros((2, 8, 8, 3), np.uint8), np.zeros(2, np.int64), np.zeros(2, np.float32)
+    image, action, reward = np.zeros((2, 64, 64, 3), np.uint8), np.zeros(2, np.int64), np.zeros(2, np.float32)
     return Episode(image, action, reward, action_count=6, policy="")
 
 
@@ -67,11 +68,12 @@ def test_a_folder_of_another_world_is_refused(tmp_path):
         choose_seeds(Args(tmp_path, episodes=1))
 
 
-def test_a_folder_of_other_frames_is_refused(tmp_path):
-    (tmp_path / "collection.json").write_text(json.dumps({"env": "wmgym/MemoryMaze-9x9-v0", "frame_size": 32}))
-    assert choose_seeds(Args(tmp_path, episodes=1, frame_size=32)) == [0]
-    with pytest.raises(ValueError, match="recorded with --frame-size 32, no --frame-size given"):
-        choose_seeds(Args(tmp_path, episodes=1))
+def test_a_folder_of_other_frames_is_refused(tmp_path, episode):
+    """As a recording that was killed leaves it: without a summary."""
+    write_episode(file_of(tmp_path, 0), episode)
+    assert choose_seeds(Args(tmp_path, episodes=2)) == choose_seeds(Args(tmp_path, episodes=2, frame_size=64)) == [1]
+    with pytest.raises(ValueError, match=r"frames of 64x64, 32x32 asked for.*Pass --frame-size 64, or another"):
+        choose_seeds(Args(tmp_path, episodes=2, frame_size=32))
 
 
 def test_frames_are_scaled_down_by_averaging(tmp_path):
@@ -83,7 +85,7 @@ def test_frames_are_scaled_down_by_averaging(tmp_path):
     assert np.abs(small.image - means).max() <= 1
     np.testing.assert_array_equal(small.action, large.action)
     assert (summary["frame_size"], small.image.std() > 10) == (16, True)
-    with pytest.raises(ValueError, match="64x64 asked for, expected at most"):
+    with pytest.raises(ValueError, match="64x64 asked for, and the environment shows Box"):
         with_smaller_frames(gymnasium.make("wmgym/TextureWorld-v0"), 64)
 
 
@@ -102,6 +104,8 @@ def test_a_folder_of_another_split_is_refused(tmp_path):
         ({"frames": 0}, "--frames 0 given, expected 1 or more"),
         ({"episodes": 1, "max_steps": 0}, "--max-steps 0 given, expected 1 or more"),
         ({"episodes": 1, "workers": 0}, "--workers 0 given, expected 1 or more"),
+        ({"episodes": 1, "frame_size": 65}, "--frame-size 65 given, expected 1 to 64. Frames are only scaled down."),
+        (TEXTURE | {"frame_size": 33}, "--frame-size 33 given, expected 1 to 32"),
         ({"episodes": 1, "first_seed": 1_000_000}, "split train"),
         ({"episodes": 2, "first_seed": 1_999_999, "split": "validation"}, "split validation"),
     ],

@@ -14,6 +14,7 @@ from model.config import PRESETS
 from model.world_model import WorldModel
 from tests.model.conftest import enliven
 from wmgym.errors import CheckpointError, ContextError
+from wmgym.memory_runs import open_runs, told_of
 
 SYSTEMS = {"lssvwm": "clean_past", "causal": "clean_past", "dfot": "diffusion_forcing"}
 
@@ -120,17 +121,32 @@ def test_what_was_trained_differently_is_told_above_the_table(walks, tmp_path):
     assert "stages" not in table
 
 
-def test_what_was_learned_elsewhere_is_told_above_the_table(walks, tmp_path):
-    run = save_run(tmp_path / "run", "lssvwm", start_from="elsewhere/checkpoint", transfer=True)
+def start(run, *before):
+    """Note in the record of a run that it went on from trainings of so many steps, the last one first."""
     path = run / "checkpoint" / "training.json"
-    record = json.loads(path.read_text())
-    path.write_text(json.dumps(record | {"start_from": {"progress": {"step": 1200}}}))
-    (notes,) = memory_benchmark.main(args_for([run], walks, tmp_path / "out"))["metrics"]["notes"].values()
-    assert notes[0].startswith("Frames of 64x64 pixels. Each training went on from the weights that its system had ")
-    assert notes[0].endswith(" learned on another world, in 1,200 steps that are not counted here.")
+    record = found = json.loads(path.read_text())
+    for steps in before:
+        found["start_from"] = {"progress": {"step": steps}}
+        found = found["start_from"]
+    path.write_text(json.dumps(record))
+    return run
+
+
+def test_what_was_learned_elsewhere_is_told_above_the_table(walks, tmp_path):
     plain = save_run(tmp_path / "plain", "causal")
-    (notes,) = memory_benchmark.main(args_for([plain], walks, tmp_path / "out"))["metrics"]["notes"].values()
-    assert notes == ["Frames of 64x64 pixels."]
+    metrics = memory_benchmark.main(args_for([plain], walks, tmp_path / "out"))["metrics"]
+    assert metrics["notes"] == {"TextureWorld": ["Frames of 64x64 pixels."]}
+    before = {"start_from": "elsewhere/checkpoint", "transfer": True}
+    moved = start(save_run(tmp_path / "moved", "lssvwm", **before), 1200)
+    assert told_of(open_runs([moved]))[0] == (
+        "Frames of 64x64 pixels. Each training went on from weights that the same system had learned on another world, "
+        "in 1,200 steps that are not counted here."
+    )
+    again = start(save_run(tmp_path / "again", "mamba2", start_from="earlier"), 1000, 200)
+    assert " 2 of 3 trainings went on from " in told_of(open_runs([moved, plain, again]))[0]
+    assert " learned before, in 1,200 steps " in told_of(open_runs([again]))[0]
+    silent = save_run(tmp_path / "silent", "lssvwm", **before)
+    assert " in unknown steps " in told_of(open_runs([silent]))[0]
 
 
 def test_too_long_a_walk_is_refused_before_anything_is_dreamed(walks, tmp_path, monkeypatch):

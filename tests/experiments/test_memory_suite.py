@@ -89,7 +89,7 @@ def test_on_the_maze_each_training_goes_on_from_what_its_system_learned(tmp_path
     learned.mkdir(parents=True)
     for name in ("../data", "../tokenizer", "causal-0", "causal-3"):
         (learned / f"{name}.complete").touch()
-    found = commands_of("WORLD=maze", "SEEDS=0 3", "STEPS=77", "SYSTEMS=causal dfot", folder=tmp_path)
+    found = commands_of("WORLD=maze ", "SEEDS=0 3", "STEPS=77", "SYSTEMS=causal dfot", folder=tmp_path)
     runs = {str(run.output): run for run in found["train_world_model"]}
     small, maze = "runs/memory/77-steps/", "runs/memory/maze/77-steps/"
     assert set(runs) == {f"{small}dfot-0", f"{small}dfot-3"} | {
@@ -107,12 +107,39 @@ def test_on_the_maze_each_training_goes_on_from_what_its_system_learned(tmp_path
     (benchmark,) = found["memory_benchmark"]
     assert (benchmark.world, benchmark.recordings) == ("MemoryMaze", Path("runs/memory/maze/test"))
     assert {str(run) for run in benchmark.runs} == {name for name in runs if name.startswith(maze)}
+    assert benchmark.beside is None
+
+
+def test_a_maze_that_is_trained_asks_for_no_small_world(tmp_path):
+    done, result = tmp_path / "runs/memory/maze/9-steps", tmp_path / "runs/memory/9-steps/result"
+    done.mkdir(parents=True)
+    (done / "causal-0.complete").touch()
+    found = commands_of("WORLD=maze", "SEEDS=0", "STEPS=9", "SYSTEMS=causal", folder=tmp_path)
+    assert [name for name, ran in found.items() if ran] == ["memory_benchmark"]
+    result.mkdir(parents=True)
+    (result / "result.json").touch()
+    (benchmark,) = commands_of("WORLD=maze", "SEEDS=0", "STEPS=9", "SYSTEMS=causal", folder=tmp_path)[
+        "memory_benchmark"
+    ]
+    assert benchmark.beside == Path("runs/memory/9-steps/result/result.json")
+
+
+def test_the_maze_is_recorded_when_the_small_world_is_learned():
+    """Tokenizers are trained by the clock, so nothing shall run beside them."""
+    lines = make("WORLD=maze", "SEEDS=0", "SYSTEMS=causal lssvwm", "-j8").stdout.replace("\\\n", " ").splitlines()
+    names = ("output runs/memory/1200-steps/", "MemoryMaze-9x9-v0", "output runs/memory/maze/1200-steps")
+    small, recorded, maze = ([i for i, line in enumerate(lines) if name in line] for name in names)
+    assert (len(small), len(recorded), len(maze)) == (2, 3, 3)  # two trainings, and the result
+    assert max(small) < min(recorded)
+    assert max(recorded) < min(maze)
 
 
 @pytest.mark.parametrize(
     ("setting", "says"),
     [
         ("WORLD=mars", "WORLD = mars, expected texture or maze"),
+        ("WORLD=", "WORLD = , expected texture or maze"),
+        ("WORLD=texture maze", "WORLD = texture maze, expected texture or maze"),
         ("SYSTEMS=lssvwm lssvvm", "SYSTEMS has lssvvm, expected some of: lssvwm causal_window"),
         ("SEEDS=-1", "SEEDS = -1, expected whole numbers"),
         ("SEEDS=", "SEEDS is empty, expected whole numbers"),
