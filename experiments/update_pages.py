@@ -57,9 +57,9 @@ def main(args: Args) -> None:
         result = json.loads((args.root / RESULTS / "memory_benchmark" / "result.json").read_text())
         parts += [f"**Memory** (`{memory_command(result)}`)", memory]
     if probes := table_of(args.root, "map_probes"):
-        path = RESULTS / "map_probes" / "result.json"
-        walkers = json.loads((args.root / path).read_text())["config"]["walkers"]
-        command = f"experiments/map_probes.py --recordings recordings/train --test recordings/test --walkers {walkers}"
+        config = json.loads((args.root / RESULTS / "map_probes" / "result.json").read_text())["config"]
+        command = "experiments/map_probes.py --recordings recordings/train --test recordings/test"
+        command += f" --walkers {config['walkers']}" if config["walkers"] else ""
         parts += [f"**What the shipped checkpoint's memory knows of a maze** (`{command}`)", probes]
     if costs:
         parts += ["**What memory costs** (`experiments/efficiency.py`)", costs]
@@ -82,7 +82,10 @@ def memory_command(result: dict[str, Any]) -> str:
         trained = [row for row in result["metrics"]["rows"] if row["world"] == world and row["seed"] is not None]
         steps = sorted({row["steps_trained"] for row in trained})
         if len(steps) > 1:
-            raise ValueError(f"the memory benchmark has runs of {steps} steps, expected one number for all.")
+            raise ValueError(
+                f"memory_benchmark has {world} runs of {steps} steps, expected one number, as `make memory` trains all "
+                "of them. Likely cause: runs of several STEPS, or of an earlier release. Measure runs of one folder."
+            )
         systems: dict[str, list[str]] = {}
         for name in dict.fromkeys(row["backbone"] for row in trained if "," not in row["backbone"]):
             seeds = " ".join(map(str, sorted({row["seed"] for row in trained if row["backbone"] == name})))

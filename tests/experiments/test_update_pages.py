@@ -49,5 +49,5 @@ def test_the_command_beside_the_memory_table_names_what_was_trained(copy):
     both += ' && make memory WORLD=maze STEPS=9 SEEDS="1" SYSTEMS="causal"'
     assert f"(`{both}`)" in (copy / "README.md").read_text()
     path.write_text(json.dumps(result | {"metrics": {"rows": [*rows, row | {"steps_trained": 8}]}}))
-    with pytest.raises(ValueError, match=r"runs of \[7, 8\] steps, expected one number for all"):
+    with pytest.raises(ValueError, match=r"TextureWorld runs of \[7, 8\] steps, expected one number"):
         main(Args(copy))
