@@ -5,8 +5,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-FREE_TO_CHANGE = ("minutes", "save_every", "validate_every", "threads", "output", "start_from")
-"""Settings that need no note: how long, how often, where. `start_from` matters when a run begins and never again."""
+FREE_TO_CHANGE = ("minutes", "save_every", "validate_every", "threads", "output", "start_from", "transfer")
+"""Settings that need no note: how long, how often, where. `start_from` and `transfer` matter when a run
+begins and never again."""
 
 
 def run_history(

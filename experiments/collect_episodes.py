@@ -237,6 +237,7 @@ def main(args: Args) -> dict[str, object]:
     """Record what is missing, write `collection.json`, and return what it says."""
     args.output.mkdir(parents=True, exist_ok=True)
     seeds = choose_seeds(args)
+    write_json(args.output / SUMMARY_FILE, summarise(args))  # says which world it is, should this run be killed
     if args.workers > 1:  # each process draws on its own core; read when a worker opens its GL context
         os.environ.setdefault("LP_NUM_THREADS", "0")
     failed = recorded = 0

@@ -51,7 +51,7 @@ from wmgym.arguments import (
     check_mode,
     check_ranges,
     check_stages,
-    check_transfer,
+    check_start,
     check_windows,
     nothing_to_do,
 )
@@ -167,7 +167,8 @@ class Args:
         check_dream_steps(self.dream_steps, PRESETS[self.preset].dynamics.max_denoising_steps)
         check_backwards(self.there_and_back, self.pose_origin, self.conditioning)
         check_mode(self.mode, self.dynamics.steppable, self.backbone)
-        check_transfer(self.transfer, self.start_from)
+        if not (self.output / TENSORS_FILE).exists():  # a run that goes on starts with its own weights
+            check_start(self.start_from, self.transfer)
 
     def spent(self, progress: Progress) -> float:
         """The share of the budget that is used; 1 or more when the run is over."""

@@ -23,7 +23,11 @@ $(if $(unknown),$(error SYSTEMS has $(unknown), expected some of: $(KNOWN)))
 not_digits = $(shell printf '%s' '$(1)' | tr -d '0-9 ')
 $(if $(strip $(SEEDS)),,$(error SEEDS is empty, expected whole numbers, such as SEEDS="0 1 2"))
 $(if $(call not_digits,$(SEEDS)),$(error SEEDS = $(SEEDS), expected whole numbers, such as SEEDS="0 1 2"))
-$(if $(call not_digits,$(STEPS)),$(error STEPS = $(STEPS), expected a whole number, such as STEPS=1200))
+ifneq ($(words $(STEPS)) $(call not_digits,$(STEPS))$(filter 0,$(STEPS)),1 )
+$(error STEPS = $(STEPS), expected a whole number of 1 or more, such as STEPS=1200)
+endif
+override STEPS := $(strip $(STEPS))
+$(if $(strip $(SYSTEMS)),,$(error SYSTEMS is empty, expected some of: $(KNOWN)))
 
 HOME_texture := $(MEMORY)
 HOME_maze := $(MEMORY)/maze

@@ -150,18 +150,23 @@ def check_mode(mode: str, steppable: bool, backbone: str) -> None:
         )
 
 
-def check_transfer(transfer: bool, start_from: Path | None) -> None:
-    """Refuse a transfer from nowhere.
+def check_start(start_from: Path | None, transfer: bool) -> None:
+    """Refuse weights to start with that are nowhere.
 
     Args:
-        transfer: Whether weights of another world are to be taken.
-        start_from: The checkpoint to take them from.
+        start_from: The checkpoint to take them from, if any.
+        transfer: Whether it is of another world.
 
     Raises:
-        ValueError: There is none.
+        ValueError: There is no such folder, or a transfer from none.
     """
     if transfer and start_from is None:
         raise ValueError(
             "--transfer given without --start-from, expected both: pass the checkpoint of the other world, such as "
             "--transfer --start-from runs/memory/1200-steps/lssvwm-0/checkpoint."
+        )
+    if start_from is not None and not start_from.is_dir():
+        raise ValueError(
+            f"--start-from {start_from} given, expected the folder of a checkpoint; there is no such folder. Check the "
+            "path: it is RUN/checkpoint of a run of train_world_model.py."
         )

@@ -13,6 +13,7 @@ import pytest
 
 from agents.mixtures import make_walker
 from agents.pictures import with_smaller_frames
+from experiments import collect_episodes
 from experiments.collect_episodes import Args, choose_seeds, file_of, main, summarise
 from wmgym.recording import SEED_RANGES, Episode, read_episode, write_episode
 
@@ -139,6 +140,17 @@ def test_records_the_texture_world_with_its_poses(tmp_path):
     assert (episode.action_count, episode.image.shape[1:]) == (5, (32, 32, 3))
     moves = np.abs(np.diff(episode.state["agent_pos"], axis=0)).sum(1)
     np.testing.assert_array_equal(moves, 1.25 * np.isin(episode.action[1:], (1, 4)))  # forward or back
+
+
+def test_a_recording_that_is_killed_says_which_world_it_is(tmp_path, monkeypatch):
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(collect_episodes, "run_jobs", killed)
+    with pytest.raises(KeyboardInterrupt):
+        main(Args(tmp_path, workers=1, **TEXTURE))
+    with pytest.raises(ValueError, match=r"holds episodes of wmgym/TextureWorld-v0, --env asks for wmgym/MemoryMaze"):
+        choose_seeds(Args(tmp_path, episodes=1, frame_size=32))
 
 
 def test_a_run_whose_jobs_fail_says_so(tmp_path):

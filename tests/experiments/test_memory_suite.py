@@ -84,7 +84,8 @@ def test_what_is_there_is_not_trained_again_and_measured_along(tmp_path):
         assert f"1200-steps/{name} " in printed.split("--runs")[1]
 
 
-def test_on_the_maze_each_training_goes_on_from_what_its_system_learned(tmp_path):
+def test_on_the_maze_each_training_goes_on_from_what_its_system_learned(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     learned = tmp_path / "runs/memory/77-steps"
     learned.mkdir(parents=True)
     for name in ("../data", "../tokenizer", "causal-0", "causal-3"):
@@ -96,6 +97,8 @@ def test_on_the_maze_each_training_goes_on_from_what_its_system_learned(tmp_path
         f"{maze}{name}-{seed}" for name in ("causal", "dfot") for seed in (0, 3)
     }
     for name, run in runs.items():
+        if run.start_from:
+            run.start_from.mkdir(parents=True)  # as the training on the small world leaves it
         run.check()
         assert run.transfer == name.startswith(maze)
         assert run.start_from == (Path(small) / run.output.name / "checkpoint" if run.transfer else None)
@@ -144,6 +147,10 @@ def test_the_maze_is_recorded_when_the_small_world_is_learned():
         ("SEEDS=-1", "SEEDS = -1, expected whole numbers"),
         ("SEEDS=", "SEEDS is empty, expected whole numbers"),
         ("STEPS=1e3", "STEPS = 1e3, expected a whole number"),
+        ("STEPS=", "STEPS = , expected a whole number of 1 or more"),
+        ("STEPS=0", "STEPS = 0, expected a whole number of 1 or more"),
+        ("STEPS=1 2", "STEPS = 1 2, expected a whole number of 1 or more"),
+        ("SYSTEMS=", "SYSTEMS is empty, expected some of: lssvwm"),
     ],
 )
 def test_what_cannot_be_meant_is_refused_before_anything_runs(setting, says):

@@ -1,6 +1,8 @@
 """Training on poses in place of actions, from recordings to a checkpoint, and where such a checkpoint is refused."""
 
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import gymnasium
 import numpy as np
@@ -80,6 +82,7 @@ def test_recordings_that_do_not_say_where_the_camera_was_are_refused_at_once(lac
         ({"preset": "cpu"}, "the tokenizer emits latents of"),
         ({"conditioning": "action", "pose_origin": 3}, "--pose-origin 3 given with --conditioning action, expected 0"),
         ({"transfer": True}, "--transfer given without --start-from"),
+        ({"start_from": Path("nowhere")}, "--start-from nowhere given, expected the folder of a checkpoint"),
     ],
 )
 def test_what_does_not_fit_is_refused_before_anything_is_encoded(changes, says, walks, walk_tokenizer, tmp_path):
@@ -113,4 +116,9 @@ def test_a_run_can_start_with_what_was_learned_on_another_world(walks, walk_toke
         np.testing.assert_allclose(
             found.dynamics.get_parameter(name).detach(), weight.detach(), atol=1e-6, err_msg=name
         )
+    again = pose_args(walks, walk_tokenizer, tmp_path / "run", transfer=True, learning_rate=0.0, minutes=0.05)
+    train_world_model.main(again)  # goes on, and needs its source no more
+    record = json.loads((tmp_path / "run" / "checkpoint" / "training.json").read_text())
+    assert record["settings"]["start_from"] == "other"
+    assert "changed_settings" not in record or all("transfer" not in str(c) for c in record["changed_settings"])
     assert not torch.equal(found.tokenizer.state_dict()["scale"], other.tokenizer.state_dict()["scale"])
