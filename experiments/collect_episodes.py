@@ -32,8 +32,8 @@ from tqdm import tqdm
 
 import wmgym
 from agents.mixtures import make_walker, mixture_of
-from agents.pictures import with_smaller_frames
 from agents.results import write_json
+from agents.smaller_frames import with_smaller_frames
 from wmgym.arguments import check_ranges
 from wmgym.collection import JobFailed, Work, run_jobs
 from wmgym.errors import RecordingError

@@ -1,13 +1,12 @@
 """The weights a training of the world model starts with: a trained tokenizer's, and maybe those of another run."""
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from model.checkpoint import CheckpointError, check_fit, load_weights
-from model.config import LSSVWMConfig
 from model.tokenizer import Tokenizer
 from model.world_model import WorldModel
 
@@ -80,19 +79,14 @@ def weights_to_transfer(source: Path, world: WorldModel) -> dict[str, Tensor]:
     config, weights = load_weights(source)
     check_fit(source, WorldModel(config).state_dict(), weights)
     own, d = world.config.dynamics, config.dynamics
-    told = [
-        f"{f.name} = {getattr(d, f.name)} for {getattr(own, f.name)}" for f in fields(d) if _differs(d, own, f.name)
-    ]
-    if told:
+    theirs = replace(d, num_actions=own.num_actions, reward_values=own.reward_values)
+    names = [f.name for f in fields(own) if getattr(theirs, f.name) != getattr(own, f.name)]
+    if names:
+        told = ", ".join(f"{name} = {getattr(theirs, name)} for {getattr(own, name)}" for name in names)
         raise CheckpointError(
             f"--start-from {source} is another network than --preset, --backbone, --conditioning and --tokenizer make: "
-            f"it has {', '.join(told)}. Pass those it was trained with; only actions and rewards may be others."
+            f"it has {told}. Pass those it was trained with; only actions and rewards may be others."
         )
     kept = world.state_dict()
     found = {k: v for k, v in weights.items() if k.startswith("dynamics.") and v.shape == kept[k].shape}
     return kept | found
-
-
-def _differs(a: LSSVWMConfig, b: LSSVWMConfig, name: str) -> bool:
-    """Whether two networks differ in something that no other world explains."""
-    return name not in ("num_actions", "reward_values") and getattr(a, name) != getattr(b, name)

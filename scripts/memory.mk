@@ -13,19 +13,16 @@ BENCHMARK_ARGS ?=
 KNOWN := lssvwm causal_window mamba2_local causal mamba2 lssvwm_block1 lssvwm_no_clean videossm dfot
 SYSTEMS ?= $(KNOWN)
 
-ifeq ($(filter-out texture maze,$(WORLD))$(words $(WORLD)),1)
+not_one = $(filter-out 1,$(words $(1)))
+$(if $(call not_one,$(WORLD))$(filter-out texture maze,$(WORLD)),$(error WORLD = $(WORLD), expected texture or maze))
 override WORLD := $(strip $(WORLD))
-else
-$(error WORLD = $(WORLD), expected texture or maze)
-endif
 unknown := $(filter-out $(KNOWN),$(SYSTEMS))
 $(if $(unknown),$(error SYSTEMS has $(unknown), expected some of: $(KNOWN)))
 not_digits = $(shell printf '%s' '$(1)' | tr -d '0-9 ')
 $(if $(strip $(SEEDS)),,$(error SEEDS is empty, expected whole numbers, such as SEEDS="0 1 2"))
 $(if $(call not_digits,$(SEEDS)),$(error SEEDS = $(SEEDS), expected whole numbers, such as SEEDS="0 1 2"))
-ifneq ($(words $(STEPS)) $(call not_digits,$(STEPS))$(filter 0,$(STEPS)),1 )
-$(error STEPS = $(STEPS), expected a whole number of 1 or more, such as STEPS=1200)
-endif
+$(if $(call not_one,$(STEPS))$(call not_digits,$(STEPS))$(filter 0,$(STEPS)),\
+	$(error STEPS = $(STEPS), expected a whole number of 1 or more, such as STEPS=1200))
 override STEPS := $(strip $(STEPS))
 $(if $(strip $(SYSTEMS)),,$(error SYSTEMS is empty, expected some of: $(KNOWN)))
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from agents.mixtures import make_walker
-from agents.pictures import with_smaller_frames
+from agents.smaller_frames import with_smaller_frames
 from experiments import collect_episodes
 from experiments.collect_episodes import Args, choose_seeds, file_of, main, summarise
 from wmgym.recording import SEED_RANGES, Episode, read_episode, write_episode

@@ -120,5 +120,5 @@ def test_a_run_can_start_with_what_was_learned_on_another_world(walks, walk_toke
     train_world_model.main(again)  # goes on, and needs its source no more
     record = json.loads((tmp_path / "run" / "checkpoint" / "training.json").read_text())
     assert record["settings"]["start_from"] == "other"
-    assert "changed_settings" not in record or all("transfer" not in str(c) for c in record["changed_settings"])
+    assert not record.get("changed_settings")
     assert not torch.equal(found.tokenizer.state_dict()["scale"], other.tokenizer.state_dict()["scale"])

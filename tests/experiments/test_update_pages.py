@@ -48,6 +48,9 @@ def test_the_command_beside_the_memory_table_names_what_was_trained(copy):
     both = 'make memory STEPS=7 SEEDS="0 1" SYSTEMS="causal lssvwm" && make memory STEPS=7 SEEDS="1" SYSTEMS="dfot"'
     both += ' && make memory WORLD=maze STEPS=9 SEEDS="1" SYSTEMS="causal"'
     assert f"(`{both}`)" in (copy / "README.md").read_text()
+    path.write_text(json.dumps(result | {"metrics": {"rows": rows[-2:]}}))
+    with pytest.raises(ValueError, match=r"TextureWorld runs of \[\] steps, expected one number"):
+        main(Args(copy))
     path.write_text(json.dumps(result | {"metrics": {"rows": [*rows, row | {"steps_trained": 8}]}}))
     with pytest.raises(ValueError, match=r"TextureWorld runs of \[7, 8\] steps, expected one number"):
         main(Args(copy))
