@@ -5,9 +5,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-FREE_TO_CHANGE = ("minutes", "save_every", "validate_every", "threads", "output", "start_from", "transfer")
-"""Settings that need no note: how long, how often, where. `start_from` and `transfer` matter when a run
-begins and never again."""
+STARTS = ("start_from", "transfer", "keep_layers", "encoder_of")
+FREE_TO_CHANGE = ("minutes", "save_every", "validate_every", "threads", "output", *STARTS)
+"""Settings that need no note: how long, how often, where. What a run starts from matters when it begins and never
+again."""
 
 
 def run_history(

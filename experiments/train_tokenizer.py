@@ -27,6 +27,7 @@ from agents.results import training_record, write_json
 from agents.run_history import run_history
 from model.checkpoint import save_weights
 from model.config import PRESETS, PresetName, WorldModelConfig
+from model.start_weights import take_encoder
 from model.tokenizer import Tokenizer
 from model.training import learning_rate_factor, moving_average, set_learning_rate
 from model.training_state import Progress, load_training_state, save_training_state, step_generator
@@ -47,6 +48,8 @@ class Args:
     """Folder of episodes to measure on while training."""
     output: Path
     """Run folder; an existing run in it is continued."""
+    encoder_of: Path | None = None
+    """Train only a decoder, for the latents of this tokenizer or world model: what was trained on them goes on to fit."""
     preset: PresetName = "cpu"
     """Size of the network."""
     minutes: float = 20.0
@@ -83,9 +86,13 @@ def main(args: Args) -> dict[str, float]:
     size = config.tokenizer.frame_size
     frames = load_frames(args.recordings, args.episodes, args.seed, size, for_training=True)
     held_out = load_frames(args.validation, 8, args.seed, size, for_training=False)[:: max(1, 8 * 1001 // 512)]
-    model = Tokenizer(config.tokenizer).to(memory_format=torch.channels_last)
+    model = Tokenizer(config.tokenizer)
+    if args.encoder_of is not None:
+        take_encoder(model, args.encoder_of)
+    model = model.to(memory_format=torch.channels_last)
     average = moving_average(model, decay=0.998).to(fabric.device)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=args.learning_rate, betas=(0.9, 0.95), weight_decay=0.01)
+    learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(learned, lr=args.learning_rate, betas=(0.9, 0.95), weight_decay=0.01)
     wrapped, wrapped_optimizer = fabric.setup(model, optimizer)
     wrapped.mark_forward_method("reconstruct")
     progress = load_training_state(args.output, model, average, [optimizer]) or Progress()
@@ -188,7 +195,8 @@ def publish(
 ) -> None:
     """Measures the latents' spread and writes the tokenizer, and how it was trained, for train_world_model.py."""
     weights = {k: v.clone() for k, v in tokenizer.state_dict().items()}
-    weights["scale"] = (tokenizer.encode(batch) * tokenizer.scale).std()
+    if args.encoder_of is None:
+        weights["scale"] = (tokenizer.encode(batch) * tokenizer.scale).std()
     save_weights(args.output, config, weights)
     write_json(args.output / "training.json", training_record(args, progress) | history)
 

@@ -83,6 +83,8 @@ class Args:
     """Checkpoint whose weights a new run starts with (optimizer, average and clock start afresh)."""
     transfer: bool = False
     """The checkpoint to start from is of another world: take all weights of its network that fit, and no tokenizer."""
+    keep_layers: tuple[int, ...] = ()
+    """Start a smaller network as these layers of the checkpoint, counted from 0; the preset says how many it has."""
     preset: PresetName = "cpu"
     """Size of the network; the tokenizer must have been trained with the same one."""
     backbone: BackboneName = "lssvwm"
@@ -168,7 +170,7 @@ class Args:
         check_backwards(self.there_and_back, self.pose_origin, self.conditioning)
         check_mode(self.mode, self.dynamics.steppable, self.backbone)
         if not (self.output / TENSORS_FILE).exists():  # a run that goes on starts with its own weights
-            check_start(self.start_from, self.transfer)
+            check_start(self.start_from, self.transfer, self.keep_layers)
 
     def spent(self, progress: Progress) -> float:
         """The share of the budget that is used; 1 or more when the run is over."""
@@ -208,7 +210,7 @@ def main(args: Args) -> dict[str, float]:
     fabric.barrier()
     store = open_store(folder)
     source = None if (args.output / TENSORS_FILE).exists() else args.start_from
-    world = build_world(dynamics, tokenizer, store, source, args.transfer).to(fabric.device)
+    world = build_world(dynamics, tokenizer, store, source, args.transfer, args.keep_layers).to(fabric.device)
     check_windows(args.stages, int(store.lengths.max()))
     model = world.dynamics
     average = moving_average(model, args.average_decay).to(fabric.device)

@@ -1,5 +1,6 @@
 """The weights a training of the world model starts with: a trained tokenizer's, and maybe those of another run."""
 
+from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import torch
 from torch import Tensor
 
 from model.checkpoint import CheckpointError, check_fit, load_weights
+from model.config import WorldModelConfig
 from model.tokenizer import Tokenizer
 from model.world_model import WorldModel
 
@@ -35,31 +37,78 @@ def open_tokenizer(folder: Path) -> Tokenizer:
     return tokenizer
 
 
-def weights_to_start_from(source: Path, world: WorldModel) -> dict[str, Tensor]:
-    """Reads the weights of a checkpoint that has the shape and the tokenizer of the world model of this run.
+def take_encoder(tokenizer: Tokenizer, source: Path) -> None:
+    """Gives a tokenizer the encoder of another, for good: what is trained from now on is a decoder for its latents.
+
+    Args:
+        tokenizer: changed; its encoder needs no gradient any more.
+        source: as `open_tokenizer` takes it.
+
+    Raises:
+        CheckpointError: as `open_tokenizer`, or the encoders differ in shape.
+    """
+    taken = open_tokenizer(source)
+    theirs, ours = (replace(c, decoder_channels=(1,), bottleneck_noise=0.0) for c in (taken.config, tokenizer.config))
+    if theirs != ours:
+        raise CheckpointError(
+            f"--encoder-of {source} has an encoder of another shape than --preset makes: {theirs} for {ours}. Pass the "
+            "preset it was trained with."
+        )
+    tokenizer.encoder.load_state_dict(taken.encoder.state_dict())
+    tokenizer.encoder.requires_grad_(False)
+    tokenizer.scale.copy_(taken.scale)
+
+
+def weights_to_start_from(source: Path, world: WorldModel, keep_layers: Sequence[int] = ()) -> dict[str, Tensor]:
+    """Reads the weights of a checkpoint that has the shape and the encoder of the world model of this run.
+
+    The decoder may be another: latents do not depend on it, and this run's own is kept.
 
     Args:
         source: the checkpoint.
         world: what shall start with them; holds the tokenizer of this run.
+        keep_layers: which of the checkpoint's layers this network's layers start as, counted from 0; none for all.
 
     Raises:
-        CheckpointError: it is missing or damaged, of another shape, or has another tokenizer.
+        CheckpointError: it is missing or damaged, of another shape, or has another encoder.
     """
     config, weights = load_weights(source)
     check_fit(source, WorldModel(config).state_dict(), weights)
-    if config != world.config:
+    if keep_layers:
+        config, weights = _with_layers(source, config, weights, keep_layers)
+    if config.dynamics != world.config.dynamics:
         raise CheckpointError(
             f"--start-from {source} is a network of another shape, or for other actions, poses or rewards, than "
             "--preset, --conditioning and --recordings make. Pass the --preset and --conditioning it was trained with "
-            "and recordings of the same environment."
+            "and recordings of the same environment; for some of its layers only, --keep-layers."
         )
-    own = world.tokenizer.state_dict()
-    if any(not torch.equal(weights[f"tokenizer.{key}"], value) for key, value in own.items()):
+    own = {f"tokenizer.{key}": value for key, value in world.tokenizer.state_dict().items()}
+    encodes = [key for key in own if not key.startswith("tokenizer.decoder.")]
+    if any(key not in weights or not torch.equal(weights[key], own[key]) for key in encodes):
         raise CheckpointError(
             f"--start-from {source} was trained on latents of another tokenizer than --tokenizer. Pass the one it was "
-            "trained with."
+            "trained with, or one with another decoder for the same latents (train_tokenizer.py --encoder-of)."
         )
-    return weights
+    return {k: v for k, v in weights.items() if k.startswith("dynamics.")} | own
+
+
+def _with_layers(
+    source: Path, config: WorldModelConfig, weights: dict[str, Tensor], layers: Sequence[int]
+) -> tuple[WorldModelConfig, dict[str, Tensor]]:
+    """A checkpoint of which only the given layers are left, in this order."""
+    d = config.dynamics
+    if any(i not in range(d.layers) for i in layers):
+        raise CheckpointError(
+            f"--keep-layers {' '.join(map(str, layers))} given, expected numbers from 0 to {d.layers - 1}: "
+            f"--start-from {source} has {d.layers} layers."
+        )
+    stem = "dynamics.backbone.layers."
+    kept = {k: v for k, v in weights.items() if not k.startswith(stem)}
+    for new, old in enumerate(layers):
+        of_layer = f"{stem}{old}."
+        kept |= {f"{stem}{new}.{k.removeprefix(of_layer)}": v for k, v in weights.items() if k.startswith(of_layer)}
+    dynamics = replace(d, layers=len(layers), block_sizes=tuple(d.block_size(i) for i in layers))
+    return replace(config, dynamics=dynamics), kept
 
 
 def weights_to_transfer(source: Path, world: WorldModel) -> dict[str, Tensor]:

@@ -55,18 +55,13 @@ class Tokenizer(nn.Module):
             nn.SiLU(),
             nn.Conv2d(high, config.latent_channels, 1),
         )
-        top, middle = config.decoder_channels
-        self.decoder = nn.Sequential(
-            nn.Conv2d(config.latent_channels, top, 3, padding=1),
-            Residual(top),
-            nn.Conv2d(top, 4 * middle, 1),
-            nn.PixelShuffle(2),
-            Residual(middle),
-            Residual(middle),
-            nn.SiLU(),
-            nn.Conv2d(middle, 48, 3, padding=1),
-            nn.PixelShuffle(4),
-        )
+        top, *more = config.decoder_channels
+        stages = [nn.Conv2d(config.latent_channels, top, 3, padding=1), Residual(top)]
+        for middle in more:
+            stages += [nn.Conv2d(top, 4 * middle, 1), nn.PixelShuffle(2), Residual(middle), Residual(middle)]
+        last, factor = (more[0], 4) if more else (top, 8)
+        stages += [nn.SiLU(), nn.Conv2d(last, 3 * factor**2, 3, padding=1), nn.PixelShuffle(factor)]
+        self.decoder = nn.Sequential(*stages)
         self.register_buffer("scale", torch.ones(()))
 
     def encode(self, frames: Frames) -> Latent:

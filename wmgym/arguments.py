@@ -150,16 +150,23 @@ def check_mode(mode: str, steppable: bool, backbone: str) -> None:
         )
 
 
-def check_start(start_from: Path | None, transfer: bool) -> None:
+def check_start(start_from: Path | None, transfer: bool, keep_layers: Sequence[int] = ()) -> None:
     """Refuse weights to start with that are nowhere.
 
     Args:
         start_from: The checkpoint to take them from, if any.
         transfer: Whether it is of another world.
+        keep_layers: Which of its layers to take, if not all.
 
     Raises:
-        ValueError: There is no such folder, or a transfer from none.
+        ValueError: There is no such folder, a transfer or layers from none, or layers of another world.
     """
+    if keep_layers and (start_from is None or transfer):
+        raise ValueError(
+            f"--keep-layers {' '.join(map(str, keep_layers))} given {'with --transfer' if transfer else 'alone'}, "
+            "expected it with --start-from CHECKPOINT and without --transfer: it says which layers of that checkpoint "
+            "the new network starts as."
+        )
     if transfer and start_from is None:
         raise ValueError(
             "--transfer given without --start-from, expected both: pass the checkpoint of the other world, such as "

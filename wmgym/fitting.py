@@ -42,7 +42,12 @@ def fit_to_recordings(
 
 
 def build_world(
-    dynamics: LSSVWMConfig, tokenizer: Tokenizer, store: LatentStore, start_from: Path | None, transfer: bool = False
+    dynamics: LSSVWMConfig,
+    tokenizer: Tokenizer,
+    store: LatentStore,
+    start_from: Path | None,
+    transfer: bool = False,
+    keep_layers: Sequence[int] = (),
 ) -> WorldModel:
     """Return a world model around a trained tokenizer, with fresh weights or those of another run.
 
@@ -52,6 +57,7 @@ def build_world(
         store: The recordings, encoded.
         start_from: Checkpoint whose weights to take; None for fresh ones.
         transfer: It is a checkpoint of another world: take all weights of its network that fit, and no tokenizer.
+        keep_layers: Which of the layers of `start_from` to start with; none for all. Not for a `transfer`.
 
     Randomness: fresh weights are drawn from torch's default generator.
 
@@ -71,6 +77,10 @@ def build_world(
     world = WorldModel(WorldModelConfig(tokenizer.config, dynamics))
     world.tokenizer.load_state_dict(tokenizer.state_dict())
     if start_from is not None:
-        read = weights_to_transfer if transfer else weights_to_start_from
-        world.load_state_dict(read(start_from, world))
+        found = (
+            weights_to_transfer(start_from, world)
+            if transfer
+            else weights_to_start_from(start_from, world, keep_layers)
+        )
+        world.load_state_dict(found)
     return world
