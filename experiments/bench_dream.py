@@ -1,33 +1,48 @@
-"""Dream steps a second against the real maze, in one run on one machine.
+r"""Dream steps a second against the real maze and a diffusion U-Net, and against what this machine could do at best.
 
     python experiments/bench_dream.py
 
-Runs the stock Memory Maze and wmgym's in as many processes as there are cores, one after the other, and dreams of the
-shipped checkpoint in batches; writes `result.json` with a row a system and prints the table. All act at random.
+In one run on one machine: the stock Memory Maze and wmgym's in as many processes as there are cores; an environment of
+DIAMOND's size and sampler; and dreams of a checkpoint by the plain path and by the fast one, in both precisions,
+compiled and not, over batches and denoising steps. All act at random. A matrix product and a copy, measured in the
+same run, say how fast a step could be. Writes `result.json`, a table and a plot. It takes a quarter of an hour, with
+`--engines fast` five minutes.
 """
 
 import multiprocessing
 import os
+import resource
 import statistics
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import gymnasium as gym
 import numpy as np
+import torch
 import tyro
 from tqdm import tqdm
 
 import wmgym  # noqa: F401  (registers the ids)
 from agents.results import write_result
-from wmgym.checkpoint import DEFAULT_CHECKPOINT
+from agents.speed_plot import plot_speed
+from agents.unet_env import UNetEnv
+from model.checkpoint import weights_digest
+from wmgym.checkpoint import DEFAULT_CHECKPOINT, open_checkpoint
+from wmgym.dream import DEFAULT_DENOISING_STEPS
+from wmgym.floors import Rates, measure_rates, step_cost
+from wmgym.heap import keep_freed_memory
+from wmgym.stepping import PRECISIONS
 
-Observation = Literal["pixels", "features"]
-
+EngineName = Literal["plain", "fast", "fast-bfloat16", "compiled", "compiled-bfloat16"]
+Observation = Literal["pixels", "latent", "features"]
 
 STEPS_OF_EPISODE = 900  # within the 1,000 of the smallest maze
+UNET_STEPS = 3  # DIAMOND's
+SMALLEST_BATCH = 32
+"""From here on steps a second count; smaller batches are about latency."""
 
 
 @dataclass
@@ -35,53 +50,136 @@ class Args:
     """Dream steps a second against the real maze."""
 
     output: Path = Path("runs/bench_dream")
-    """Folder for result.json."""
+    """Folder for result.json, result.md and speed.png."""
     checkpoint: Path = DEFAULT_CHECKPOINT
     """Checkpoint folder; the shipped one by default."""
-    batches: tuple[int, ...] = (1, 32, 64)
-    """Dreams in lock step."""
-    denoising_steps: tuple[int, ...] = (1, 4)
-    """Samplers to time."""
-    seconds: float = 15.0
+    engines: tuple[EngineName, ...] = ("plain", "fast", "fast-bfloat16", "compiled-bfloat16")
+    """Ways to step: the model as it is trained, its fast path, and that compiled."""
+    batches: tuple[int, ...] = (1, 32, 64, 128, 256)
+    """Dreams in lock step, timed at the default denoising steps."""
+    denoising_steps: tuple[int, ...] = (1, 2, 4, 8)
+    """Samplers, timed at the smallest batch of 32 or more."""
+    observations: tuple[Observation, ...] = ("pixels", "features")
+    """What is shown; the costs of latents are those of features."""
+    seconds: float = 4.0
     """How long each system is timed, after warming up."""
+    frames: int = 10_000
+    """How old the dream is whose steps are compared with a young one's."""
     processes: int = os.cpu_count() or 1
     """Real mazes side by side."""
     seed: int = 0
     """Fixes actions and episodes."""
 
 
+class Engine(NamedTuple):
+    """How dreams are stepped, as `gym.make_vec` takes it."""
+
+    fast: bool
+    precision: str
+    compile: bool
+
+
+def engine_of(name: EngineName) -> Engine:
+    """What a name stands for."""
+    return Engine(name != "plain", "bfloat16" if name.endswith("bfloat16") else "float32", name.startswith("compiled"))
+
+
 def main(args: Args) -> dict[str, Any]:
     """Times every system and returns the result."""
     started = time.monotonic()
+    keep_freed_memory()
     rows = [time_mazes("stock_maze", args), time_mazes("wmgym_maze", args)]
-    plan = [(o, b, k) for k in args.denoising_steps for o in ("pixels", "features") for b in args.batches]
-    for observation, batch, steps in tqdm(plan, desc="dreams", unit="setting"):
-        rows.append(time_dream(observation, batch, steps, args))
+    for precision, dtype in PRECISIONS.items():
+        rows += [time_unet(batch, precision, dtype, args) for batch in (1, SMALLEST_BATCH)]
+    rates = {name: measure_rates(dtype) for name, dtype in PRECISIONS.items()}
+    plan = [(e, o, b, k) for e in args.engines for b, k in _settings(args) for o in args.observations]
+    for name, observation, batch, steps in tqdm(plan, desc="dreams", unit="setting"):
+        rows.append(time_dream(engine_of(name), observation, batch, steps, rates, args) | {"engine": name})
+    fastest_unet = max(row["steps_per_s"] for row in rows if row["system"] == "unet_env")
     for row in rows:
         row["against_stock"] = row["steps_per_s"] / rows[0]["steps_per_s"]
-    config = asdict(args) | {"checkpoint": args.checkpoint.name}
+        row["against_unet"] = row["steps_per_s"] / fastest_unet
+    metrics = {"rows": rows, "rates": {name: asdict(found) for name, found in rates.items()}}
+    metrics["age"] = time_age(args)
+    config = asdict(args) | {"checkpoint": args.checkpoint.name, "world_model": weights_digest(args.checkpoint)[:16]}
     config.pop("output")
     result = write_result(
         args.output, experiment="bench_dream", config=config, seed=args.seed,
-        minutes=(time.monotonic() - started) / 60, metrics={"rows": rows},
+        minutes=(time.monotonic() - started) / 60, metrics=metrics,
     )  # fmt: skip
-    table = as_markdown(rows)
+    table = as_markdown(metrics)
     (args.output / "result.md").write_text(table + "\n")
+    plot_speed(rows, args.output / "speed.png")
     print(table)
     return result
 
 
-def time_dream(observation: str, batch: int, denoising_steps: int, args: Args) -> dict[str, Any]:
+def _settings(args: Args) -> list[tuple[int, int]]:
+    """Batches and denoising steps: not every pair, but both lines through the default."""
+    middle = min((b for b in args.batches if b >= SMALLEST_BATCH), default=max(args.batches))
+    pairs = [(b, DEFAULT_DENOISING_STEPS) for b in args.batches] + [(middle, k) for k in args.denoising_steps]
+    return list(dict.fromkeys(pairs))
+
+
+def time_dream(
+    engine: Engine, observation: str, batch: int, denoising_steps: int, rates: dict[str, Rates], args: Args
+) -> dict[str, Any]:
     """Steps a batch of dreams with random actions."""
+    opened = open_checkpoint(args.checkpoint)
     env = gym.make_vec(
-        "LSSVWM-MemoryMaze-v0", num_envs=batch, vectorization_mode="vector_entry_point",
-        checkpoint=args.checkpoint, observation=observation, denoising_steps=denoising_steps,
+        "LSSVWM-MemoryMaze-v0", num_envs=batch, vectorization_mode="vector_entry_point", checkpoint=opened,
+        observation=observation, denoising_steps=denoising_steps, **engine._asdict(),
     )  # fmt: skip
     env.reset(seed=args.seed)
     env.action_space.seed(args.seed)
+    before = time.perf_counter()
+    env.step(env.action_space.sample())
+    warm_up = time.perf_counter() - before
     latencies = _time(lambda: env.step(env.action_space.sample()), args.seconds)
     env.close()
-    return _row("dream", observation, batch, denoising_steps, latencies)
+    row = _row("dream", observation, batch, denoising_steps, latencies) | engine._asdict()
+    cost = step_cost(opened.world, observation, denoising_steps, PRECISIONS[engine.precision])
+    row["floor_ratio"] = cost.floor(rates[engine.precision]) * row["steps_per_s"]
+    return row | {"warm_up_s": warm_up}
+
+
+def time_unet(batch: int, precision: str, dtype: torch.dtype, args: Args) -> dict[str, Any]:
+    """Steps an environment of DIAMOND's size with random actions."""
+    env = UNetEnv(batch, UNET_STEPS, dtype=dtype, seed=args.seed)
+    env.reset()
+    rng = np.random.default_rng(args.seed)
+    latencies = _time(lambda: env.step(rng.integers(6, size=batch)), args.seconds)
+    return _row("unet_env", "pixels", batch, UNET_STEPS, latencies) | {"precision": precision}
+
+
+def time_age(args: Args) -> dict[str, Any]:
+    """Steps one dream until it is old, then it and a young one in turn."""
+    make = {"checkpoint": args.checkpoint, "observation": "features"}
+    old, young = (gym.make("LSSVWM-MemoryMaze-v0", max_episode_steps=-1, **make).unwrapped for _ in range(2))
+    old.reset(seed=args.seed)
+    rng = np.random.default_rng(args.seed)
+    resident = 0
+    for i in tqdm(range(args.frames), desc="one long dream", unit="frame"):
+        old.step(int(rng.integers(6)))
+        resident = resident or (i >= 100) * _peak_bytes()
+    latencies: dict[str, list[float]] = {"old": [], "young": []}
+    for i in range(600):
+        if i % 20 == 0:
+            young.reset(seed=args.seed)
+            for _ in range(5):
+                young.step(0)
+        for name, env in (("old", old), ("young", young)):
+            before = time.perf_counter()
+            env.step(int(rng.integers(6)))
+            latencies[name].append(time.perf_counter() - before)
+    medians = {f"{name}_ms": 1000 * statistics.median(v) for name, v in latencies.items()}
+    grown = (_peak_bytes() - resident) / 2**20
+    return {"frames": args.frames, **medians, "resident_grown_mb": grown, "state_bytes": old.state_nbytes}
+
+
+def _peak_bytes() -> int:
+    """The most memory this process ever had resident."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def time_mazes(system: str, args: Args) -> dict[str, Any]:
@@ -143,25 +241,45 @@ def _row(system: str, observation: str, batch: int, steps: int | None, latencies
         "observation": observation,
         "batch": batch,
         "denoising_steps": steps,
+        "precision": None,
         "compile": False,
         "steps_per_s": batch * len(latencies) / sum(latencies),
         "latency_ms": 1000 * statistics.median(latencies),
+        "warm_up_s": None,
         "floor_ratio": None,
     }
 
 
-def as_markdown(rows: list[dict[str, Any]]) -> str:
-    """The rows as a table."""
+def as_markdown(metrics: dict[str, Any]) -> str:
+    """The rows as a table, and what was measured beside them."""
     lines = [
-        "| system | observation | batch | denoising steps | steps/s | ms a step | against stock |",
-        "|" + "---|" * 7,
+        "| system | observation | batch | denoising steps | steps/s | ms a step | against stock | against U-Net "
+        "| of the floor | first step, s |",
+        "|" + "---|" * 10,
     ]
-    for r in rows:
-        steps = r["denoising_steps"] or ""
+    for r in metrics["rows"]:
+        name = f"dream, {r['engine']}" if "engine" in r else " ".join(filter(None, (r["system"], r["precision"])))
+        floor = "" if r["floor_ratio"] is None else f"{100 * r['floor_ratio']:.0f} %"
         lines.append(
-            f"| {r['system']} | {r['observation']} | {r['batch']} | {steps} | {r['steps_per_s']:.0f} | "
-            f"{r['latency_ms']:.1f} | {r['against_stock']:.1f}x |"
+            f"| {name} | {r['observation']} | {r['batch']} | {r['denoising_steps'] or ''} | {r['steps_per_s']:.0f} | "
+            f"{r['latency_ms']:.1f} | {r['against_stock']:.1f}x | {r['against_unet']:.1f}x | {floor} | "
+            f"{'' if r['warm_up_s'] is None else format(r['warm_up_s'], '.1f')} |"
         )
+    measured = ", ".join(
+        f"{v['matmul'] / 1e9:.0f} GFLOP/s in {name} matrix products" for name, v in metrics["rates"].items()
+    )
+    copied = max(v["copy"] for v in metrics["rates"].values()) / 1e9
+    age = metrics["age"]
+    lines += [
+        "",
+        f"Floor: the slower of a step's operations at {measured}, and of its memory's bytes at {copied:.0f} GB/s "
+        "copied, both measured in this run. The stock maze runs in as many processes as its batch says; the U-Net is "
+        "compared by its fastest row.",
+        "",
+        f"One dream alone, `fast`, features: {age['young_ms']:.2f} ms a step when young, {age['old_ms']:.2f} ms "
+        f"({100 * (age['old_ms'] / age['young_ms'] - 1):+.1f} %) after {age['frames']:,} frames; resident memory grew "
+        f"by {age['resident_grown_mb']:.1f} MB.",
+    ]
     return "\n".join(lines)
 
 

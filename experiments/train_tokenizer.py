@@ -35,6 +35,7 @@ from wmgym.arguments import check_minutes, check_ranges, nothing_to_do
 from wmgym.codec import frames_to_tensor, psnr, tensor_to_frames
 from wmgym.encoding import refuse_held_out, refuse_size, sound_episodes
 from wmgym.errors import RecordingError
+from wmgym.heap import keep_freed_memory
 from wmgym.recording import scan
 
 
@@ -49,7 +50,7 @@ class Args:
     output: Path
     """Run folder; an existing run in it is continued."""
     encoder_of: Path | None = None
-    """Train only a decoder, for the latents of this tokenizer or world model: what was trained on them goes on to fit."""
+    """Train only a decoder, for the latents of this tokenizer or world model: what learned from them still fits."""
     preset: PresetName = "cpu"
     """Size of the network."""
     minutes: float = 20.0
@@ -79,6 +80,7 @@ class Args:
 def main(args: Args) -> dict[str, float]:
     """Runs the training; returns the last validation metrics."""
     args.check()
+    keep_freed_memory()
     fabric = Fabric(accelerator="auto", devices=args.devices, precision=args.precision)  # type: ignore[arg-type]
     fabric.launch()
     torch.manual_seed(args.seed)

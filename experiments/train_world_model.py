@@ -60,6 +60,7 @@ from wmgym.clips import places_in
 from wmgym.encoding import Starts, encode_new, read_starts
 from wmgym.fidelity import dream_against_reality, read_all
 from wmgym.fitting import build_world, fit_to_recordings
+from wmgym.heap import keep_freed_memory
 from wmgym.latents import bind_to_recordings, bind_to_tokenizer, names_in, open_store
 from wmgym.recording import Episode, scan
 
@@ -94,8 +95,8 @@ class Args:
     steps: int | None = None
     """Train so many steps, if the minutes allow: the same result on any machine. Schedules then follow the steps."""
     conditioning: Literal["action", "pose"] = "action"
-    """What is known of a frame before it is predicted: the action that led to it, or where the camera is and looks. An
-    environment can only step a model of actions, and evaluate_world_model.py measures no other."""
+    """What is known of a frame before it is predicted: the action that led to it, or where the camera is and looks.
+    Environments step models of actions only, and evaluate_world_model.py measures no others."""
     mode: Literal["clean_past", "diffusion_forcing"] = "clean_past"
     """How the past of a noised frame is shown; see model.diffusion."""
     clean_prefix: float = 0.5
@@ -103,8 +104,7 @@ class Args:
     there_and_back: float = 0.0
     """With poses: share of the windows whose second half is the first one backwards, so that memory pays."""
     pose_origin: int = 0
-    """With poses: they are relative to a frame up to so many frames before the window, for models that will see no more
-    than the end of longer walks."""
+    """With poses: relative to a frame up to so many before the window, for models that see but the end of walks."""
     stages: tuple[tuple[float, int], ...] = ((0.6, 32), (0.85, 96), (1.0, 192))
     """Frames per window: (share of the budget until which it holds, frames), at most those of the longest episode."""
     frames_per_step: int = 256
@@ -114,7 +114,7 @@ class Args:
     muon: bool = False
     """Use Muon for the matrices of the layers."""
     shortcut_after: float = 0.5
-    """Share of the budget after which few-step targets join; before, only the finest steps are learned."""
+    """Share of the budget after which few-step targets join the finest ones."""
     shortcut_fraction: float = 0.25
     """Share of a batch that learns few-step targets once they have joined."""
     pure_noise: float = 0.5
@@ -191,6 +191,7 @@ class Args:
 def main(args: Args) -> dict[str, float]:
     """Runs the training; returns the last validation metrics."""
     args.check()
+    keep_freed_memory()
     fabric = Fabric(accelerator="auto", devices=args.devices, precision=args.precision)  # type: ignore[arg-type]
     fabric.launch()
     torch.manual_seed(args.seed)
@@ -235,7 +236,9 @@ def main(args: Args) -> dict[str, float]:
         window = context_stage(done, args.stages)
         rng = np.random.default_rng([args.seed, progress.step, fabric.global_rank])
         rows = max(1, args.frames_per_step // window)
-        batch = _to(store.windows(rng, rows, window, args.there_and_back, args.pose_origin), fabric.device)
+        windows = store.windows(rng, rows, window, args.there_and_back, args.pose_origin)
+        batch = Windows(*(None if v is None else v.to(fabric.device) for v in windows))  # type: ignore[arg-type]
+        objective.batch = batch
         # the same on all devices, which wait for one another; no device's own stream ends in this number
         lengths = np.random.default_rng([args.seed, progress.step, fabric.world_size])
         objective.diffusion = DiffusionConfig(
@@ -247,7 +250,7 @@ def main(args: Args) -> dict[str, float]:
             shortcut_fraction=args.shortcut_fraction if done >= args.shortcut_after else 0.0,
         )
         generator = step_generator(args.seed + fabric.global_rank, progress.step, fabric.device)
-        losses: Losses = wrapped(batch, generator)
+        losses: Losses = wrapped(generator)
         fabric.backward(losses.total)
         gradient = torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         if not math.isfinite(float(gradient)):
@@ -340,10 +343,6 @@ def validate(world: WorldModel, episodes: list[Episode], writer: SummaryWriter, 
         writer.add_image(f"validation/real above dreamed, {k} steps", np.concatenate(list(strip), 1), progress.step,
                          dataformats="HWC")  # fmt: skip
     return metrics
-
-
-def _to(batch: Windows, device: torch.device) -> Windows:
-    return Windows(*(None if v is None else v.to(device) for v in batch))  # type: ignore[arg-type]
 
 
 if __name__ == "__main__":

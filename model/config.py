@@ -261,7 +261,7 @@ def _check_sizes(name: str, value: Any, counts: tuple[int, ...]) -> None:
     """Refuses what is not one of these numbers of sizes."""
     sizes = isinstance(value, tuple) and len(value) in counts and all(_is_size(v, LARGEST) for v in value)
     if not sizes:
-        told = " or ".join("one two".split()[n - 1] for n in counts)
+        told = " or ".join(["one", "two"][n - 1] for n in counts)
         raise ValueError(
             f"{name} = {value!r} given, expected {told} whole numbers of at least 1 and at most {LARGEST}."
         )

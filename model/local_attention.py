@@ -105,6 +105,11 @@ def plan_everything(
     return WindowPlan(frames, 1, _bias(visible, age.abs(), streams, tokens, heads, span), 0)
 
 
+def slopes_of(heads: int, span: int) -> Float[Tensor, " heads"]:
+    """How fast each head loses interest with age: from 1 down to 1 / span, in equal ratios."""
+    return float(span) ** -torch.linspace(0, 1, heads)
+
+
 def _bias(seen: Tensor, age: Tensor, streams: int, tokens: int, heads: int, span: int) -> Tensor:
     """Biases of tokens, from who sees whom `[b chunks queries keys]` and ages `[1 queries keys]`, both of frames."""
     queries = age.shape[1]
@@ -113,7 +118,7 @@ def _bias(seen: Tensor, age: Tensor, streams: int, tokens: int, heads: int, span
         main = torch.cat([seen, torch.zeros_like(own)], -1)
         seen = torch.cat([main, torch.cat([seen & (age > 0), own], -1)], -2)
         age = torch.cat([age, torch.zeros_like(age[..., :queries])], -1).repeat(1, 2, 1)
-    slopes = float(span) ** -torch.linspace(0, 1, heads, device=age.device)
+    slopes = slopes_of(heads, span).to(age.device)
     bias = (-slopes[:, None, None] * age).masked_fill(
         ~rearrange(seen, "b c queries keys -> (b c) 1 queries keys"), -torch.inf
     )

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from model.checkpoint import CheckpointError, check_fit, load_weights
-from model.config import WorldModelConfig
+from model.config import LSSVWMConfig, WorldModelConfig
 from model.tokenizer import Tokenizer
 from model.world_model import WorldModel
 
@@ -76,7 +76,7 @@ def weights_to_start_from(source: Path, world: WorldModel, keep_layers: Sequence
     check_fit(source, WorldModel(config).state_dict(), weights)
     if keep_layers:
         config, weights = _with_layers(source, config, weights, keep_layers)
-    if config.dynamics != world.config.dynamics:
+    if _spelled_out(config.dynamics) != _spelled_out(world.config.dynamics):
         raise CheckpointError(
             f"--start-from {source} is a network of another shape, or for other actions, poses or rewards, than "
             "--preset, --conditioning and --recordings make. Pass the --preset and --conditioning it was trained with "
@@ -90,6 +90,11 @@ def weights_to_start_from(source: Path, world: WorldModel, keep_layers: Sequence
             "trained with, or one with another decoder for the same latents (train_tokenizer.py --encoder-of)."
         )
     return {k: v for k, v in weights.items() if k.startswith("dynamics.")} | own
+
+
+def _spelled_out(config: LSSVWMConfig) -> LSSVWMConfig:
+    """The same with a block size for each layer, which is how two configs of one network are told to be equal."""
+    return replace(config, block_sizes=tuple(config.block_size(i) for i in range(config.layers)))
 
 
 def _with_layers(

@@ -79,17 +79,25 @@ def world_model_loss(
 
 
 class Objective(nn.Module):
-    """The loss as a forward pass, which is what data parallelism wraps."""
+    """The loss as a forward pass, which is what data parallelism wraps.
+
+    Attributes:
+        diffusion: what is noised; may be changed between steps.
+        batch: the windows of the next step. Not an argument: what wraps this for mixed precision rounds arguments, and
+            targets and poses shall keep their precision.
+    """
+
+    batch: Windows
 
     def __init__(self, model: LSSVWM, diffusion: DiffusionConfig) -> None:
-        """Keeps both; what is noised may be changed between steps."""
+        """Keeps both."""
         super().__init__()
         self.model = model
         self.diffusion = diffusion
 
-    def forward(self, batch: Windows, generator: torch.Generator) -> Losses:
+    def forward(self, generator: torch.Generator) -> Losses:
         """See `world_model_loss`."""
-        return world_model_loss(self.model, batch, self.diffusion, generator)
+        return world_model_loss(self.model, self.batch, self.diffusion, generator)
 
 
 def make_optimizers(model: nn.Module, learning_rate: float, use_muon: bool) -> list[torch.optim.Optimizer]:

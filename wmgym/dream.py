@@ -2,7 +2,7 @@
 
     context frames -> start -> Memory;  actions -> step -> rewards, ends;  observations on demand
 
-Memory is replaced at each step, never changed, and nothing here grows with time, unless the model attends to all of it.
+Memory is replaced at each step, and nothing here grows with time, unless the model attends to all of it.
 """
 
 import copy
@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,6 +29,7 @@ from wmgym.codec import tensor_to_frames
 from wmgym.context import Context
 from wmgym.dream_state import DreamState, Indices, as_rows
 from wmgym.observing import take_in
+from wmgym.stepping import make_stepping
 
 DEFAULT_DENOISING_STEPS = 4
 
@@ -55,9 +57,12 @@ class Dreams:
         num_dreams: How many.
         denoising_steps: 1, 2, 4, ... up to the model's `max_denoising_steps`. 1 gives the mean of what could come
             next, more draw from it and take longer.
+        fast: Step by the fast path, if the model has one: the same, to rounding.
+        precision: Of the fast path: "float32" or "bfloat16".
+        compiled: Put the fast path through `torch.compile`.
 
     Raises:
-        ValueError: `denoising_steps` is none of those.
+        ValueError: `denoising_steps` or `precision` is none of those.
         CheckpointError: The model is conditioned on poses, or its frames depend on later ones.
     """
 
@@ -67,6 +72,9 @@ class Dreams:
         starts: Sequence[Context],
         num_dreams: int,
         denoising_steps: int = DEFAULT_DENOISING_STEPS,
+        fast: bool = True,
+        precision: str = "float32",
+        compiled: bool = False,
     ) -> None:
         config = world.config.dynamics
         check_denoising_steps(denoising_steps, config.max_denoising_steps)
@@ -74,7 +82,8 @@ class Dreams:
         self._world, self._starts, self._denoising_steps = world, starts, denoising_steps
         self._latent_shape = (config.latent_channels, config.latent_size, config.latent_size)
         self._generators = [torch.Generator() for _ in range(num_dreams)]
-        self._memory = world.dynamics.initial_memory(num_dreams)
+        self._stepping = make_stepping(world, fast, precision, compiled)
+        self._memory = self._stepping.lay_out(world.dynamics.initial_memory(num_dreams))
         self._latent = torch.zeros(num_dreams, *self._latent_shape, device=world.device)
         self._features = torch.zeros(num_dreams, config.features, device=world.device)
         self._frames: NDArray[np.uint8] | None = None
@@ -94,7 +103,7 @@ class Dreams:
     @contextmanager
     def all_or_nothing(self) -> Iterator[None]:
         """Put the dreams back as they were, generators included, if what is done inside raises, and raise it on."""
-        before = copy.copy(self)  # tensors are replaced, never changed; the rest is copied here
+        before = copy.copy(self)  # what they remember outlives one step, and the rest is copied here
         counters = self.steps.copy(), self.started.copy(), self.over.copy()
         generators = [generator.get_state() for generator in self._generators]
         try:
@@ -156,8 +165,8 @@ class Dreams:
             everyone = torch.zeros(self.num_dreams, *self._latent_shape, device=noise.device)
             noise = everyone.index_copy(0, torch.tensor(busy, dtype=torch.int64, device=noise.device), noise)
         action = torch.from_numpy(actions).to(self._world.device)
-        imagined, memory = self._world.dynamics.imagine(self._memory, action, noise, self._denoising_steps)
-        self._put(range(self.num_dreams), memory, imagined.latent, imagined.features)
+        imagined, memory = self._stepping.imagine(self._memory, action, noise, self._denoising_steps)
+        self._show(memory, imagined.latent, imagined.features)
         self.steps += 1
         self.over = imagined.terminated.cpu().numpy().copy()
         return imagined.reward.double().cpu().numpy(), self.over.copy()
@@ -169,7 +178,7 @@ class Dreams:
         Args:
             contexts: One a dream, equally long.
         """
-        self._put(range(self.num_dreams), *take_in(self._world, self._memory, contexts))
+        self._show(*self._stepping.observe(self._memory, contexts))
         self.steps += len(contexts[0].frames)
 
     def end(self, ended: Bools) -> None:
@@ -192,7 +201,7 @@ class Dreams:
     def frames(self) -> NDArray[np.uint8]:
         """Return `[n H W c]` the current frames, decoded at most once a step."""
         if self._frames is None:
-            self._frames = tensor_to_frames(self._world.tokenizer.decode(self._latent))
+            self._frames = tensor_to_frames(self._stepping.decode(self._latent))
         return self._frames.copy()
 
     @property
@@ -212,7 +221,7 @@ class Dreams:
         rows = as_rows(indices, self.num_dreams)
         there = rows.to(self._latent.device)
         return DreamState(
-            memory=self._memory.select(there),
+            memory=self._stepping.select(self._memory, there),
             latent=self._latent[there],
             features=self._features[there],
             steps=torch.from_numpy(self.steps)[rows],
@@ -279,11 +288,18 @@ class Dreams:
 
     def _put(self, rows: Sequence[int], memory: Memory, latent: Tensor, features: Tensor) -> None:
         """Make these the dreams in the given rows."""
-        self._frames = None
+        laid_out = self._stepping.lay_out(memory)
         if list(rows) == list(range(self.num_dreams)):
-            self._memory, self._latent, self._features = memory, latent, features
+            self._show(laid_out, latent, features)
             return
         there = torch.tensor(list(rows), dtype=torch.int64, device=self._world.device)
-        self._memory = self._memory.replace(there, memory)
-        self._latent = self._latent.index_copy(0, there, latent)
-        self._features = self._features.index_copy(0, there, features)
+        self._show(
+            self._stepping.replace(self._memory, there, laid_out),
+            self._latent.index_copy(0, there, latent),
+            self._features.index_copy(0, there, features),
+        )
+
+    def _show(self, memory: Any, latent: Tensor, features: Tensor) -> None:
+        """Make these all dreams; the memory is one of the stepping's own."""
+        self._frames = None
+        self._memory, self._latent, self._features = memory, latent, features

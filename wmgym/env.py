@@ -78,7 +78,10 @@ class DreamEnv(gymnasium.Env[NDArray[Any], Any]):
             next, more draw from it and take longer.
         starts: "first_frames" or "clips": where a dream starts without a context.
         device: Where to dream, as torch names it.
-        compile: Compile the model's layers. The first steps then take minutes.
+        fast: Step by the model's fast path: the same dream to rounding, in half the time.
+        precision: Of the fast path: "float32", or "bfloat16" where the processor or GPU multiplies it natively. The
+            dream then differs in the third digit.
+        compile: Compile the fast path, which takes a C++ compiler; the first step then takes about a minute.
         render_mode: None, "rgb_array", or "human" (a window; needs the extra `human`).
 
     Raises:
@@ -100,6 +103,8 @@ class DreamEnv(gymnasium.Env[NDArray[Any], Any]):
         denoising_steps: int = DEFAULT_DENOISING_STEPS,
         starts: str = "first_frames",
         device: str = "cpu",
+        fast: bool = True,
+        precision: str = "float32",
         compile: bool = False,
         render_mode: str | None = None,
     ) -> None:
@@ -110,6 +115,8 @@ class DreamEnv(gymnasium.Env[NDArray[Any], Any]):
             denoising_steps=denoising_steps,
             starts=starts,
             device=device,
+            fast=fast,
+            precision=precision,
             compile=compile,
             render_mode=render_mode,
             autoreset_mode=AutoresetMode.DISABLED,

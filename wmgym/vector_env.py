@@ -1,6 +1,5 @@
 """Many dreams in lock step, as a Gymnasium vector environment: seeds, ends, autoreset, clone, restore."""
 
-import copy
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,6 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
-from model.world_model import WorldModel
 from wmgym.arrays import as_integer, read_integer
 from wmgym.checkpoint import Checkpoint, open_checkpoint
 from wmgym.context import read_contexts
@@ -54,7 +52,9 @@ class DreamVectorEnv(VectorEnv[NDArray[Any], NDArray[np.int64], NDArray[Any]]):
             next, more draw from it and take longer.
         starts: "first_frames", or "clips": where a dream starts without a context; see `DreamEnv`.
         device: Where to dream, as torch names it.
-        compile: Compile the model's layers. The first steps then take minutes.
+        fast: Step by the model's fast path: the same dream to rounding, in half the time.
+        precision: Of the fast path: "float32" or "bfloat16"; see `DreamEnv`.
+        compile: Compile the fast path; the first step then takes about a minute.
         render_mode: None, "rgb_array", or "human" (a window with all dreams).
         max_episode_steps: Truncate a dream after so many steps; None or -1 for never.
         autoreset_mode: See above.
@@ -81,6 +81,8 @@ class DreamVectorEnv(VectorEnv[NDArray[Any], NDArray[np.int64], NDArray[Any]]):
         denoising_steps: int = DEFAULT_DENOISING_STEPS,
         starts: str = "first_frames",
         device: str = "cpu",
+        fast: bool = True,
+        precision: str = "float32",
         compile: bool = False,
         render_mode: str | None = None,
         max_episode_steps: int | None = None,
@@ -92,7 +94,7 @@ class DreamVectorEnv(VectorEnv[NDArray[Any], NDArray[np.int64], NDArray[Any]]):
         if render_mode not in (None, *RENDER_MODES):
             raise ValueError(f"render_mode = {render_mode!r}, expected None, 'rgb_array' or 'human'.")
         opened = open_checkpoint(checkpoint, device)
-        world = _compiled(opened.world) if compile else opened.world
+        world = opened.world
         self.num_envs, self.render_mode, self.observation = num_envs, render_mode, observation
         self.metadata = {**self.metadata, "autoreset_mode": self.autoreset_mode}
         self.single_observation_space = observation_space(world.config, observation)
@@ -100,7 +102,7 @@ class DreamVectorEnv(VectorEnv[NDArray[Any], NDArray[np.int64], NDArray[Any]]):
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
         self._config = world.config
-        self._dreams = Dreams(world, opened.starts(starts), num_envs, denoising_steps)
+        self._dreams = Dreams(world, opened.starts(starts), num_envs, denoising_steps, fast, precision, compile)
         self._seeded = np.zeros(num_envs, np.bool_)
         self._window = Window(RENDER_FPS) if render_mode == "human" else None
 
@@ -272,11 +274,3 @@ def _read_limit(max_episode_steps: Any) -> int | None:
     if max_episode_steps is None or as_integer(max_episode_steps) == -1:
         return None
     return read_integer(max_episode_steps, "max_episode_steps", least=1)
-
-
-def _compiled(world: WorldModel) -> WorldModel:
-    """Return a copy whose layers are compiled; the original may be shared with others."""
-    world = copy.deepcopy(world)
-    for layer in world.dynamics.backbone.layers:
-        layer.compile()
-    return world

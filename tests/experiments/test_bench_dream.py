@@ -25,10 +25,45 @@ def test_episodes_start_anew_before_they_end_and_off_the_clock(monkeypatch):
     assert latencies == [0.5] * len(latencies)
 
 
-def test_a_short_run_leaves_a_row_a_system(micro_folder, tmp_path):
+def test_both_lines_go_through_the_default():
+    args = Args(batches=(1, 32, 64), denoising_steps=(1, 2, 8))
+    settings = bench_dream._settings(args)
+    assert {b for b, k in settings if k == bench_dream.DEFAULT_DENOISING_STEPS} >= {1, 32, 64}
+    assert {k for b, k in settings if b == 32} >= {1, 2, 8}
+    assert len(settings) == len(set(settings))
+
+
+@pytest.mark.parametrize(
+    ("name", "engine"),
+    [
+        ("plain", (False, "float32", False)),
+        ("fast", (True, "float32", False)),
+        ("fast-bfloat16", (True, "bfloat16", False)),
+        ("compiled", (True, "float32", True)),
+        ("compiled-bfloat16", (True, "bfloat16", True)),
+    ],
+)
+def test_a_name_says_how_dreams_are_stepped(name, engine):
+    assert tuple(bench_dream.engine_of(name)) == engine
+
+
+def test_a_short_run_leaves_a_row_a_setting(micro_folder, tmp_path, monkeypatch):
     pytest.importorskip("dm_control")
-    args = Args(output=tmp_path, checkpoint=micro_folder, seconds=0.05, denoising_steps=(1,), processes=1)
-    rows = main(args)["metrics"]["rows"]
-    assert {row["system"] for row in rows} == {"stock_maze", "wmgym_maze", "dream"}
+    monkeypatch.setattr(bench_dream, "SMALLEST_BATCH", 2)
+    args = Args(
+        output=tmp_path, checkpoint=micro_folder, seconds=0.05, batches=(1, 2), denoising_steps=(1,), processes=1,
+        engines=("plain", "fast"), frames=5,
+    )  # fmt: skip
+    metrics = main(args)["metrics"]
+    rows = metrics["rows"]
+    dreams = [row for row in rows if row["system"] == "dream"]
+    assert {row["system"] for row in rows} == {"stock_maze", "wmgym_maze", "unet_env", "dream"}
+    assert {(row["engine"], row["observation"]) for row in dreams} == {
+        (engine, shown) for engine in ("plain", "fast") for shown in ("pixels", "features")
+    }
     assert all(row["steps_per_s"] > 0 and row["latency_ms"] > 0 for row in rows)
-    assert (tmp_path / "result.md").read_text().count("| dream |") == len(rows) - 2
+    assert all(0 < row["floor_ratio"] < 1 for row in dreams)
+    assert max(row["against_unet"] for row in rows if row["system"] == "unet_env") == 1
+    assert metrics["age"]["frames"] == 5
+    assert (tmp_path / "result.md").read_text().count("| dream, ") == len(dreams)
+    assert (tmp_path / "speed.png").stat().st_size > 0

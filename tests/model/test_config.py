@@ -48,6 +48,14 @@ def test_presets_survive_json(name):
     assert WorldModelConfig.from_dict(values) == PRESETS[name]
 
 
+@pytest.mark.parametrize("channels", [(128,), (128, 64)], ids=str)
+def test_a_decoder_has_one_stage_or_two(channels):
+    config = replace(PRESETS["cpu"], tokenizer=TokenizerConfig(decoder_channels=channels))
+    values = json.loads(json.dumps(config.to_dict()))
+    assert values["tokenizer"]["decoder_channels"] == list(channels)
+    assert WorldModelConfig.from_dict(values) == config
+
+
 def test_derived_sizes():
     config = PRESETS["micro"].dynamics
     assert (config.tokens_per_side, config.tokens, config.scan_heads) == (4, 16, 2)
@@ -118,7 +126,7 @@ for part, name, wrong in [
     *(("dynamics", "pose_size", v) for v in (4.0, None, "4", True, [4])),
     *(("tokenizer", "bottleneck_noise", v) for v in ("x", float("nan"), -1.0, None)),
     *(("tokenizer", "encoder_channels", v) for v in ([64], 5, [64.0, 128], [-1, 2], [10**9, 8])),
-    ("tokenizer", "decoder_channels", [8, "8"]),
+    *(("tokenizer", "decoder_channels", v) for v in ([8, "8"], [], [8, 8, 8], [0], [8.0], [True], 8, None, "ab")),
     *(("tokenizer", "frame_size", v) for v in (64.0, "64", None)),
 ]:
     file.write_text(json.dumps(values | {part: values[part] | {name: wrong}}))
@@ -127,6 +135,8 @@ for part, name, wrong in [
     except CheckpointError as error:
         told = str(error).replace("a block size", "block_sizes")
         assert name in told and ("expected" in told or "must be" in told), told
+        assert name != "decoder_channels" or "expected one or two whole numbers" in told, told
+        assert name != "encoder_channels" or "expected two whole numbers" in told, told
     else:
         raise AssertionError(f"accepted {name} = {wrong!r}")
 """

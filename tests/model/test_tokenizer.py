@@ -1,5 +1,7 @@
 """Frames to bounded latents and back."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -14,10 +16,11 @@ def tokenizer():
     return Tokenizer(MICRO)
 
 
+@pytest.mark.parametrize("decoder_channels", [(16,), (16, 8)], ids=str)
 @pytest.mark.parametrize("size", [16, 64])
 @torch.no_grad()
-def test_frames_become_a_grid_of_latents_and_frames_again(size):
-    tokenizer = Tokenizer(TokenizerConfig(size, 8, 5, (8, 16), (16, 8)))
+def test_frames_become_a_grid_of_latents_and_frames_again(size, decoder_channels):
+    tokenizer = Tokenizer(TokenizerConfig(size, 8, 5, (8, 16), decoder_channels))
     frames = 2 * torch.rand(3, 3, size, size) - 1
     latents = tokenizer.encode(frames)
     assert latents.shape == (3, 5, size // 8, size // 8)
@@ -61,6 +64,26 @@ def test_refuses_frames_of_another_size(tokenizer, shape):
         return
     with pytest.raises(ValueError, match=r"\(3, 64, 64\); resize them"):
         tokenizer.encode(torch.zeros(2, *shape))
+
+
+@pytest.mark.parametrize(("decoder_channels", "sides"), [((12,), {8}), ((16, 8), {8, 16})], ids=str)
+@torch.no_grad()
+def test_a_decoder_of_one_stage_does_all_its_work_at_the_latents_resolution(decoder_channels, sides):
+    tokenizer, seen = Tokenizer(replace(MICRO, decoder_channels=decoder_channels)), set()
+    for module in tokenizer.decoder.modules():
+        if isinstance(module, torch.nn.Conv2d):
+            module.register_forward_hook(lambda _, inputs, __: seen.add(inputs[0].shape[-1]))
+    tokenizer.decode(torch.randn(1, 4, 8, 8))
+    assert seen == sides
+
+
+@pytest.mark.parametrize("decoder_channels", [(12,), (16, 8)], ids=str)
+def test_every_weight_of_a_decoder_and_every_latent_cell_matters(decoder_channels):
+    tokenizer = Tokenizer(replace(MICRO, decoder_channels=decoder_channels))
+    latents = torch.rand(2, 4, 8, 8, requires_grad=True)
+    tokenizer.decode(latents).square().sum().backward()
+    for name, weight in [("latents", latents), *tokenizer.decoder.named_parameters()]:
+        assert weight.grad.flatten(1 if weight.dim() == 4 else 0).any(-1).all(), name
 
 
 @torch.no_grad()

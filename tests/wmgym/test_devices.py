@@ -25,7 +25,7 @@ for compiled in (False, True):
     shown = [envs.reset(seed=0)[0], *(envs.step([i % 6, 5 - i % 6])[0] for i in range(6))]
     courses.append(np.stack(shown))
     touched = [hasattr(layer, "_compiled_call_impl") and layer._compiled_call_impl is not None
-               for layer in envs._dreams._world.dynamics.backbone.layers]
+               for layer in envs._dreams._stepping._path._layers]
     assert all(touched) if compiled else not any(touched)
 np.testing.assert_allclose(*courses, atol=1e-3)
 """

@@ -1,0 +1,182 @@
+"""The fast path: one frame of every dream, as `LSSVWM.imagine` and `LSSVWM.observe` have it, for models at rest.
+
+The switch between the two is whether this class is used. Weights are copied in a precision of choice, modulations are
+worked out once for the few noise levels and actions that occur, and memory is laid out for stepping
+(`model.fast_memory`). `compiled` puts each layer through `torch.compile`.
+"""
+
+import copy
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from model.axes import START_ACTION, Latent
+from model.backbone import Layer
+from model.config import LSSVWMConfig
+from model.fast_memory import FastMemory
+from model.frame_step import FrameStep
+from model.heads import frame_features
+from model.local_attention import slopes_of
+from model.lssvwm import LSSVWM, Prediction
+from model.memory import Memory
+from model.sampler import sample
+from model.world_model import WorldModel
+
+MOST_SHAPES = 64
+"""Batch sizes times block sizes that are compiled before giving up; torch's own limit of 8 is one batch size or two."""
+
+
+def has_fast_path(config: LSSVWMConfig) -> bool:
+    """Whether there is one for this model: LSSVWM itself, moved by actions."""
+    return config.scan and config.attention == "window" and not config.pose_size
+
+
+@dataclass(frozen=True)
+class Modulations:
+    """Shifts, 1 + scales and gates under one noise level and stride; row `num_actions` is that of no action.
+
+    Attributes:
+        layers: `[actions layers 9 1 width]`.
+        final: `[actions 2 1 width]`: shift and 1 + scale before the output.
+    """
+
+    layers: Float[Tensor, "actions layers 9 1 width"]
+    final: Float[Tensor, "actions 2 1 width"]
+
+
+class FastPath:
+    """Steps and decodes with a frozen copy of a world model."""
+
+    def __init__(self, world: WorldModel, dtype: torch.dtype = torch.float32, compiled: bool = False) -> None:
+        """Copies the weights.
+
+        Args:
+            world: a model for which `has_fast_path`; later changes of its weights are not seen here.
+            dtype: of weights, activations and memory. Decays, sampler, features and heads stay in float32.
+            compiled: put the layers through `torch.compile`; the first step of each batch size then takes long.
+        """
+        dynamics, config = world.dynamics, world.config.dynamics
+        self.config, self.dtype = config, dtype
+        self._heads = copy.deepcopy(dynamics.heads)
+        self._tables = {pair: _modulations(dynamics, *pair, dtype) for pair in _passes(config.max_denoising_steps)}
+        self._layers = [
+            FrameStep(layer, config, config.block_size(i), dtype) for i, layer in enumerate(_layers_of(dynamics))
+        ]
+        self._embed, self._unembed, self._decoder = (
+            copy.deepcopy(part).to(dtype) for part in (dynamics.embed, dynamics.unembed, world.tokenizer.decoder)
+        )
+        self._decoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._scale = world.tokenizer.scale.detach().to(dtype, copy=True)
+        self._place = dynamics.place.detach().to(dtype, copy=True)
+        self._slopes = slopes_of(config.attention_heads, config.attention_span).to(world.device)
+        if compiled:
+            for layer in self._layers:
+                layer.compile(dynamic=False, fullgraph=True, recompile_limit=MOST_SHAPES)
+
+    def lay_out(self, memory: Memory) -> FastMemory:
+        """Copies a memory into the layout of this path."""
+        return FastMemory.lay_out(memory, self.config, self.dtype)
+
+    def imagine(
+        self, memory: FastMemory, action: Int[Tensor, " b"], noise: Latent, denoising_steps: int
+    ) -> tuple[Prediction, FastMemory]:
+        """As `LSSVWM.imagine`; the memory given can be stepped once more, and no more than once (`FastMemory`)."""
+        led = torch.where(action == START_ACTION, self.config.num_actions, action)
+        bias = self._bias(memory)
+
+        def denoise(z: Latent, level: int, stride: int) -> Latent:
+            tables = self._tables[level, stride]
+            tokens = self._run(z, tables.layers[led], memory, bias, remember=False)
+            shift, scale = tables.final[led].unbind(1)
+            normed = nn.functional.layer_norm(tokens, (self.config.width,))
+            cells = self._unembed(torch.addcmul(shift, normed, scale))
+            return self._untokens(cells.float())
+
+        latent = sample(denoise, noise, denoising_steps, self.config.max_denoising_steps)
+        features, memory = self._take_in(memory, latent, led, bias)
+        reward, terminated = self._heads.decide(features)
+        return Prediction(latent, features, reward, terminated), memory
+
+    def observe(
+        self, memory: FastMemory, latent: Latent, action: Int[Tensor, " b"]
+    ) -> tuple[Float[Tensor, "b f"], FastMemory]:
+        """As `LSSVWM.observe` for one frame a dream."""
+        led = torch.where(action == START_ACTION, self.config.num_actions, action)
+        return self._take_in(memory, latent, led, self._bias(memory))
+
+    def decode(self, latent: Latent) -> Float[Tensor, "b c H W"]:
+        """As `Tokenizer.decode`."""
+        bounded = (latent.to(self.dtype) * self._scale).clamp(-1, 1)
+        frames: Tensor = self._decoder(bounded.contiguous(memory_format=torch.channels_last))
+        return frames
+
+    def _take_in(
+        self, memory: FastMemory, latent: Latent, led: Tensor, bias: Tensor
+    ) -> tuple[Float[Tensor, "b f"], FastMemory]:
+        clean = self._tables[self.config.max_denoising_steps, 0]
+        tokens = self._run(latent, clean.layers[led], memory, bias, remember=True)
+        features = frame_features(tokens.float()[:, None], self.config.tokens_per_side)[:, 0]
+        return features, memory.advanced()
+
+    def _run(self, latent: Latent, modulation: Tensor, memory: FastMemory, bias: Tensor, remember: bool) -> Tensor:
+        """Tokens after the last layer."""
+        tokens: Tensor = self._embed(self._cells(latent.to(self.dtype))) + self._place
+        place = memory.next_place()
+        for i, layer in enumerate(self._layers):
+            tokens = layer(
+                tokens, modulation[:, i], memory.scan[i], memory.spare[i], memory.keys[i], memory.values[i],
+                bias, place, remember,
+            )  # fmt: skip
+        return tokens
+
+    def _bias(self, memory: FastMemory) -> Float[Tensor, "b heads 1 keys"]:
+        """What is added to attention scores: minus slope times age, minus infinity for places never filled."""
+        ages = memory.ages()[:, None]
+        bias = (-self._slopes[:, None] * ages).masked_fill(ages > memory.seen[:, None, None], -torch.inf)
+        return bias.repeat_interleave(self.config.tokens, -1)[:, :, None]
+
+    def _cells(self, latent: Latent) -> Tensor:
+        size, side = self.config.patch, self.config.tokens_per_side
+        cut = latent.unflatten(3, (side, size)).unflatten(2, (side, size))  # b d h x w y
+        cells: Tensor = cut.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)
+        return cells
+
+    def _untokens(self, cells: Tensor) -> Latent:
+        size, side = self.config.patch, self.config.tokens_per_side
+        cut = cells.unflatten(2, (-1, size, size)).unflatten(1, (side, side))  # b h w d x y
+        latent: Latent = cut.permute(0, 3, 1, 4, 2, 5).flatten(4).flatten(2, 3)
+        return latent
+
+
+def _passes(max_steps: int) -> list[tuple[int, int]]:
+    """Noise level and log2 of the stride of every pass that a sampler makes, and of the one that takes a frame in."""
+    exponents = range(max_steps.bit_length())
+    return [(level, e) for e in exponents for level in range(0, max_steps, 1 << e)] + [(max_steps, 0)]
+
+
+@torch.no_grad()
+def _modulations(dynamics: LSSVWM, level: int, stride: int, dtype: torch.dtype) -> Modulations:
+    """Those of one noise level and stride, for every action."""
+    actions = torch.arange(dynamics.config.num_actions + 1, device=dynamics.place.device)
+    actions[-1] = START_ACTION
+    levels, strides = (torch.full_like(actions, v)[:, None, None] for v in (level, stride))
+    conditioning = dynamics.condition(actions[:, None], levels, strides)[:, 0, 0]
+    rows = []
+    for layer in _layers_of(dynamics):
+        branches = (layer.scan_modulation, layer.attention_modulation, layer.mlp_modulation)
+        rows.append(torch.cat([_parts(v.linear(conditioning), 3) for v in branches], 1))
+    layers = torch.stack(rows, 1)[:, :, :, None].to(dtype)
+    return Modulations(layers, _parts(dynamics.final_modulation(conditioning), 2)[:, :, None].to(dtype))
+
+
+def _layers_of(dynamics: LSSVWM) -> list[Layer]:
+    return [layer for layer in dynamics.backbone.layers if isinstance(layer, Layer)]
+
+
+def _parts(v: Tensor, count: int) -> Tensor:
+    """`[actions (count width)] -> [actions count width]`, 1 added to the second part, which is the scale."""
+    parts: Tensor = v.unflatten(-1, (count, -1)).clone()
+    parts[:, 1] += 1
+    return parts

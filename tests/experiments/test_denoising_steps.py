@@ -1,0 +1,31 @@
+"""The script that decides the default sampler: a row for each, and what cannot be measured is refused first."""
+
+import pytest
+
+from experiments import denoising_steps
+from experiments.denoising_steps import Args, main
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    monkeypatch.setattr(denoising_steps, "TIMED_STEPS", 2)
+
+
+def test_every_sampler_has_a_row(micro_folder, recordings, tmp_path):
+    metrics = main(Args(recordings, tmp_path, micro_folder, context=10, horizon=4, batch=2))["metrics"]
+    assert [row["denoising_steps"] for row in metrics["rows"]] == [1, 2, 4, 8]
+    assert len({row["events"] for row in metrics["rows"]}) == 1
+    assert metrics["clips"] == 2 * (metrics["clips"] // 2) > 0
+    for row in metrics["rows"]:
+        assert 0 <= row["recall"] <= 1
+        assert row["step_ms"] > 0
+    assert (tmp_path / "result.md").read_text().count("\n| ") == 5
+    assert (tmp_path / "quality.png").stat().st_size > 0
+
+
+@pytest.mark.parametrize("changes", [{"context": 0}, {"horizon": 0}, {"episodes": -1}, {"batch": 0}])
+def test_numbers_that_leave_nothing_to_measure_are_refused(changes, micro_folder, recordings, tmp_path):
+    name = next(iter(changes))
+    with pytest.raises(ValueError, match=f"--{name} .* given, expected 1 or more"):
+        main(Args(recordings, tmp_path / "out", micro_folder, **changes))
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,53 @@
+"""The floor of a step: operations counted by hand, bytes of memory, and what the slower of the two takes."""
+
+import pytest
+import torch
+
+from model.config import PRESETS
+from model.world_model import WorldModel
+from wmgym.floors import Rates, StepCost, measure_rates, step_cost
+
+
+@pytest.fixture
+def world():
+    return WorldModel(PRESETS["micro"]).eval()
+
+
+def test_the_slower_of_computing_and_moving_counts():
+    assert StepCost(operations=100, bytes=10).floor(Rates(matmul=50.0, copy=100.0)) == 2.0
+    assert StepCost(operations=100, bytes=1000).floor(Rates(matmul=50.0, copy=100.0)) == 10.0
+
+
+def test_each_denoising_step_is_one_more_pass(world):
+    costs = [step_cost(world, "features", k, torch.float32).operations for k in (1, 2, 4)]
+    one_pass = costs[1] - costs[0]
+    assert costs[2] - costs[1] == 2 * one_pass
+    assert costs[0] > one_pass  # the pass that takes the frame in writes memory and is read by the heads
+
+
+def test_only_pixels_are_decoded(world):
+    features, latent, pixels = (
+        step_cost(world, kind, 1, torch.float32).operations for kind in ("features", "latent", "pixels")
+    )
+    assert features == latent
+    cells = world.config.tokenizer.latent_size**2
+    counted, area = 0, cells
+    for module in world.tokenizer.decoder:
+        area = 4 * cells if isinstance(module, torch.nn.PixelShuffle) else area  # it goes on at twice the resolution
+        weights = [m.weight.numel() for m in module.modules() if isinstance(m, torch.nn.Conv2d)]
+        counted += 2 * sum(weights) * area
+    assert pixels - features == counted > 0
+
+
+def test_memory_is_read_in_every_pass_and_the_scan_written_once(world):
+    memory = world.dynamics.initial_memory(1)
+    scan = sum(v.numel() for v in memory.scan)
+    rings = sum(v.numel() for v in memory.keys + memory.values)
+    assert step_cost(world, "features", 2, torch.float32).bytes == 4 * (3 * (scan + rings) + scan)
+    assert step_cost(world, "features", 2, torch.bfloat16).bytes == 2 * (3 * (scan + rings) + scan)
+
+
+def test_rates_are_those_of_this_machine():
+    rates = measure_rates(torch.float32, seconds=0.01)
+    assert rates.matmul > 1e8
+    assert rates.copy > 1e7

@@ -1,0 +1,99 @@
+"""How fast a dream step could be on this machine: what it must compute and move, at rates measured here and now."""
+
+import copy
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from model.memory import Memory
+from model.world_model import WorldModel
+
+MATRIX = 1024
+COPIED_BYTES = 1 << 28
+"""Large enough that no cache holds it."""
+
+
+@dataclass(frozen=True)
+class Rates:
+    """What the machine does at best, measured."""
+
+    matmul: float
+    """Floating-point operations a second of a large matrix product."""
+    copy: float
+    """Bytes a second that a large copy reads and writes, both counted."""
+
+
+@dataclass(frozen=True)
+class StepCost:
+    """What one step of one dream takes at least, however it is programmed."""
+
+    operations: int
+    """Of matrix products, convolutions and attention: the denoising passes, the pass that takes the frame in, and
+    decoding where pixels are shown."""
+    bytes: int
+    """Memory read in every pass, and the scan's part of it written once."""
+
+    def floor(self, rates: Rates) -> float:
+        """Return the seconds that the slower of the two takes, since at best they overlap."""
+        return max(self.operations / rates.matmul, self.bytes / rates.copy)
+
+
+def measure_rates(dtype: torch.dtype, device: torch.device | str = "cpu", seconds: float = 1.0) -> Rates:
+    """Measure a large matrix product and a large copy.
+
+    Args:
+        dtype: Of the matrices.
+        device: Where.
+        seconds: To repeat each for; the fastest counts.
+
+    Randomness: none that matters; entries are drawn from torch's default generator.
+    """
+    first, second = (torch.randn(MATRIX, MATRIX, device=device).to(dtype) for _ in range(2))
+    source = torch.zeros(COPIED_BYTES // 4, device=device)
+    target = torch.empty_like(source)
+    matmul = 2 * MATRIX**3 / _fastest(lambda: first @ second, seconds, first.device)
+    return Rates(matmul, 2 * COPIED_BYTES / _fastest(lambda: target.copy_(source), seconds, first.device))
+
+
+@torch.inference_mode()
+def step_cost(world: WorldModel, observation: str, denoising_steps: int, dtype: torch.dtype) -> StepCost:
+    """Count what a step must do; the operations are those that torch counts while the plain path runs.
+
+    Args:
+        world: The model.
+        observation: "pixels", "latent" or "features"; only pixels are decoded.
+        denoising_steps: Of the sampler.
+        dtype: Of the memory, as it is kept.
+    """
+    world = copy.deepcopy(world).to("cpu")
+    config = world.config.dynamics
+    memory = world.dynamics.initial_memory(1)
+    latent = torch.zeros(1, config.latent_channels, config.latent_size, config.latent_size)
+    with FlopCounterMode(display=False) as counter:
+        world.dynamics.imagine(memory, torch.zeros(1, dtype=torch.int64), latent, denoising_steps)
+        if observation == "pixels":
+            world.tokenizer.decode(latent)
+    scan, rings = _numbers(memory, "scan"), _numbers(memory, "keys") + _numbers(memory, "values")
+    moved = (denoising_steps + 1) * (scan + rings) + scan
+    return StepCost(counter.get_total_flops(), moved * dtype.itemsize)
+
+
+def _numbers(memory: Memory, name: str) -> int:
+    return sum(v.numel() for v in getattr(memory, name))
+
+
+def _fastest(run: Callable[[], object], seconds: float, device: torch.device) -> float:
+    """Seconds of the fastest repetition."""
+    best, until = float("inf"), time.perf_counter() + seconds
+    while time.perf_counter() < until or best == float("inf"):
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        before = time.perf_counter()
+        run()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        best = min(best, time.perf_counter() - before)
+    return best
