@@ -121,8 +121,9 @@ def chunked_scan(
     added = torch.einsum("gchlp,gcln->gchpn", kept, keys[:, :updates].to(kept.dtype))
     survival = chunk_decay.exp()[..., None, None]
     starts = [state]
-    for i in range(updates):
-        state = torch.addcmul(added[:, i], survival[:, i], state)
+    # unbound, because the gradient of an index is as large as what it was taken from, once for each chunk
+    for new, left in zip(added.unbind(1), survival[:, :updates].unbind(1), strict=True):
+        state = torch.addcmul(new, left, state)
         starts.append(state)
     starts = starts[:chunks]
     before = torch.stack(starts, dim=1)
