@@ -49,9 +49,13 @@ def main(args: Args) -> None:
             parts += [f"**PPO trained only in the dream** (`{command}`, [{name}]({path}))", returns(result)]
     if speed:
         config = json.loads((args.root / RESULTS / "bench_dream" / "result.json").read_text())["config"]
-        steps = " ".join(map(str, config["denoising_steps"]))
-        command = f"experiments/bench_dream.py --seconds {config['seconds']:g} --denoising-steps {steps}"
+        names = ("engines", "batches", "denoising_steps", "seconds", "frames")
+        command = "experiments/bench_dream.py " + " ".join(flag(name, config[name]) for name in names)
         parts += [f"**Speed**, one run (`{command}`)", speed]
+    if scans := table_of(args.root, "bench_scan"):
+        config = json.loads((args.root / RESULTS / "bench_scan" / "result.json").read_text())["config"]
+        command = "experiments/bench_scan.py --mamba2-minimal mamba2.py " + flag("chunks", config["chunks"])
+        parts += [f"**The scan against public implementations** (`{command}`)", scans]
     memory, costs = (table_of(args.root, name) for name in ("memory_benchmark", "efficiency"))
     if memory:
         result = json.loads((args.root / RESULTS / "memory_benchmark" / "result.json").read_text())
@@ -99,8 +103,15 @@ def memory_command(result: dict[str, Any]) -> str:
 
 def options(config: dict[str, Any]) -> str:
     """How long and how much was asked of a run."""
-    names = ("preset", "minutes", "steps", "dream_episodes", "real_episodes")
-    return " ".join(f"--{name.replace('_', '-')} {config[name]}" for name in names)
+    return " ".join(
+        flag(name, config[name]) for name in ("preset", "minutes", "steps", "dream_episodes", "real_episodes")
+    )
+
+
+def flag(name: str, value: Any) -> str:
+    """A setting as a command line has it."""
+    values = value if isinstance(value, list) else [value]
+    return " ".join([f"--{name.replace('_', '-')}", *map(str, values)])
 
 
 def returns(result: dict[str, Any]) -> str:

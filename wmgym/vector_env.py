@@ -52,7 +52,7 @@ class DreamVectorEnv(VectorEnv[NDArray[Any], NDArray[np.int64], NDArray[Any]]):
             next, more draw from it and take longer.
         starts: "first_frames", or "clips": where a dream starts without a context; see `DreamEnv`.
         device: Where to dream, as torch names it.
-        fast: Step by the model's fast path: the same dream to rounding, in half the time.
+        fast: Step by the model's fast path: the same dream to rounding; one alone takes half the time.
         precision: Of the fast path: "float32" or "bfloat16"; see `DreamEnv`.
         compile: Compile the fast path; the first step then takes about a minute.
         render_mode: None, "rgb_array", or "human" (a window with all dreams).
