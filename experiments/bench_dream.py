@@ -41,6 +41,8 @@ Observation = Literal["pixels", "latent", "features"]
 
 STEPS_OF_EPISODE = 900  # within the 1,000 of the smallest maze
 UNET_STEPS = 3  # DIAMOND's
+YOUTH, TURNS = 20, 600
+"""Frames until the young dream starts anew, and steps of both that are compared."""
 SMALLEST_BATCH = 32
 """From here on steps a second count; smaller batches are about latency."""
 
@@ -153,33 +155,45 @@ def time_unet(batch: int, precision: str, dtype: torch.dtype, args: Args) -> dic
 
 
 def time_age(args: Args) -> dict[str, Any]:
-    """Steps one dream until it is old, then it and a young one in turn."""
+    """Steps one dream until it is old, then it and a young one in turn; in a process of its own, whose memory is told.
+
+    What this process has freed would hide what the dream takes.
+    """
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(_grow_old, (args,))
+
+
+def _grow_old(args: Args) -> dict[str, Any]:
     make = {"checkpoint": args.checkpoint, "observation": "features"}
     old, young = (gym.make("LSSVWM-MemoryMaze-v0", max_episode_steps=-1, **make).unwrapped for _ in range(2))
-    old.reset(seed=args.seed)
     rng = np.random.default_rng(args.seed)
-    resident = 0
-    for i in tqdm(range(args.frames), desc="one long dream", unit="frame"):
-        old.step(int(rng.integers(6)))
-        resident = resident or (i >= 100) * _peak_bytes()
     latencies: dict[str, list[float]] = {"old": [], "young": []}
-    for i in range(600):
-        if i % 20 == 0:
-            young.reset(seed=args.seed)
-            for _ in range(5):
-                young.step(0)
-        for name, env in (("old", old), ("young", young)):
-            before = time.perf_counter()
-            env.step(int(rng.integers(6)))
-            latencies[name].append(time.perf_counter() - before)
+
+    def in_turn(rounds: int) -> None:
+        for i in range(rounds):
+            if i % YOUTH == 0:
+                young.reset(seed=args.seed)
+            for name, env in (("old", old), ("young", young)):
+                before = time.perf_counter()
+                env.step(int(rng.integers(6)))
+                latencies[name].append(time.perf_counter() - before)
+
+    old.reset(seed=args.seed)
+    in_turn(YOUTH)  # everything was used once, and memory is as large as it should ever be
+    resident = _resident_bytes()
+    for _ in tqdm(range(args.frames), desc="one long dream", unit="frame"):
+        old.step(int(rng.integers(6)))
+    latencies = {"old": [], "young": []}
+    in_turn(TURNS)
     medians = {f"{name}_ms": 1000 * statistics.median(v) for name, v in latencies.items()}
-    grown = (_peak_bytes() - resident) / 2**20
+    grown = (_resident_bytes() - resident) / 2**20
     return {"frames": args.frames, **medians, "resident_grown_mb": grown, "state_bytes": old.state_nbytes}
 
 
-def _peak_bytes() -> int:
-    """The most memory this process ever had resident."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+def _resident_bytes() -> int:
+    """Memory that this process has resident now."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize()
 
 
 def time_mazes(system: str, args: Args) -> dict[str, Any]:
@@ -278,7 +292,7 @@ def as_markdown(metrics: dict[str, Any]) -> str:
         "",
         f"One dream alone, `fast`, features: {age['young_ms']:.2f} ms a step when young, {age['old_ms']:.2f} ms "
         f"({100 * (age['old_ms'] / age['young_ms'] - 1):+.1f} %) after {age['frames']:,} frames; resident memory grew "
-        f"by {age['resident_grown_mb']:.1f} MB.",
+        f"by {age['resident_grown_mb']:.1f} MB on the way.",
     ]
     return "\n".join(lines)
 

@@ -51,10 +51,12 @@ def main(args: Args) -> None:
         config = json.loads((args.root / RESULTS / "bench_dream" / "result.json").read_text())["config"]
         names = ("engines", "batches", "denoising_steps", "seconds", "frames")
         command = "experiments/bench_dream.py " + " ".join(flag(name, config[name]) for name in names)
-        parts += [f"**Speed**, one run (`{command}`)", speed]
+        picture = f"![steps a second over batches and denoising steps]({RESULTS / 'bench_dream' / 'speed.png'})"
+        parts += [f"**Speed**, one run (`{command}`)", speed, picture]
     if scans := table_of(args.root, "bench_scan"):
         config = json.loads((args.root / RESULTS / "bench_scan" / "result.json").read_text())["config"]
-        command = "experiments/bench_scan.py --mamba2-minimal mamba2.py " + flag("chunks", config["chunks"])
+        given = " ".join(flag(name, config[name]) for name in ("chunks", "repeats"))
+        command = f"experiments/bench_scan.py --mamba2-minimal mamba2.py {given}"
         parts += [f"**The scan against public implementations** (`{command}`)", scans]
     memory, costs = (table_of(args.root, name) for name in ("memory_benchmark", "efficiency"))
     if memory:
@@ -103,9 +105,8 @@ def memory_command(result: dict[str, Any]) -> str:
 
 def options(config: dict[str, Any]) -> str:
     """How long and how much was asked of a run."""
-    return " ".join(
-        flag(name, config[name]) for name in ("preset", "minutes", "steps", "dream_episodes", "real_episodes")
-    )
+    names = ("preset", "minutes", "steps", "dream_episodes", "real_episodes")
+    return " ".join(flag(name, config[name]) for name in names)
 
 
 def flag(name: str, value: Any) -> str:

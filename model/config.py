@@ -30,8 +30,8 @@ class TokenizerConfig:
     encoder_channels: tuple[int, int] = (64, 128)
     """Channels at 1/4 and 1/8 of the frame's resolution."""
     decoder_channels: tuple[int] | tuple[int, int] = (128,)
-    """Channels at 1/8 of the frame's resolution and, if there are two, at 1/4. The second costs two thirds of the time
-    of a dream in pixels."""
+    """Channels at 1/8 of the frame's resolution and, if there are two, at 1/4. A second stage of half the channels
+    doubles the multiplications of decoding."""
     bottleneck_noise: float = 0.02
     """Standard deviation of the noise added to the tanh latents in training, in units of their range [-1, 1]."""
 

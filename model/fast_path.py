@@ -19,7 +19,7 @@ from model.fast_memory import FastMemory
 from model.frame_step import FrameStep
 from model.heads import frame_features
 from model.local_attention import slopes_of
-from model.lssvwm import LSSVWM, Prediction
+from model.lssvwm import LSSVWM, Prediction, cells_of, latents_of
 from model.memory import Memory
 from model.sampler import sample
 from model.world_model import WorldModel
@@ -54,7 +54,8 @@ class FastPath:
 
         Args:
             world: a model for which `has_fast_path`; later changes of its weights are not seen here.
-            dtype: of weights, activations and memory. Decays, sampler, features and heads stay in float32.
+            dtype: of weights, activations, keys and values. Decays, scan states, sampler, features and heads stay in
+                float32.
             compiled: put the layers through `torch.compile`; the first step of each batch size then takes long.
         """
         dynamics, config = world.dynamics, world.config.dynamics
@@ -82,7 +83,10 @@ class FastPath:
     def imagine(
         self, memory: FastMemory, action: Int[Tensor, " b"], noise: Latent, denoising_steps: int
     ) -> tuple[Prediction, FastMemory]:
-        """As `LSSVWM.imagine`; the memory given can be stepped once more, and no more than once (`FastMemory`)."""
+        """As `LSSVWM.imagine`, but that actions are not checked.
+
+        The memory given stays what it was until the one returned is stepped (`FastMemory`).
+        """
         led = torch.where(action == START_ACTION, self.config.num_actions, action)
         bias = self._bias(memory)
 
@@ -92,7 +96,7 @@ class FastPath:
             shift, scale = tables.final[led].unbind(1)
             normed = nn.functional.layer_norm(tokens, (self.config.width,))
             cells = self._unembed(torch.addcmul(shift, normed, scale))
-            return self._untokens(cells.float())
+            return latents_of(cells.float(), self.config)
 
         latent = sample(denoise, noise, denoising_steps, self.config.max_denoising_steps)
         features, memory = self._take_in(memory, latent, led, bias)
@@ -122,7 +126,7 @@ class FastPath:
 
     def _run(self, latent: Latent, modulation: Tensor, memory: FastMemory, bias: Tensor, remember: bool) -> Tensor:
         """Tokens after the last layer."""
-        tokens: Tensor = self._embed(self._cells(latent.to(self.dtype))) + self._place
+        tokens: Tensor = self._embed(cells_of(latent.to(self.dtype), self.config)) + self._place
         place = memory.next_place()
         for i, layer in enumerate(self._layers):
             tokens = layer(
@@ -136,18 +140,6 @@ class FastPath:
         ages = memory.ages()[:, None]
         bias = (-self._slopes[:, None] * ages).masked_fill(ages > memory.seen[:, None, None], -torch.inf)
         return bias.repeat_interleave(self.config.tokens, -1)[:, :, None]
-
-    def _cells(self, latent: Latent) -> Tensor:
-        size, side = self.config.patch, self.config.tokens_per_side
-        cut = latent.unflatten(3, (side, size)).unflatten(2, (side, size))  # b d h x w y
-        cells: Tensor = cut.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)
-        return cells
-
-    def _untokens(self, cells: Tensor) -> Latent:
-        size, side = self.config.patch, self.config.tokens_per_side
-        cut = cells.unflatten(2, (-1, size, size)).unflatten(1, (side, side))  # b h w d x y
-        latent: Latent = cut.permute(0, 3, 1, 4, 2, 5).flatten(4).flatten(2, 3)
-        return latent
 
 
 def _passes(max_steps: int) -> list[tuple[int, int]]:

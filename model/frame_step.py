@@ -52,7 +52,7 @@ class FrameStep(nn.Module):
         assert isinstance(attention, LocalAttention)
         self.width, self.side, self.block_size = config.width, config.tokens_per_side, block_size
         self.scan_heads, self.attention_heads = config.scan_heads, config.attention_heads
-        self.scan_state, self.activated = config.scan_state, config.scan_activation
+        self.activated, self.projections = config.scan_activation, scan.project.sizes
 
         def keep(name: str, v: Tensor, kind: torch.dtype = dtype) -> None:
             self.register_buffer(name, v.detach().to(kind, copy=True).contiguous(), persistent=False)
@@ -68,10 +68,9 @@ class FrameStep(nn.Module):
         keep("key_norm", attention.key_norm.weight)
         keep("attend_out", attention.out.weight)
         self.widen, self.narrow = (copy.deepcopy(linear).to(dtype) for linear in (mlp[0], mlp[2]))
-        m = block_size[0] * block_size[1]
-        keep(
-            "mask", torch.zeros(m, m).masked_fill(~torch.ones(m, m, dtype=torch.bool).tril(), -torch.inf), torch.float32
-        )
+        self.block_tokens = block_size[0] * block_size[1]
+        reads = torch.ones(self.block_tokens, self.block_tokens).tril()  # which token of a block reads which
+        keep("mask", reads.log(), torch.float32)  # 0 where it does, else minus infinity
 
     def forward(
         self,
@@ -111,9 +110,8 @@ class FrameStep(nn.Module):
 
     def _scan(self, tokens: FrameTokens, states: FrameStates, next_states: FrameStates, remember: bool) -> FrameTokens:
         """The recurrence of `model.ssm`, one chunk of one frame a block."""
-        m, heads, n = self.mask.shape[0], self.scan_heads, self.scan_state
-        projected = functional.linear(tokens, self.scan_in)
-        z, x, b_in, c_out, step = projected.split([self.width, self.width, n, n, heads], -1)
+        heads = self.scan_heads
+        z, x, b_in, c_out, step = functional.linear(tokens, self.scan_in).split(self.projections, -1)
         if self.activated:
             b_in, c_out = functional.silu(b_in), functional.silu(c_out)
         step = functional.softplus(step.float() + self.step_bias)
@@ -123,7 +121,7 @@ class FrameStep(nn.Module):
         by_head = written.unflatten(-1, (heads, -1))
         carried = torch.bmm(c_out.to(states.dtype), states.mT).view_as(by_head)
         y = (decay.exp()[..., None] * carried).to(x.dtype)
-        if m == 1:
+        if self.block_tokens == 1:
             y = y + (b_in * c_out).sum(-1, keepdim=True)[..., None] * by_head
         else:
             exponent = decay.mT[..., :, None] - decay.mT[..., None, :] + self.mask  # [g heads m m]
@@ -140,7 +138,7 @@ class FrameStep(nn.Module):
     ) -> None:
         """What the blocks remember after the frame."""
         survival = decay[:, -1:].exp().repeat_interleave(self.width // self.scan_heads, -1).mT.to(states.dtype)
-        if self.mask.shape[0] == 1:
+        if self.block_tokens == 1:
             added = written.mT.to(states.dtype) * b_in
         else:
             kept = (decay[:, -1:] - decay).exp().to(by_head.dtype)[..., None] * by_head

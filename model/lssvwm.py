@@ -93,7 +93,7 @@ class LSSVWM(nn.Module):
         tokens, memory = self.backbone(self._tokens(latents), conditioning, memory, remember)
         shift, scale = self.final_modulation(conditioning[:, -1]).unsqueeze(-2).chunk(2, dim=-1)
         normed = nn.functional.layer_norm(tokens[:, -1], tokens.shape[-1:])
-        predicted = self._untokens(self.unembed(torch.addcmul(shift, normed, 1 + scale)))
+        predicted = latents_of(self.unembed(torch.addcmul(shift, normed, 1 + scale)), self.config)
         return predicted, frame_features(tokens[:, 0], self.config.tokens_per_side), memory
 
     def observe(
@@ -155,15 +155,8 @@ class LSSVWM(nn.Module):
         return Prediction(latent, features[:, 0], reward, terminated), memory
 
     def _tokens(self, latents: Streams) -> Tokens:
-        size = self.config.patch
-        cells = rearrange(latents, "b s t d (h x) (w y) -> b s t (h w) (d x y)", x=size, y=size)
-        tokens: Tokens = self.embed(cells) + self.place
+        tokens: Tokens = self.embed(cells_of(latents, self.config)) + self.place
         return tokens
-
-    def _untokens(self, cells: Float[Tensor, "b t q cell"]) -> Latents:
-        size, side = self.config.patch, self.config.tokens_per_side
-        latents: Latents = rearrange(cells, "b t (h w) (d x y) -> b t d (h x) (w y)", x=size, y=size, h=side)
-        return latents
 
     def _check(self, latent: Latent, actions: Actions) -> None:
         c = self.config
@@ -175,3 +168,17 @@ class LSSVWM(nn.Module):
                 f"actions between {int(actions.min())} and {int(actions.max())} given, expected 0 to "
                 f"{c.num_actions - 1}, or {START_ACTION} where no action led to the frame."
             )
+
+
+def cells_of(latents: Float[Tensor, "*batch d h w"], config: LSSVWMConfig) -> Float[Tensor, "*batch q cell"]:
+    """What each token of a frame is made of: a patch of its latent."""
+    size = config.patch
+    cells: Tensor = rearrange(latents, "... d (h x) (w y) -> ... (h w) (d x y)", x=size, y=size)
+    return cells
+
+
+def latents_of(cells: Float[Tensor, "*batch q cell"], config: LSSVWMConfig) -> Float[Tensor, "*batch d h w"]:
+    """The latents that `cells_of` cut."""
+    size, side = config.patch, config.tokens_per_side
+    latents: Tensor = rearrange(cells, "... (h w) (d x y) -> ... d (h x) (w y)", x=size, y=size, h=side)
+    return latents

@@ -29,7 +29,8 @@ class Checkpoint:
     """A world model and what its dreams start from.
 
     Make one by `open_checkpoint`, or by hand around a model that is not saved yet. Environments take it in
-    place of a name; those on the same device then share the weights.
+    place of a name; those on the same device then share the weights, of which each has a copy laid out for its
+    fast path.
     """
 
     world: WorldModel

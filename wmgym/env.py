@@ -79,8 +79,8 @@ class DreamEnv(gymnasium.Env[NDArray[Any], Any]):
         starts: "first_frames" or "clips": where a dream starts without a context.
         device: Where to dream, as torch names it.
         fast: Step by the model's fast path: the same dream to rounding; one alone takes half the time.
-        precision: Of the fast path: "float32", or "bfloat16" where the processor or GPU multiplies it natively. The
-            dream then differs in the third digit.
+        precision: Of the fast path: "float32", or "bfloat16" where the processor or GPU multiplies it natively: faster
+            in batches, and the dream is another in the second digit.
         compile: Compile the fast path, which takes a C++ compiler; the first step then takes about a minute.
         render_mode: None, "rgb_array", or "human" (a window; needs the extra `human`).
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from model.memory import Memory
 from model.world_model import WorldModel
 
 MATRIX = 1024
@@ -66,7 +65,7 @@ def step_cost(world: WorldModel, observation: str, denoising_steps: int, dtype: 
         world: The model.
         observation: "pixels", "latent" or "features"; only pixels are decoded.
         denoising_steps: Of the sampler.
-        dtype: Of the memory, as it is kept.
+        dtype: Of keys and values; scan states are kept in float32.
     """
     world = copy.deepcopy(world).to("cpu")
     config = world.config.dynamics
@@ -76,13 +75,9 @@ def step_cost(world: WorldModel, observation: str, denoising_steps: int, dtype: 
         world.dynamics.imagine(memory, torch.zeros(1, dtype=torch.int64), latent, denoising_steps)
         if observation == "pixels":
             world.tokenizer.decode(latent)
-    scan, rings = _numbers(memory, "scan"), _numbers(memory, "keys") + _numbers(memory, "values")
-    moved = (denoising_steps + 1) * (scan + rings) + scan
-    return StepCost(counter.get_total_flops(), moved * dtype.itemsize)
-
-
-def _numbers(memory: Memory, name: str) -> int:
-    return sum(v.numel() for v in getattr(memory, name))
+    scan = sum(v.nbytes for v in memory.scan)
+    rings = sum(v.numel() * dtype.itemsize for v in memory.keys + memory.values)
+    return StepCost(counter.get_total_flops(), (denoising_steps + 1) * (scan + rings) + scan)
 
 
 def _fastest(run: Callable[[], object], seconds: float, device: torch.device) -> float:

@@ -44,7 +44,7 @@ def test_memory_is_read_in_every_pass_and_the_scan_written_once(world):
     scan = sum(v.numel() for v in memory.scan)
     rings = sum(v.numel() for v in memory.keys + memory.values)
     assert step_cost(world, "features", 2, torch.float32).bytes == 4 * (3 * (scan + rings) + scan)
-    assert step_cost(world, "features", 2, torch.bfloat16).bytes == 2 * (3 * (scan + rings) + scan)
+    assert step_cost(world, "features", 2, torch.bfloat16).bytes == 3 * (4 * scan + 2 * rings) + 4 * scan
 
 
 def test_rates_are_those_of_this_machine():
