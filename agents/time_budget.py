@@ -1,7 +1,7 @@
 """Train an SB3 learner for a time instead of a number of steps, saving on the way."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
 
@@ -19,6 +19,8 @@ class TrainingProgress:
     """Time spent on it, in all its runs."""
     curve: list[dict[str, int | float]] = field(default_factory=list)
     """`{"steps", "return"}` after each rollout: mean return of the last hundred episodes that ended."""
+    parts: dict[str, float] = field(default_factory=dict)
+    """Of these seconds, how many went where (`agents.learning_time`)."""
 
 
 class TimeBudget(BaseCallback):
@@ -30,6 +32,7 @@ class TimeBudget(BaseCallback):
         show: Called with the progress after every step.
         save_every: Seconds between saves: what a kill loses at most, but for a rollout and its update.
         earlier: How far earlier runs had come; then `learn` needs `reset_num_timesteps=False`.
+        parts: Seconds of this run by what they were spent on, growing (`agents.learning_time.watch_learning`).
     """
 
     def __init__(
@@ -40,10 +43,12 @@ class TimeBudget(BaseCallback):
         show: Callable[[TrainingProgress], None] = lambda progress: None,
         save_every: float = 60.0,
         earlier: TrainingProgress | None = None,
+        parts: Mapping[str, float] | None = None,
     ) -> None:
         super().__init__()
         self.progress = TrainingProgress() if earlier is None else deepcopy(earlier)
         self._seconds, self._save, self._show, self._save_every = seconds, save, show, save_every
+        self._parts, self._parts_before = parts or {}, dict(self.progress.parts)
 
     def _on_training_start(self) -> None:
         self._started = time.monotonic() - self.progress.seconds
@@ -64,7 +69,13 @@ class TimeBudget(BaseCallback):
             self.progress.curve.append({"steps": self.num_timesteps, "return": mean})
         if self.progress.seconds >= self._next_save:
             self._next_save = self.progress.seconds + self._save_every
-            self._save(self.model, self.progress)
+            self.save_now()
 
     def _on_training_end(self) -> None:
+        self.save_now()
+
+    def save_now(self) -> None:
+        """Save learner and progress."""
+        before = self._parts_before
+        self.progress.parts = before | {name: before.get(name, 0.0) + spent for name, spent in self._parts.items()}
         self._save(self.model, self.progress)

@@ -39,6 +39,7 @@ from agents.evaluate import Evaluation, RandomPolicy, estimate_seconds, evaluate
 from agents.exploration import WithBursts
 from agents.first_reward import EndAtReward
 from agents.interfaces import Policy
+from agents.learning_time import as_sentence, watch_learning
 from agents.pictures import dream_on, plot_learning_and_returns, record
 from agents.results import write_result
 from agents.sb3 import SB3Policy, load_ppo, make_ppo
@@ -47,6 +48,7 @@ from agents.training_folder import POLICY_FILE, read_training, save_training
 from model.checkpoint import find_checkpoint, weights_digest
 from wmgym.arguments import Range, check_minutes, check_ranges
 from wmgym.checkpoint import DEFAULT_CHECKPOINT, open_checkpoint
+from wmgym.heap import keep_freed_memory
 from wmgym.recording import SEED_RANGES
 from wmgym.wrappers import WorldModelObservation
 
@@ -157,6 +159,7 @@ PRESETS: dict[Preset, Args] = {
 def main(args: Args) -> dict[str, Any]:
     """Train if asked to, evaluate, write and print; return the result."""
     started = time.monotonic()
+    keep_freed_memory()
     args = prepared(args)
     with closing(make_dreams(args, min(args.dream_episodes, 64), args.steps)) as dreams:
         space = dreams.single_action_space
@@ -185,6 +188,8 @@ def main(args: Args) -> dict[str, Any]:
         args.output, experiment="dream_ppo", config=settings_of(args), seed=args.seed,
         minutes=(time.monotonic() - started) / 60, metrics=metrics,
     )  # fmt: skip
+    if progress.get("parts"):
+        print(f"PPO made {as_sentence(progress['parts'], progress['steps'])}")
     print(f"\n{as_table(metrics)}\nEverything is in {args.output}; curves: tensorboard --logdir {args.output}")
     return result
 
@@ -286,12 +291,13 @@ def train(args: Args, seconds: float) -> None:
             )  # fmt: skip
             earlier = TrainingProgress()
         save = partial(save_training, args.output, settings_of(args))
-        budget = TimeBudget(seconds, save=save, show=show, earlier=earlier)
-        try:
-            learner.learn(10**12, callback=budget, tb_log_name="ppo", reset_num_timesteps=not args.resume)
-        except KeyboardInterrupt:
-            save(learner, budget.progress)
-            bar.write("The training was interrupted; what was learned so far is evaluated.")
+        with watch_learning(learner) as parts:
+            budget = TimeBudget(seconds, save=save, show=show, earlier=earlier, parts=parts)
+            try:
+                learner.learn(10**12, callback=budget, tb_log_name="ppo", reset_num_timesteps=not args.resume)
+            except KeyboardInterrupt:
+                budget.save_now()
+                bar.write("The training was interrupted; what was learned so far is evaluated.")
 
 
 def save_side_by_side(args: Args, policy: Policy, path: Path, context: int = 40, horizon: int = 120) -> None:

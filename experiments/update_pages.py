@@ -13,6 +13,7 @@ from typing import Any
 
 import tyro
 
+from agents.learning_time import as_sentence
 from model.checkpoint import weights_digest
 
 RESULTS = Path("docs/results")
@@ -128,6 +129,8 @@ def returns(result: dict[str, Any]) -> str:
         )
     training = result["metrics"]["training"]
     learned = f"PPO learned for {training['minutes']:.0f} minutes, {training['steps']:,} steps in dreams."
+    if training.get("parts"):
+        learned += f" It made {as_sentence(training['parts'], training['steps'])}"
     return "\n".join([*lines, "", *result["metrics"]["verdicts"], learned])
 
 

@@ -1,6 +1,5 @@
 """Memory laid out for stepping: nothing is copied that a step does not change."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -68,32 +67,29 @@ class FastMemory:
     def select(self, rows: Tensor, config: LSSVWMConfig) -> Memory:
         """The memories of the given dreams, in the given order, as a value."""
         heads, p = config.scan_heads, config.scan_head_channels
-        scan = tuple(
-            v.unflatten(0, (self.batch, len(v) // max(1, self.batch)))[rows].unflatten(2, (heads, p)).float()
-            for v in self.scan
-        )
+        scan = tuple(self._by_dream(v)[rows].unflatten(2, (heads, p)).float() for v in self.scan)
         seen = self.seen[rows]
         keys, values = (tuple(_in_order(v[rows], seen) for v in layers) for layers in (self.keys, self.values))
         return Memory(scan, keys, values, (), seen)
 
-    def replace(self, rows: Tensor, other: "FastMemory") -> "FastMemory":
-        """A memory in which the given dreams are those of `other`; this one stays as it is."""
-
-        def put(ours: Sequence[Tensor], theirs: Sequence[Tensor]) -> tuple[Tensor, ...]:
-            changed = []
-            for u, t in zip(ours, theirs, strict=True):
-                by_dream = u.reshape(self.batch, u.numel() // self.batch)
-                changed.append(by_dream.index_copy(0, rows, t.reshape(len(rows), by_dream.shape[1])).view_as(u))
-            return tuple(changed)
-
-        return replace(
-            self,
-            scan=put(self.scan, other.scan),
-            spare=tuple(map(torch.empty_like, self.spare)),
-            keys=put(self.keys, other.keys),
-            values=put(self.values, other.values),
-            seen=self.seen.index_copy(0, rows, other.seen),
+    def rows(self, rows: Tensor) -> "FastMemory":
+        """The memories of the given dreams in this layout, copied, to be put back by `overwrite`."""
+        return FastMemory(
+            scan=tuple(self._by_dream(v)[rows].flatten(0, 1) for v in self.scan),
+            spare=(),
+            keys=tuple(v[rows] for v in self.keys),
+            values=tuple(v[rows] for v in self.values),
+            seen=self.seen[rows],
         )
+
+    def overwrite(self, rows: Tensor, other: "FastMemory") -> None:
+        """Makes the given dreams those of `other`, in place: also in what this memory shares with the one before."""
+        for ours, theirs in zip(self.scan, other.scan, strict=True):
+            blocks = self._by_dream(ours)
+            blocks.index_copy_(0, rows, theirs.view(len(rows), *blocks.shape[1:]))
+        for ours, theirs in zip(self.keys + self.values, other.keys + other.values, strict=True):
+            ours.index_copy_(0, rows, theirs)
+        self.seen.index_copy_(0, rows, other.seen)
 
     def next_place(self) -> Int[Tensor, " b"]:
         """Where in its ring each dream's next frame goes."""
@@ -102,6 +98,9 @@ class FastMemory:
     def ages(self) -> Int[Tensor, "b places"]:
         """How many frames before the next one the frame in each place is; 0 for the place of the next one itself."""
         return (self.seen[:, None] - torch.arange(self.places, device=self.seen.device)) % self.places
+
+    def _by_dream(self, v: Float[Tensor, "_g p_all n"]) -> Float[Tensor, "b _blocks p_all n"]:
+        return v.unflatten(0, (self.batch, len(v) // max(1, self.batch)))
 
 
 def _order(seen: Tensor, places: int) -> Int[Tensor, "b k"]:

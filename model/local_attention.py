@@ -2,9 +2,9 @@
 
 What LSSVWM is compared with sees all frames before, or all frames: other plans for the same attention.
 
-Time is cut in chunks of k frames, so that the keys a chunk needs are its own and the chunk before: dense matrix
-products for `scaled_dot_product_attention`, no k-wide band to waste. Stepping is a chunk of one frame against the ring
-of keys and values in memory. Stream 1, if present, sees stream 0's frames before its own frame, and its own frame.
+Time is cut in chunks of k / 2 frames, so that the keys a chunk needs are its own and the two chunks before: dense
+matrix products, and little of them for keys out of sight. Stepping is a chunk of one frame against the ring of keys and
+values in memory. Stream 1, if present, sees stream 0's frames before its own frame, and its own frame.
 
 Source: arXiv:2505.20171 Eq. 6 (`frame_causal`). The paper's S2 groups frames by five and attends both ways inside a
 group; an environment cannot show frames that depend on actions not yet taken, so we do not. Time enters as a bias that
@@ -63,7 +63,7 @@ def plan_windows(
         span: frames over which the head that looks farthest loses interest by a factor of e.
         sinks: first frames that stay in sight when they have left the window, as if they had just left it.
     """
-    chunk = min(window, frames)
+    chunk = min(_chunk_of(window), frames)
     chunks = math.ceil(frames / chunk)
     # positions count from the oldest ring slot: ring 0..k-1, new frames k..k+t-1
     start = torch.arange(chunks, device=seen.device)[:, None] * chunk
@@ -103,6 +103,11 @@ def plan_everything(
     if ring:
         visible = visible & (key >= ring - seen[:, None])[:, None, None, :]
     return WindowPlan(frames, 1, _bias(visible, age.abs(), streams, tokens, heads, span), 0)
+
+
+def _chunk_of(window: int) -> int:
+    """Frames of a chunk: half the window where it has halves. Shorter ones copy more keys than they save products."""
+    return window // 2 if window % 2 == 0 else window
 
 
 def slopes_of(heads: int, span: int) -> Float[Tensor, " heads"]:
@@ -157,9 +162,30 @@ def frame_local_attention(
         first = [rearrange(f, "b t q heads e -> b heads (t q) e").repeat_interleave(plan.chunks, 0) for f in sinks]
         k, v = torch.cat([first[0], k], 2), torch.cat([first[1], v], 2)
     q = rearrange(_pad_time(queries, padding, 2), "b s (c t) q heads e -> (b c) heads (s t q) e", t=plan.chunk)
-    read = nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=plan.bias.to(q.dtype))
+    read = softmax_attention(q, k, v, plan.bias)
     out = rearrange(read, "(b c) heads (s t q) e -> b s (c t) q heads e", c=plan.chunks, s=streams, t=plan.chunk)
     return out[:, :, :frames], (past_keys[:, plan.leaving :], past_values[:, plan.leaving :])
+
+
+def softmax_attention(
+    queries: Float[Tensor, "n heads queries e"],
+    keys: Float[Tensor, "n heads keys e"],
+    values: Float[Tensor, "n heads keys e"],
+    bias: Float[Tensor, "b_chunks heads queries keys"],
+) -> Float[Tensor, "n heads queries e"]:
+    """Softmax attention, by torch's fused kernel unless that is slow: in mixed precision on a processor.
+
+    There its backward pass takes twice as long as two matrix products. The scores are then rounded to the lower
+    precision, too, which the kernel keeps.
+    """
+    if queries.device.type != "cpu" or not torch.is_autocast_enabled("cpu"):
+        return nn.functional.scaled_dot_product_attention(queries, keys, values, attn_mask=bias.to(queries.dtype))
+    half = torch.get_autocast_dtype("cpu")
+    with torch.autocast("cpu", enabled=False):  # or the softmax is worked out in float32
+        q, k, v = (x.to(half) for x in (queries / math.sqrt(queries.shape[-1]), keys, values))
+        weights = torch.softmax(q @ k.mT + bias.to(half), -1)
+        read: Tensor = weights @ v
+    return read
 
 
 def _windows(past: Tensor, window: int, chunk: int, own: list[Tensor]) -> Tensor:
@@ -167,8 +193,9 @@ def _windows(past: Tensor, window: int, chunk: int, own: list[Tensor]) -> Tensor
     chunks = (past.shape[1] - window) // chunk
     if chunks == 1:  # as in stepping: everything is one window, and nothing is copied
         parts = [past[:, None]]
-    else:  # chunks are as long as the window, which is then the chunk before
-        parts = [v.unflatten(1, (chunks, chunk)) for v in (past[:, :-chunk], past[:, window:])]
+    else:  # the window is then some whole chunks before
+        begins = range(0, window + 1, chunk)
+        parts = [past[:, at : at + chunks * chunk].unflatten(1, (chunks, chunk)) for at in begins]
     parts += [v.unflatten(1, (chunks, chunk)) for v in own]
     frames = torch.cat(parts, 2) if len(parts) > 1 else parts[0]
     return rearrange(frames, "b c t q heads e -> (b c) heads (t q) e")

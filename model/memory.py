@@ -1,7 +1,7 @@
 """Memory: everything that persists between frames, as one immutable value. No maths."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -60,6 +60,12 @@ class Memory:
         pairs = zip(self.to_dict().items(), other.to_dict().values(), strict=True)
         levelled = {key: _equally_long(key, ours, theirs) for (key, ours), theirs in pairs}
         return Memory.from_dict({key: ours.index_copy(0, indices, theirs) for key, (ours, theirs) in levelled.items()})
+
+    @classmethod
+    def joined(cls, memories: Sequence["Memory"]) -> "Memory":
+        """The dreams of several memories as one, copied; rings are equally long."""
+        each = [memory.to_dict() for memory in memories]
+        return cls.from_dict({key: torch.cat([tensors[key] for tensors in each]) for key in each[0]})
 
     def shapes(self, grows: bool = False) -> dict[str, tuple[int, ...]]:
         """The shape of each tensor of one dream, equal for dreams of one model.

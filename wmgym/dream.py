@@ -2,16 +2,17 @@
 
     context frames -> start -> Memory;  actions -> step -> rewards, ends;  observations on demand
 
-Memory is replaced at each step, and nothing here grows with time, unless the model attends to all of it.
+Memory is replaced at each step, and nothing here grows with time, unless the model attends to all of it; what dreams
+begin with is kept once it was seen.
 """
 
 import copy
 import os
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import cached_property
-from typing import Any
+from functools import cached_property, partial
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -29,6 +30,7 @@ from wmgym.codec import tensor_to_frames
 from wmgym.context import Context
 from wmgym.dream_state import DreamState, Indices, as_rows
 from wmgym.observing import take_in
+from wmgym.start_memories import StartMemories
 from wmgym.stepping import make_stepping
 
 DEFAULT_DENOISING_STEPS = 4
@@ -38,6 +40,7 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))
 
 Bools = NDArray[np.bool_]
+Given = TypeVar("Given")
 
 
 class Dreams:
@@ -79,7 +82,8 @@ class Dreams:
         config = world.config.dynamics
         check_denoising_steps(denoising_steps, config.max_denoising_steps)
         refuse_unsteppable(world)
-        self._world, self._starts, self._denoising_steps = world, starts, denoising_steps
+        self._world, self._denoising_steps = world, denoising_steps
+        self._starts = StartMemories(world, starts)
         self._latent_shape = (config.latent_channels, config.latent_size, config.latent_size)
         self._generators = [torch.Generator() for _ in range(num_dreams)]
         self._stepping = make_stepping(world, fast, precision, compiled)
@@ -87,6 +91,7 @@ class Dreams:
         self._latent = torch.zeros(num_dreams, *self._latent_shape, device=world.device)
         self._features = torch.zeros(num_dreams, config.features, device=world.device)
         self._frames: NDArray[np.uint8] | None = None
+        self._undo: list[Callable[[], Any]] | None = None  # what was put in place of what, while it can be taken back
         self.steps = np.zeros(num_dreams, np.int64)
         self.started, self.over = np.zeros(num_dreams, np.bool_), np.zeros(num_dreams, np.bool_)
 
@@ -106,14 +111,20 @@ class Dreams:
         before = copy.copy(self)  # what they remember outlives one step, and the rest is copied here
         counters = self.steps.copy(), self.started.copy(), self.over.copy()
         generators = [generator.get_state() for generator in self._generators]
+        self._undo = undo = []
         try:
             yield
         except BaseException:
+            with torch.inference_mode():
+                for put_back in reversed(undo):
+                    put_back()
             vars(self).update(vars(before))
             self.steps, self.started, self.over = counters
             for generator, state in zip(self._generators, generators, strict=True):
                 generator.set_state(state)
             raise
+        finally:
+            self._undo = None
 
     def seed(self, row: int, seed: int) -> None:
         """Seed the generator of one dream; its start and its whole course follow from it."""
@@ -131,18 +142,14 @@ class Dreams:
         Randomness: the generators of these dreams, except where a context is given.
         """
         if contexts is None:
-            contexts = [self._draw_start(self._generators[row]) for row in rows]
-        by_length: dict[int, list[tuple[int, Context | None]]] = defaultdict(list)
-        for row, context in zip(rows, contexts, strict=True):
-            by_length[0 if context is None else len(context.frames)].append((row, context))
-        for group in by_length.values():
-            members = [row for row, _ in group]
-            given = [context for _, context in group if context is not None]
-            if given:
-                memory = self._world.dynamics.initial_memory(len(given))
-                self._put(members, *take_in(self._world, memory, given))
-            else:
-                self._put(members, *self._imagined_start(members))
+            drawn = [self._draw_start(self._generators[row]) for row in rows]
+            for members, numbers in _grouped(rows, drawn, self._starts.length):
+                self._put(members, *self._starts.take(numbers))
+        else:
+            for members, given in _grouped(rows, contexts, lambda c: 0 if c is None else len(c.frames)):
+                real = [context for context in given if context is not None]
+                memory = self._world.dynamics.initial_memory(len(members))
+                self._put(members, *(take_in(self._world, memory, real) if real else self._imagined_start(members)))
         self.steps[rows], self.started[rows], self.over[rows] = 0, True, False
 
     @torch.inference_mode()
@@ -272,8 +279,8 @@ class Dreams:
             return torch.zeros(0, *self._latent_shape, device=self._world.device)
         return draw_noise([self._generators[row] for row in rows], self._latent_shape).to(self._world.device)
 
-    def _draw_start(self, generator: torch.Generator) -> Context:
-        return self._starts[int(torch.randint(len(self._starts), (), generator=generator))]
+    def _draw_start(self, generator: torch.Generator) -> int:
+        return int(torch.randint(len(self._starts), (), generator=generator))
 
     def _imagined_start(self, rows: Sequence[int]) -> tuple[Memory, Tensor, Tensor]:
         """Dream first frames out of nothing."""
@@ -293,8 +300,11 @@ class Dreams:
             self._show(laid_out, latent, features)
             return
         there = torch.tensor(list(rows), dtype=torch.int64, device=self._world.device)
+        if self._undo is not None:
+            before = self._stepping.rows(self._memory, there)
+            self._undo.append(partial(self._stepping.put, self._memory, there, before))
         self._show(
-            self._stepping.replace(self._memory, there, laid_out),
+            self._stepping.put(self._memory, there, laid_out),
             self._latent.index_copy(0, there, latent),
             self._features.index_copy(0, there, features),
         )
@@ -303,3 +313,15 @@ class Dreams:
         """Make these all dreams; the memory is one of the stepping's own."""
         self._frames = None
         self._memory, self._latent, self._features = memory, latent, features
+
+
+def _grouped(
+    rows: Sequence[int], values: Sequence[Given], key: Callable[[Given], int]
+) -> list[tuple[list[int], list[Given]]]:
+    """Return rows and values in groups of one key each."""
+    groups: dict[int, tuple[list[int], list[Given]]] = defaultdict(lambda: ([], []))
+    for row, value in zip(rows, values, strict=True):
+        members, given = groups[key(value)]
+        members.append(row)
+        given.append(value)
+    return list(groups.values())

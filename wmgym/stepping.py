@@ -33,8 +33,11 @@ class Stepping(Protocol):
     def select(self, memory: Any, rows: Tensor) -> Memory:
         """The memories of some dreams, copied."""
 
-    def replace(self, memory: Any, rows: Tensor, other: Any) -> Any:
-        """A memory in which some dreams are those of another, freshly laid out."""
+    def rows(self, memory: Any, rows: Tensor) -> Any:
+        """Some dreams as this stepping keeps them, copied: to be put back."""
+
+    def put(self, memory: Any, rows: Tensor, other: Any) -> Any:
+        """A memory in which some dreams are those of another; the memory given may change, too."""
 
     def imagine(
         self, memory: Any, action: Int[Tensor, " b"], noise: Latent, denoising_steps: int
@@ -86,7 +89,11 @@ class PlainStepping:
         """As `Stepping` has it."""
         return memory.select(rows)
 
-    def replace(self, memory: Memory, rows: Tensor, other: Memory) -> Memory:
+    def rows(self, memory: Memory, rows: Tensor) -> Memory:
+        """As `Stepping` has it."""
+        return memory.select(rows)
+
+    def put(self, memory: Memory, rows: Tensor, other: Memory) -> Memory:
         """As `Stepping` has it."""
         return memory.replace(rows, other)
 
@@ -119,9 +126,14 @@ class FastStepping:
         """As `Stepping` has it."""
         return memory.select(rows, self._world.config.dynamics)
 
-    def replace(self, memory: FastMemory, rows: Tensor, other: FastMemory) -> FastMemory:
+    def rows(self, memory: FastMemory, rows: Tensor) -> FastMemory:
         """As `Stepping` has it."""
-        return memory.replace(rows, other)
+        return memory.rows(rows)
+
+    def put(self, memory: FastMemory, rows: Tensor, other: FastMemory) -> FastMemory:
+        """As `Stepping` has it."""
+        memory.overwrite(rows, other)
+        return memory
 
     def imagine(
         self, memory: FastMemory, action: Int[Tensor, " b"], noise: Latent, denoising_steps: int

@@ -230,7 +230,8 @@ class DreamVectorEnv(VectorEnv[NDArray[Any], NDArray[np.int64], NDArray[Any]]):
             IndexError: There is no such dream.
             ValueError: The numbers do not fit, or the state comes from another model, or is none.
         """
-        self._dreams.restore(state, indices)
+        with self._dreams.all_or_nothing():
+            self._dreams.restore(state, indices)
         self._seeded |= self._dreams.started
 
     def _seed(self, rows: Sequence[int], seeds: Sequence[int | None]) -> None:

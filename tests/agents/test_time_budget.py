@@ -63,3 +63,15 @@ def test_a_later_run_counts_on_from_the_earlier_one(learner):
 def test_progress_comes_back_from_json():
     progress = TrainingProgress(128, 0.5, [{"steps": 128, "return": 0.0}])
     assert TrainingProgress(**json.loads(json.dumps(asdict(progress)))) == progress
+
+
+def test_where_the_time_went_is_added_up_over_runs(learner):
+    first = TimeBudget(0.1, save=lambda model, progress: None, parts={"acting": 2.0})
+    learner.learn(10**12, callback=first)
+    second = TimeBudget(
+        0.1, save=lambda model, progress: None, earlier=first.progress, parts={"acting": 1.0, "learning": 3.0}
+    )
+    for _ in range(2):  # saved on the way, too, and counted once
+        learner.learn(10**12, callback=second, reset_num_timesteps=False)
+    assert second.progress.parts == {"acting": 3.0, "learning": 3.0}
+    assert first.progress.parts == {"acting": 2.0}

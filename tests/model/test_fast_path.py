@@ -169,9 +169,11 @@ def test_dreams_are_put_in_wherever_both_rings_stand(mix, ours, theirs, make, re
     fast = go_on(path, world, path.lay_out(remember(world)), ours)
     other = go_on(path, world, path.lay_out(remember(world, (2, 6))), theirs)
     before, given = fast.select(ALL, config), other.select(torch.arange(2), config)
-    mixed, plain = fast.replace(rows, other), before.replace(rows, given)
-    assert_same_memory(mixed.select(ALL, config), plain, exactly=True)
-    assert_same_memory(fast.select(ALL, config), before, exactly=True)
+    plain, mixed, replaced = before.replace(rows, given), fast, fast.rows(rows)
+    for put_in, expected in ((other, plain), (replaced, before), (other, plain)):
+        mixed.overwrite(rows, put_in)
+        assert_same_memory(mixed.select(ALL, config), expected, exactly=True)
+    assert_same_memory(other.select(torch.arange(2), config), given, exactly=True)
     for _ in range(config.attention_window + 2):
         action, noise = draw(world)
         expected, plain = world.dynamics.imagine(plain, action, noise, 2)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn.attention.flex_attention import create_block_mask, flex_attention
 
-from model.local_attention import frame_local_attention, plan_windows
+from model.local_attention import frame_local_attention, plan_windows, softmax_attention
 
 HEADS, CHANNELS, TOKENS = 2, 4, 3
 
@@ -54,7 +54,21 @@ def naive(queries, keys, values, ring, filled, window):
 @pytest.mark.parametrize("streams", [1, 2])
 @pytest.mark.parametrize(
     ("frames", "window", "filled"),
-    [(1, 3, 0), (1, 3, 3), (2, 3, 1), (3, 3, 2), (7, 3, 0), (10, 3, 3), (9, 1, 1), (5, 8, 0), (5, 8, 6)],
+    [
+        (1, 3, 0),
+        (1, 3, 3),
+        (2, 3, 1),
+        (3, 3, 2),
+        (7, 3, 0),
+        (10, 3, 3),
+        (9, 1, 1),
+        (5, 8, 0),
+        (5, 8, 6),
+        (7, 4, 0),
+        (10, 4, 3),
+        (2, 2, 2),
+        (1, 4, 4),
+    ],
 )
 def test_equals_a_softmax_written_out(frames, window, filled, streams):
     inputs = draw(frames, window, streams=streams, filled=filled)
@@ -133,3 +147,20 @@ def test_an_empty_ring_does_not_count():
     queries, keys, values, ring, filled = draw(4, 3)
     read, _ = attend(queries, keys, values, ring, filled)
     assert torch.equal(attend(queries, keys, values, tuple(1e3 * v for v in ring), filled)[0], read)
+
+
+def test_in_mixed_precision_it_is_the_same_to_the_digits_there_are():
+    """Gradients too; queries that see one key only read it exactly as it is rounded."""
+    queries, keys, values = (torch.randn(3, HEADS, n, 32, requires_grad=True) for n in (8, 12, 12))
+    bias = torch.zeros(1, HEADS, 8, 12).masked_fill(torch.rand(1, HEADS, 8, 12) < 0.3, -torch.inf)
+    bias[:, :, 2], bias[:, :, 2, 5] = -torch.inf, 0
+    found = []
+    for mixed in (False, True):
+        with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
+            read = softmax_attention(queries, keys, values, bias)
+        gradients = torch.autograd.grad(read.float().square().sum(), (queries, keys, values))
+        found.append([read.float(), *gradients])
+        assert read.dtype == (torch.bfloat16 if mixed else torch.float32)
+    for exact, rounded in zip(*found, strict=True):
+        assert 0 < (exact - rounded).square().mean().sqrt() < 0.02 * exact.square().mean().sqrt()
+    torch.testing.assert_close(found[1][0][:, :, 2], values[:, :, 5].bfloat16().float(), rtol=0, atol=0)

@@ -8,6 +8,7 @@ import torch
 
 from model.backbones import with_backbone
 from model.config import PRESETS
+from model.fast_memory import FastMemory
 from model.fast_path import FastPath
 from model.heads import Heads
 from model.world_model import WorldModel
@@ -18,6 +19,7 @@ from wmgym.checkpoint import Checkpoint
 from wmgym.context import Context, first_frame
 from wmgym.dream import Dreams
 from wmgym.env import DreamEnv
+from wmgym.start_memories import StartMemories
 from wmgym.stepping import FastStepping, PlainStepping
 from wmgym.vector_env import DreamVectorEnv
 from wmgym.wrappers import WorldModelObservation
@@ -161,8 +163,10 @@ def breaks(where, owner, name, call, mode="SameStep"):
         breaks("dream", lambda c: FastPath, "imagine", 1, "NextStep"),
         breaks("heads", lambda c: Heads, "forward", 1),
         breaks("last_picture", lambda c: FastPath, "decode", 1),
-        breaks("restart", lambda c: c.world.dynamics, "observe", 1),
-        breaks("restart", lambda c: c.world.dynamics, "observe", 1, "NextStep"),
+        breaks("restart", lambda c: StartMemories, "take", 1),
+        breaks("restart", lambda c: StartMemories, "take", 1, "NextStep"),
+        breaks("half_put", lambda c: FastMemory, "overwrite", 1),
+        breaks("half_put", lambda c: FastMemory, "overwrite", 1, "NextStep"),
         breaks("first_picture", lambda c: FastPath, "decode", 2),
         breaks("picture", lambda c: FastPath, "decode", 1, "NextStep"),
     ],

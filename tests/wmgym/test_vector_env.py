@@ -13,6 +13,7 @@ from gymnasium.wrappers import TimeLimit
 from tests.wmgym.toy_world import NUMBER
 from wmgym.env import DreamEnv
 from wmgym.errors import InvalidActionError
+from wmgym.start_memories import StartMemories
 from wmgym.vector_env import DreamVectorEnv
 
 DREAM = "LSSVWM-MemoryMaze-v0"
@@ -201,20 +202,20 @@ def broken(method, calls):
     return call
 
 
-@pytest.mark.parametrize("name", ["imagine", "observe"])
+@pytest.mark.parametrize("name", ["imagine", "take"])
 @pytest.mark.parametrize("mode", ["SameStep", "NextStep"])
 def test_a_step_that_breaks_off_can_be_made_again(toy, monkeypatch, name, mode):
-    """In the dream (imagine) and in the start of the next one (observe), in the step after three others."""
+    """In the dream (imagine) and in the start of the next one (take), in the step after three others."""
     courses = []
     for breaks in (False, True):
         envs = DreamVectorEnv(3, checkpoint=toy, observation="features", max_episode_steps=4, autoreset_mode=mode)
         envs.reset(seed=0)
         course = []
         for step, row in enumerate([[1, 0, 0], [0, 1, 0], [0, 0, 2], [2, 3, 4], [0, 1, 2], [3, 3, 3]]):
-            if breaks and step == (4 if (name, mode) == ("observe", "NextStep") else 3):
-                dynamics = toy.world.dynamics
+            if breaks and step == (4 if (name, mode) == ("take", "NextStep") else 3):
+                owner = toy.world.dynamics if name == "imagine" else StartMemories
                 with monkeypatch.context() as patch:
-                    patch.setattr(dynamics, name, broken(getattr(dynamics, name), calls=1))
+                    patch.setattr(owner, name, broken(getattr(owner, name), calls=1))
                     with pytest.raises(KeyboardInterrupt):
                         envs.step(row)
             course.append(envs.step(row))
@@ -228,7 +229,7 @@ def test_a_reset_that_breaks_off_leaves_the_dreams_as_they_were(toy, monkeypatch
     envs.reset(seed=0)
     envs.step([1, 2, 3])
     before = envs.clone_state()
-    monkeypatch.setattr(toy.world.dynamics, "observe", broken(toy.world.dynamics.observe, calls=1))
+    monkeypatch.setattr(StartMemories, "take", broken(StartMemories.take, calls=1))
     with pytest.raises(KeyboardInterrupt):
         envs.reset(seed=9)
     after = envs.clone_state()
