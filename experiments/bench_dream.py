@@ -11,7 +11,6 @@ same run, say how fast a step could be. Writes `result.json`, a table and a plot
 
 import multiprocessing
 import os
-import resource
 import statistics
 import time
 from collections.abc import Callable
@@ -33,7 +32,7 @@ from model.checkpoint import weights_digest
 from wmgym.checkpoint import DEFAULT_CHECKPOINT, open_checkpoint
 from wmgym.dream import DEFAULT_DENOISING_STEPS
 from wmgym.floors import Rates, measure_rates, step_cost
-from wmgym.heap import keep_freed_memory
+from wmgym.heap import keep_freed_memory, resident_bytes
 from wmgym.stepping import PRECISIONS
 
 EngineName = Literal["plain", "fast", "fast-bfloat16", "compiled", "compiled-bfloat16"]
@@ -180,20 +179,14 @@ def _grow_old(args: Args) -> dict[str, Any]:
 
     old.reset(seed=args.seed)
     in_turn(YOUTH)  # everything was used once, and memory is as large as it should ever be
-    resident = _resident_bytes()
+    resident = resident_bytes()
     for _ in tqdm(range(args.frames), desc="one long dream", unit="frame"):
         old.step(int(rng.integers(6)))
     latencies = {"old": [], "young": []}
     in_turn(TURNS)
     medians = {f"{name}_ms": 1000 * statistics.median(v) for name, v in latencies.items()}
-    grown = (_resident_bytes() - resident) / 2**20
+    grown = (resident_bytes() - resident) / 2**20
     return {"frames": args.frames, **medians, "resident_grown_mb": grown, "state_bytes": old.state_nbytes}
-
-
-def _resident_bytes() -> int:
-    """Memory that this process has resident now."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * resource.getpagesize()
 
 
 def time_mazes(system: str, args: Args) -> dict[str, Any]:

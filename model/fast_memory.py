@@ -100,7 +100,8 @@ class FastMemory:
         return (self.seen[:, None] - torch.arange(self.places, device=self.seen.device)) % self.places
 
     def _by_dream(self, v: Float[Tensor, "_g p_all n"]) -> Float[Tensor, "b _blocks p_all n"]:
-        return v.unflatten(0, (self.batch, len(v) // max(1, self.batch)))
+        blocks: Tensor = v.unflatten(0, (self.batch, len(v) // max(1, self.batch)))
+        return blocks
 
 
 def _order(seen: Tensor, places: int) -> Int[Tensor, "b k"]:

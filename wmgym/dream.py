@@ -111,7 +111,8 @@ class Dreams:
         before = copy.copy(self)  # what they remember outlives one step, and the rest is copied here
         counters = self.steps.copy(), self.started.copy(), self.over.copy()
         generators = [generator.get_state() for generator in self._generators]
-        self._undo = undo = []
+        undo: list[Callable[[], Any]] = []
+        self._undo = undo
         try:
             yield
         except BaseException:

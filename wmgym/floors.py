@@ -4,9 +4,10 @@ import copy
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from model.world_model import WorldModel
 
@@ -71,13 +72,32 @@ def step_cost(world: WorldModel, observation: str, denoising_steps: int, dtype: 
     config = world.config.dynamics
     memory = world.dynamics.initial_memory(1)
     latent = torch.zeros(1, config.latent_channels, config.latent_size, config.latent_size)
-    with FlopCounterMode(display=False) as counter:
+    with counted_operations() as counter:
         world.dynamics.imagine(memory, torch.zeros(1, dtype=torch.int64), latent, denoising_steps)
         if observation == "pixels":
             world.tokenizer.decode(latent)
     scan = sum(v.nbytes for v in memory.scan)
     rings = sum(v.numel() * dtype.itemsize for v in memory.keys + memory.values)
     return StepCost(counter.get_total_flops(), (denoising_steps + 1) * (scan + rings) + scan)
+
+
+def counted_operations() -> FlopCounterMode:
+    """Return torch's counter of operations, which knows fused attention on the processor, too."""
+    aten = torch.ops.aten
+    fused: dict[Any, Any] = {
+        aten._scaled_dot_product_flash_attention_for_cpu: _attention_operations,
+        aten._scaled_dot_product_flash_attention_for_cpu_backward: _attention_backward_operations,
+    }
+    return FlopCounterMode(display=False, custom_mapping=fused)
+
+
+def _attention_operations(query: Any, key: Any, value: Any, *_: Any, **__: Any) -> int:
+    return int(sdpa_flop_count(query, key, value))
+
+
+def _attention_backward_operations(_: Any, query: Any, key: Any, value: Any, *__: Any, **___: Any) -> int:
+    """Four products in place of two: of queries, keys, weights and values. Scores worked out anew do not count."""
+    return 2 * int(sdpa_flop_count(query, key, value))
 
 
 def _fastest(run: Callable[[], object], seconds: float, device: torch.device) -> float:

@@ -1,7 +1,9 @@
-"""Keep memory that was freed, for the next tensor of its size."""
+"""Keep memory that was freed, for the next tensor of its size; say how much there is."""
 
 import ctypes
+import os
 import sys
+from pathlib import Path
 
 _TRIM_THRESHOLD, _MMAP_MAX = -1, -4
 """glibc's `M_TRIM_THRESHOLD` and `M_MMAP_MAX` (malloc.h)."""
@@ -24,3 +26,9 @@ def keep_freed_memory() -> bool:
     if not hasattr(library, "gnu_get_libc_version"):
         return False
     return bool(library.mallopt(_MMAP_MAX, 0)) and bool(library.mallopt(_TRIM_THRESHOLD, _NEVER))
+
+
+def resident_bytes() -> int:
+    """Return the memory that this process has resident now; on Linux only."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")

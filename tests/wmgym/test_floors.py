@@ -5,7 +5,7 @@ import torch
 
 from model.config import PRESETS
 from model.world_model import WorldModel
-from wmgym.floors import Rates, StepCost, measure_rates, step_cost
+from wmgym.floors import Rates, StepCost, counted_operations, measure_rates, step_cost
 
 
 @pytest.fixture
@@ -51,3 +51,15 @@ def test_rates_are_those_of_this_machine():
     rates = measure_rates(torch.float32, seconds=0.01)
     assert rates.matmul > 1e8
     assert rates.copy > 1e7
+
+
+@pytest.mark.parametrize("backward", [False, True])
+def test_fused_attention_is_counted_as_the_products_it_stands_for(backward):
+    """Two forward, and four backward: of queries, keys, values and weights."""
+    q, k, v = (torch.randn(2, 3, n, 8, requires_grad=backward) for n in (5, 7, 7))
+    with counted_operations() as counter:
+        read = torch.nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=torch.zeros(5, 7))
+        if backward:
+            read.sum().backward()
+    product = 2 * (2 * 3) * 5 * 7 * 8
+    assert counter.get_total_flops() == product * (2 + 4 * backward)

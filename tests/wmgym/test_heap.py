@@ -1,7 +1,10 @@
 """Freed memory stays: in a process of its own, since it changes the whole process."""
 
+import mmap
 import subprocess
 import sys
+
+from wmgym.heap import resident_bytes
 
 PROGRAM = """
 import sys, torch
@@ -28,3 +31,10 @@ def test_memory_is_not_asked_from_the_system_anew():
     kept = faults("keep")
     if kept != "no glibc":
         assert int(kept) < 100 < int(faults("as it is"))
+
+
+def test_memory_that_is_taken_is_told():
+    before, taken = resident_bytes(), 64 << 20
+    with mmap.mmap(-1, taken) as fresh:  # not from the heap, which may hold freed memory
+        fresh.write(b"1" * taken)
+        assert resident_bytes() - before > 0.9 * taken
