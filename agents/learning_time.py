@@ -12,11 +12,9 @@ from stable_baselines3.common.vec_env import VecMonitor
 
 from agents.first_reward import EndAtReward
 from agents.sb3 import SB3VecEnv
-from wmgym.dream import Dreams
-from wmgym.stepping import FastStepping, PlainStepping
-from wmgym.vector_env import DreamVectorEnv
 
 REST = "rest of SB3"
+Part = tuple[type, str, str]
 
 
 class Stopwatch:
@@ -69,27 +67,25 @@ class Stopwatch:
 
 
 @contextmanager
-def watch_learning(learner: BaseAlgorithm) -> Iterator[dict[str, float]]:
+def watch_learning(learner: BaseAlgorithm, environment: Sequence[Part] = ()) -> Iterator[dict[str, float]]:
     """Measure where the time of `learner.learn` goes.
 
+    Args:
+        learner: Of SB3, learning in an environment behind our adapter.
+        environment: What a step of the environment is made of: class, method, name of the part.
+
     Yields:
-        Seconds by part, growing: the network that dreams, decoding, starting dreams, the rest of the environment
-        (noise, copies, ends), the adapter, the policy's acting, its learning, and the rest of SB3.
+        Seconds by part, growing: those of the environment, the adapter, the policy's acting, its learning, and the rest
+        of SB3.
     """
-    parts: Sequence[tuple[type, str, str]] = (
-        (FastStepping, "imagine", "dreaming"),
-        (PlainStepping, "imagine", "dreaming"),
-        (Dreams, "frames", "decoding"),
-        (Dreams, "start", "starting dreams"),
-        (Dreams, "step", "environment"),
-        (DreamVectorEnv, "step", "environment"),
-        (DreamVectorEnv, "reset", "environment"),
+    parts: list[Part] = [
+        *environment,
         (EndAtReward, "step", "environment"),
         (SB3VecEnv, "step_wait", "adapter"),
         (VecMonitor, "step_wait", "adapter"),
         (type(learner.policy), "forward", "acting"),
         (type(learner), "train", "learning"),
-    )
+    ]
     watch = Stopwatch()
     with ExitStack() as stack:
         for owner, method, name in parts:

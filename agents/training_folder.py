@@ -1,6 +1,7 @@
 """The folder of a training: the policy, and what it was trained with and how far."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -47,3 +48,25 @@ def read_training(folder: Path) -> dict[str, Any]:
         ) from error
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path}: cannot be read ({error!r}), {expected}. Train again.") from error
+
+
+def settings_of_training(folder: Path, world_model: str, names: Sequence[str]) -> dict[str, Any]:
+    """Return some settings of the training in a folder, if it was in dreams of this world model.
+
+    Args:
+        folder: Of the training.
+        world_model: What tells the world model from others, as the training's own settings have it.
+        names: Of the settings.
+
+    Raises:
+        FileNotFoundError: There is no training.
+        ValueError: It is damaged, or was in dreams of another world model.
+    """
+    config = read_training(folder)["config"]
+    if config["world_model"] != world_model:
+        raise ValueError(
+            f"{folder}: its policy was trained in dreams of another world model (checkpoint "
+            f"{config['checkpoint'] or 'that ships with wmgym'!r}, weights {config['world_model']}) than the one "
+            "chosen now. Pass the same --checkpoint as in training."
+        )
+    return {name: config[name] for name in names}

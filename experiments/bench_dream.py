@@ -108,8 +108,9 @@ def main(args: Args) -> dict[str, Any]:
         args.output, experiment="bench_dream", config=config, seed=args.seed,
         minutes=(time.monotonic() - started) / 60, metrics=metrics,
     )  # fmt: skip
-    table = as_markdown(metrics)
+    table = as_markdown(rows, metrics)
     (args.output / "result.md").write_text(table + "\n")
+    (args.output / "summary.md").write_text(as_markdown(headlines(rows), metrics) + "\n")
     plot_speed(rows, args.output / "speed.png")
     print(table)
     return result
@@ -257,14 +258,29 @@ def _row(system: str, observation: str, batch: int, steps: int | None, latencies
     }
 
 
-def as_markdown(metrics: dict[str, Any]) -> str:
-    """The rows as a table, and what was measured beside them."""
+def headlines(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows to read first: each engine at the default steps, alone and in its best batch; the fastest U-Net."""
+    chosen = [max((r for r in rows if r["system"] == name), key=_speed) for name in ("stock_maze", "wmgym_maze")]
+    chosen.append(max((r for r in rows if r["system"] == "unet_env"), key=_speed))
+    dreams = [r for r in rows if r["system"] == "dream" and r["denoising_steps"] == DEFAULT_DENOISING_STEPS]
+    for engine, shown in dict.fromkeys((r["engine"], r["observation"]) for r in dreams):
+        line = [r for r in dreams if (r["engine"], r["observation"]) == (engine, shown)]
+        chosen += [r for r in line if r["batch"] == 1 < len(line)] + [max(line, key=_speed)]
+    return [row for i, row in enumerate(chosen) if row not in chosen[:i]]
+
+
+def _speed(row: dict[str, Any]) -> float:
+    return float(row["steps_per_s"])
+
+
+def as_markdown(rows: list[dict[str, Any]], metrics: dict[str, Any]) -> str:
+    """Rows as a table, and what was measured beside them."""
     lines = [
         "| system | observation | batch | denoising steps | steps/s | ms a step | against stock | against U-Net "
         "| of the floor | first step, s |",
         "|" + "---|" * 10,
     ]
-    for r in metrics["rows"]:
+    for r in rows:
         name = f"dream, {r['engine']}" if "engine" in r else " ".join(filter(None, (r["system"], r["precision"])))
         floor = "" if r["floor_ratio"] is None else f"{100 * r['floor_ratio']:.0f} %"
         lines.append(

@@ -44,11 +44,12 @@ from agents.pictures import dream_on, plot_learning_and_returns, record
 from agents.results import write_result
 from agents.sb3 import SB3Policy, load_ppo, make_ppo
 from agents.time_budget import TimeBudget, TrainingProgress
-from agents.training_folder import POLICY_FILE, read_training, save_training
+from agents.training_folder import POLICY_FILE, read_training, save_training, settings_of_training
 from model.checkpoint import find_checkpoint, weights_digest
 from wmgym.arguments import Range, check_minutes, check_ranges
 from wmgym.checkpoint import DEFAULT_CHECKPOINT, open_checkpoint
 from wmgym.heap import keep_freed_memory
+from wmgym.parts import DREAM_PARTS
 from wmgym.recording import SEED_RANGES
 from wmgym.wrappers import WorldModelObservation
 
@@ -142,6 +143,12 @@ class Args:
     device: str = "cpu"
     """Where to dream: cpu or cuda."""
 
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Of the dreams; bfloat16 is faster where the processor or GPU multiplies it natively."""
+
+    compile: bool = False
+    """Compile what dreams: faster, after a minute or two; takes a C++ compiler."""
+
     seed: int = 0
     """Fixes weights, actions and dreams, but not how many steps fit into the minutes."""
 
@@ -170,8 +177,7 @@ def main(args: Args) -> dict[str, Any]:
         blind = replace(args, observation="pixels")  # what looks at nothing needs no model that watches the maze
         found = {name: measure(name, make_policy, dreams, blind) for name, make_policy in makers.items()}
         if args.evaluate is None:
-            again = evaluation_seconds(args, dreams)
-            left = 60 * args.minutes - RESERVE - again - (time.monotonic() - started)
+            left = 60 * args.minutes - RESERVE - evaluation_seconds(args, dreams) - (time.monotonic() - started)
             train(args, max(left, 60 * args.minutes / 4))
         learner = load_ppo(args.output / POLICY_FILE, recurrent=args.recurrent)
         agent = "PPO trained in dreams"
@@ -179,8 +185,8 @@ def main(args: Args) -> dict[str, Any]:
     metrics = compare_worlds(found)
     training = read_training(args.output)
     progress = training["progress"]
-    minutes = round(progress["seconds"] / 60, 2)
-    metrics["training"] = progress | {"minutes": minutes, "horizon": training["config"]["horizon"]}
+    known = {"minutes": round(progress["seconds"] / 60, 2), "horizon": training["config"]["horizon"]}
+    metrics["training"] = progress | known
     plot_learning_and_returns(metrics, args.output / "dream_ppo.png")
     if args.real_episodes:
         save_side_by_side(args, explore(SB3Policy(learner, args.seed)), args.output / "dream_beside_reality.gif")
@@ -225,8 +231,8 @@ def make_real_mazes(args: Args) -> VectorEnv[Any, Any, Any]:
 def make_dreams(args: Args, count: int, steps: int, starts: str = "first_frames") -> VectorEnv[Any, Any, Any]:
     """Return dreams that end after so many steps."""
     return gymnasium.make_vec(
-        DREAM, count, checkpoint=args.checkpoint, observation=args.observation, device=args.device,
-        denoising_steps=args.denoising_steps, starts=starts, max_episode_steps=steps,
+        DREAM, count, checkpoint=args.checkpoint, observation=args.observation, device=args.device, starts=starts,
+        denoising_steps=args.denoising_steps, max_episode_steps=steps, precision=args.precision, compile=args.compile,
     )  # fmt: skip
 
 
@@ -291,7 +297,7 @@ def train(args: Args, seconds: float) -> None:
             )  # fmt: skip
             earlier = TrainingProgress()
         save = partial(save_training, args.output, settings_of(args))
-        with watch_learning(learner) as parts:
+        with watch_learning(learner, DREAM_PARTS) as parts:
             budget = TimeBudget(seconds, save=save, show=show, earlier=earlier, parts=parts)
             try:
                 learner.learn(10**12, callback=budget, tb_log_name="ppo", reset_num_timesteps=not args.resume)
@@ -325,14 +331,7 @@ def fingerprint(checkpoint: str | None) -> str:
 
 def with_settings_of(folder: Path, args: Args, names: tuple[str, ...]) -> Args:
     """Return arguments with some settings of the training in a folder, and with that folder to write to."""
-    config = read_training(folder)["config"]
-    if config["world_model"] != fingerprint(args.checkpoint):
-        raise ValueError(
-            f"{folder}: its policy was trained in dreams of another world model (checkpoint "
-            f"{config['checkpoint'] or 'that ships with wmgym'!r}, weights {config['world_model']}) than the one "
-            "chosen now. Pass the same --checkpoint as in training."
-        )
-    kept = {name: config[name] for name in names}
+    kept = settings_of_training(folder, fingerprint(args.checkpoint), names)
     changed = [name for name in names if getattr(args, name) != kept[name]]
     if changed:
         print(f"As in the training in {folder}: " + ", ".join(f"{name} = {kept[name]}" for name in changed))

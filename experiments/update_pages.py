@@ -18,6 +18,8 @@ from model.checkpoint import weights_digest
 
 RESULTS = Path("docs/results")
 CARD = Path("wmgym/checkpoints/memory-maze-9x9")
+KEPT = ("direction", "both")
+"""Rows of the table of the scan that README shows."""
 WORLDS = {"TextureWorld": "", "MemoryMaze": "WORLD=maze "}
 """Worlds of the memory benchmark, and what `make memory` is told for each."""
 
@@ -32,7 +34,7 @@ class Args:
 
 def main(args: Args) -> None:
     """Fills the markers from every result that is there."""
-    fidelity, speed = (table_of(args.root, name) for name in ("evaluate_world_model", "bench_dream"))
+    fidelity = table_of(args.root, "evaluate_world_model")
     parts, shipped = [], weights_digest(args.root / CARD)
     if fidelity:
         replace(args.root / CARD / "README.md", "numbers", fidelity)
@@ -48,17 +50,7 @@ def main(args: Args) -> None:
                 )
             command = f"experiments/dream_ppo.py {options(result['config'])}"
             parts += [f"**PPO trained only in the dream** (`{command}`, [{name}]({path}))", returns(result)]
-    if speed:
-        config = json.loads((args.root / RESULTS / "bench_dream" / "result.json").read_text())["config"]
-        names = ("engines", "batches", "denoising_steps", "seconds", "frames")
-        command = "experiments/bench_dream.py " + " ".join(flag(name, config[name]) for name in names)
-        picture = f"![steps a second over batches and denoising steps]({RESULTS / 'bench_dream' / 'speed.png'})"
-        parts += [f"**Speed**, one run (`{command}`)", speed, picture]
-    if scans := table_of(args.root, "bench_scan"):
-        config = json.loads((args.root / RESULTS / "bench_scan" / "result.json").read_text())["config"]
-        given = " ".join(flag(name, config[name]) for name in ("chunks", "repeats"))
-        command = f"experiments/bench_scan.py --mamba2-minimal mamba2.py {given}"
-        parts += [f"**The scan against public implementations** (`{command}`)", scans]
+    parts += speeds(args.root)
     memory, costs = (table_of(args.root, name) for name in ("memory_benchmark", "efficiency"))
     if memory:
         result = json.loads((args.root / RESULTS / "memory_benchmark" / "result.json").read_text())
@@ -76,9 +68,34 @@ def main(args: Args) -> None:
     replace(args.root / CARD / "README.md", "recipe", recipe(record))
 
 
-def table_of(root: Path, name: str) -> str | None:
+def speeds(root: Path) -> list[str]:
+    """How fast dreams, training and the scan are; the rows to read first, and where all are."""
+    parts = []
+    if speed := table_of(root, "bench_dream", "summary.md"):
+        given = ("engines", "batches", "denoising_steps", "seconds", "frames")
+        picture = f"![steps a second over batches and denoising steps]({RESULTS / 'bench_dream' / 'speed.png'})"
+        parts += [heading("Speed of dreams", root, "bench_dream", given), speed, picture]
+    if training := table_of(root, "bench_training"):
+        given = ("preset", "windows", "frames_per_step", "seconds")
+        parts += [heading("Speed of training", root, "bench_training", given), training]
+    if scans := table_of(root, "bench_scan"):
+        both = [line for line in scans.splitlines() if not line.startswith("| ") or line.split("|")[2].strip() in KEPT]
+        title = "The scan against public implementations, forward and backward"
+        parts += [heading(title, root, "bench_scan", ("chunks", "repeats"), "--mamba2-minimal mamba2.py")]
+        parts.append("\n".join(both))
+    return parts
+
+
+def heading(title: str, root: Path, name: str, given: tuple[str, ...], more: str = "") -> str:
+    """Title, command and full result of an experiment whose first rows follow."""
+    config = json.loads((root / RESULTS / name / "result.json").read_text())["config"]
+    command = " ".join(filter(None, [f"experiments/{name}.py", more, *(flag(key, config[key]) for key in given)]))
+    return f"**{title}**, one run (`{command}`); [all rows]({RESULTS / name / 'result.md'})"
+
+
+def table_of(root: Path, name: str, file: str = "result.md") -> str | None:
     """The table an experiment wrote beside its committed result, if there is one."""
-    path = root / RESULTS / name / "result.md"
+    path = root / RESULTS / name / file
     return path.read_text().rstrip() if path.exists() else None
 
 

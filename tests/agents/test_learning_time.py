@@ -9,6 +9,7 @@ from agents import learning_time
 from agents.learning_time import REST, Stopwatch, as_sentence, watch_learning
 from agents.sb3 import make_ppo
 from wmgym.dream import Dreams
+from wmgym.parts import DREAM_PARTS
 from wmgym.stepping import FastStepping
 
 
@@ -74,7 +75,7 @@ def test_a_learning_is_counted_whole(micro_folder):
         "LSSVWM-MemoryMaze-v0", 2, checkpoint=str(micro_folder), observation="features", max_episode_steps=3
     )
     learner = make_ppo(dreams, seed=0, n_steps=8)
-    with watch_learning(learner) as parts:
+    with watch_learning(learner, DREAM_PARTS) as parts:
         began = time.perf_counter()
         learner.learn(16)
         took = time.perf_counter() - began

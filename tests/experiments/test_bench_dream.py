@@ -47,6 +47,23 @@ def test_a_name_says_how_dreams_are_stepped(name, engine):
     assert tuple(bench_dream.engine_of(name)) == engine
 
 
+def test_headlines_are_each_engine_alone_and_at_its_best():
+    default = bench_dream.DEFAULT_DENOISING_STEPS
+
+    def row(system, batch, speed, steps=default, **more):
+        return {"system": system, "observation": "pixels", "batch": batch, "denoising_steps": steps,
+                "steps_per_s": speed} | more  # fmt: skip
+
+    mazes = [row("stock_maze", 2, 40.0, None), row("wmgym_maze", 2, 700.0, None)]
+    unets = [row("unet_env", 1, 9.0, 3), row("unet_env", 32, 15.0, 3)]
+    plain = [row("dream", b, v, engine="plain") for b, v in ((1, 20.0), (32, 300.0), (64, 250.0))]
+    fast = [row("dream", b, v, engine="fast") for b, v in ((1, 60.0), (32, 500.0))]
+    other = row("dream", 32, 900.0, 2 * default, engine="fast")
+    found = bench_dream.headlines([*mazes, *unets, *plain, *fast, other])
+    assert found == [*mazes, unets[1], plain[0], plain[1], fast[0], fast[1]]
+    assert bench_dream.headlines([*mazes, *unets, plain[0]]) == [*mazes, unets[1], plain[0]]
+
+
 def test_a_short_run_leaves_a_row_a_setting(micro_folder, tmp_path, monkeypatch):
     pytest.importorskip("dm_control")
     monkeypatch.setattr(bench_dream, "SMALLEST_BATCH", 2)
@@ -68,4 +85,6 @@ def test_a_short_run_leaves_a_row_a_setting(micro_folder, tmp_path, monkeypatch)
     assert metrics["age"]["old_ms"] > 0
     assert metrics["age"]["young_ms"] > 0
     assert (tmp_path / "result.md").read_text().count("| dream, ") == len(dreams)
+    summary = (tmp_path / "summary.md").read_text()
+    assert summary.count("| stock_maze |") == summary.count("| wmgym_maze |") == 1
     assert (tmp_path / "speed.png").stat().st_size > 0

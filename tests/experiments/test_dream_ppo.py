@@ -56,6 +56,7 @@ def test_a_run_leaves_what_it_promises(dreamed):
     assert metrics["verdicts"] == []
     assert metrics["training"]["steps"] >= 4
     assert metrics["training"]["horizon"] == 8
+    assert sum(metrics["training"]["parts"].values()) == pytest.approx(metrics["training"]["seconds"], rel=0.5)
     assert (args.output / "policy.zip").stat().st_size < 5_000_000
     with Image.open(args.output / "dream_ppo.png") as picture:
         assert picture.size[0] > 500
@@ -83,6 +84,7 @@ def test_a_training_goes_on_where_it_ended_with_its_own_settings(dreamed, tmp_pa
     before, after = result["metrics"]["training"], resumed["metrics"]["training"]
     assert after["steps"] > before["steps"]
     assert after["seconds"] > before["seconds"]
+    assert all(after["parts"][name] > spent for name, spent in before["parts"].items())
     assert after["curve"][: len(before["curve"])] == before["curve"]
     assert resumed["config"]["num_envs"] == args.num_envs
     assert resumed["config"]["learning_rate"] == args.learning_rate
@@ -159,6 +161,16 @@ def test_dream_and_reality_show_a_policy_the_same_kind_of_thing(observation, che
     dreams, real = make_dreams(args, 2, 20), make_real_maze(args)
     assert dreams.single_observation_space == real.observation_space
     assert dreams.single_action_space == real.action_space
+
+
+def test_dreams_have_the_precision_asked_for(checkpoint):
+    """Trained and evaluated alike: the same dream, but for some digits."""
+    shown = []
+    for precision in ("float32", "bfloat16"):
+        dreams = make_dreams(replace(PRESETS["tiny"], checkpoint=checkpoint, precision=precision), 2, 20)
+        dreams.reset(seed=0)
+        shown.append(dreams.step(np.array([1, 2]))[0])
+    assert 0 < np.sqrt(np.mean((shown[0] - shown[1]) ** 2)) < 0.06
 
 
 def test_the_preset_decides_what_the_command_line_leaves_open():
