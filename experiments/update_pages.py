@@ -75,6 +75,10 @@ def speeds(root: Path) -> list[str]:
         given = ("engines", "batches", "denoising_steps", "seconds", "frames")
         picture = f"![steps a second over batches and denoising steps]({RESULTS / 'bench_dream' / 'speed.png'})"
         parts += [heading("Speed of dreams", root, "bench_dream", given), speed, picture]
+    if samplers := table_of(root, "denoising_steps"):
+        picture = f"![quality over the time of a step]({RESULTS / 'denoising_steps' / 'quality.png'})"
+        title = heading("Denoising steps", root, "denoising_steps", ("episodes",), "--recordings recordings/test")
+        parts += [title, samplers, picture]
     if training := table_of(root, "bench_training"):
         given = ("preset", "windows", "frames_per_step", "seconds")
         parts += [heading("Speed of training", root, "bench_training", given), training]
@@ -153,11 +157,15 @@ def returns(result: dict[str, Any]) -> str:
 
 def recipe(record: dict[str, Any]) -> str:
     """How the checkpoint was trained, from the record its training wrote."""
-    tokenizer = record["tokenizer"]["progress"]
-    lines = [f"- **Tokenizer**: {tokenizer['seconds'] / 60:.0f} minutes, {tokenizer['frames']:,} frames."]
     runs = [record]
     while "start_from" in runs[0]:
         runs.insert(0, runs[0]["start_from"])
+    lines: list[str] = []
+    for tokenizer in [run["tokenizer"] for run in runs]:
+        what = "Decoder, anew for its latents" if tokenizer["settings"].get("encoder_of") else "Tokenizer"
+        done = tokenizer["progress"]
+        line = f"- **{what}**: {done['seconds'] / 60:.0f} minutes, {done['frames']:,} frames."
+        lines += [line] if line not in lines else []
     lines += [f"- **World model**, run {i + 1} of {len(runs)}: {run_of(run)}" for i, run in enumerate(runs)]
     return "\n".join([*lines, f"- Settings and versions: `training.json`; torch {record['versions']['torch']}."])
 
@@ -173,6 +181,8 @@ def run_of(record: dict[str, Any]) -> str:
         f" From step {change['step']:,} on `{change['setting']}` was {change['to']}."
         for change in record.get("changed_settings", [])
     )
+    kept = ", ".join(map(str, settings.get("keep_layers") or ()))
+    changes += f" It started as layers {kept} of the run before." if kept else ""
     named = f", {record['first_episode']} to {record['last_episode']}" if "first_episode" in record else ""
     return (
         f"{done['seconds'] / 60:.0f} minutes on {settings.get('devices', 1)} device(s), {done['step']:,} steps, "

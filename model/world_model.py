@@ -56,9 +56,14 @@ class WorldModel(nn.Module):
         world.load_state_dict(weights)
         return world.eval().requires_grad_(False)
 
-    def save_pretrained(self, folder: str | Path) -> None:
-        """Writes `config.json` and `model.safetensors`; `from_pretrained` reads them back bit-equal."""
-        save_weights(folder, self.config, self.state_dict())
+    def save_pretrained(self, folder: str | Path, dtype: torch.dtype | None = None) -> None:
+        """Writes `config.json` and `model.safetensors`; `from_pretrained` reads them back bit-equal.
+
+        Args:
+            folder: made if it is not there.
+            dtype: of the weights as they are stored, rounded; None for their own. They are read back as float32.
+        """
+        save_weights(folder, self.config, {key: v.to(dtype or v.dtype) for key, v in self.state_dict().items()})
 
     def _initialise_unsaved(self) -> None:
         """Fills the buffers that follow from the config and are therefore not stored."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.update_pages import CARD, RESULTS, Args, main
+from experiments.update_pages import CARD, RESULTS, Args, main, recipe
 
 ROOT = Path(__file__).parents[2]
 
@@ -54,3 +54,23 @@ def test_the_command_beside_the_memory_table_names_what_was_trained(copy):
     path.write_text(json.dumps(result | {"metrics": {"rows": [*rows, row | {"steps_trained": 8}]}}))
     with pytest.raises(ValueError, match=r"TextureWorld runs of \[7, 8\] steps, expected one number"):
         main(Args(copy))
+
+
+def test_the_recipe_names_each_run_and_what_it_started_from():
+    def tokenizer(minutes, **settings):
+        return {"settings": settings, "progress": {"seconds": 60 * minutes, "frames": 1000 * minutes}}
+
+    settings = {"muon": True, "stages": [[1.0, 48]], "mode": "clean_past", "learning_rate": 0.002}
+    progress = {"seconds": 600, "step": 70, "frames": 4800}
+    first = {"settings": settings, "progress": progress, "episodes": 5, "recorded_frames": 5005}
+    first["tokenizer"] = tokenizer(22)
+    second = first | {"start_from": first}
+    third = second | {"settings": settings | {"keep_layers": [0, 3]}, "start_from": second, "versions": {"torch": "2"}}
+    third["tokenizer"] = tokenizer(8, encoder_of="shipped")
+    lines = recipe(third).splitlines()
+    assert lines[0] == "- **Tokenizer**: 22 minutes, 22,000 frames."
+    assert lines[1] == "- **Decoder, anew for its latents**: 8 minutes, 8,000 frames."
+    assert [line.split("**")[1] for line in lines[2:5]] == ["World model"] * 3
+    assert "run 2 of 3" in lines[3]
+    assert "layers" not in lines[3]
+    assert lines[4].endswith("It started as layers 0, 3 of the run before.")

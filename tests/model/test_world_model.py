@@ -73,3 +73,15 @@ def test_weights_of_another_precision_are_not_taken_silently_or_keep_their_value
     loaded = WorldModel.from_pretrained(tmp_path)
     assert loaded.dynamics.place.dtype == torch.float32
     assert torch.equal(loaded.dynamics.place, weights["dynamics.place"].float())
+
+
+def test_weights_may_be_stored_in_half_the_size(tmp_path, make_world):
+    world = make_world()
+    world.save_pretrained(tmp_path / "whole")
+    world.save_pretrained(tmp_path / "half", dtype=torch.float16)
+    whole, half = ((tmp_path / name / "model.safetensors").stat().st_size for name in ("whole", "half"))
+    assert half < 0.6 * whole
+    read = WorldModel.from_pretrained(tmp_path / "half").state_dict()
+    for name, value in world.state_dict().items():
+        assert read[name].dtype == torch.float32
+        assert torch.equal(read[name], value.half().float()), name
