@@ -33,7 +33,8 @@ from wmgym.observing import take_in
 from wmgym.start_memories import StartMemories
 from wmgym.stepping import make_stepping
 
-DEFAULT_DENOISING_STEPS = 4
+DEFAULT_DENOISING_STEPS = 2
+"""The fewest that draw a frame; four and eight are no better (docs/results/denoising_steps)."""
 
 if hasattr(os, "register_at_fork"):
     # OpenMP's threads do not survive a fork: a child that calls on them, as AsyncVectorEnv's would, waits for ever
