@@ -3,8 +3,8 @@
     python experiments/denoising_steps.py --recordings recordings/test --output docs/results/denoising_steps
 
 On held-out recordings: PSNR of dreamed against real frames; recall and precision of dreamed rewards and the error of
-imagined returns, in clips around rewards and as many without; and the time of a step. Writes `result.json`, `result.md`
-and one plot. A few minutes.
+imagined returns, in clips around rewards and as many without; whether long dreams still move, against how much reality
+does; and the time of a step. Writes `result.json`, `result.md` and one plot. A few minutes.
 """
 
 import math
@@ -28,7 +28,8 @@ from wmgym.checkpoint import DEFAULT_CHECKPOINT, open_checkpoint, refuse_unstepp
 from wmgym.dreamed_rewards import dream_clips, rewarded_places
 from wmgym.fidelity import read_all, refuse_other_worlds, refuse_training_seeds
 from wmgym.heap import keep_freed_memory
-from wmgym.recording import scan
+from wmgym.long_dreams import drift, long_dreams
+from wmgym.recording import Episode, scan
 
 TIMED_STEPS = 40
 
@@ -49,6 +50,10 @@ class Args:
     """Real frames before a dream."""
     horizon: int = 16
     """Dreamed frames of a clip."""
+    long_dream: int = 500
+    """Frames of the long dreams."""
+    long_dreams: int = 8
+    """How many of them."""
     batch: int = 32
     """Dreams in lock step where the time of a step is measured."""
     seed: int = 0
@@ -56,8 +61,8 @@ class Args:
 
     def check(self) -> None:
         """Refuses numbers that leave nothing to measure."""
-        counts = ("episodes", "context", "horizon", "batch")
-        check_ranges(self, dict.fromkeys(counts, (1, math.inf)) | {"seed": (0, math.inf)})
+        counts = ("episodes", "context", "horizon", "batch", "long_dreams")
+        check_ranges(self, dict.fromkeys(counts, (1, math.inf)) | {"long_dream": (8, math.inf), "seed": (0, math.inf)})
 
 
 def main(args: Args) -> dict[str, Any]:
@@ -70,6 +75,13 @@ def main(args: Args) -> dict[str, Any]:
     episodes = read_all(scan(args.recordings).usable[: args.episodes])
     refuse_other_worlds(episodes, world.config.dynamics.num_actions, world.config.tokenizer.frame_size)
     refuse_training_seeds(episodes, args.recordings)
+    long_enough = [e for e in episodes if len(e.image) > args.long_dream][: args.long_dreams]
+    if not long_enough:
+        raise ValueError(
+            f"--long-dream {args.long_dream} given, but the longest of the {len(episodes)} episodes in "
+            f"{args.recordings} has {max(len(e.image) for e in episodes)} frames, and dreams follow recorded actions. "
+            "Pass a smaller one."
+        )
     places = rewarded_places(episodes, args.context, args.horizon, np.random.default_rng(args.seed))
     steps = [2**i for i in range(world.config.dynamics.max_denoising_steps.bit_length())]
     rows = []
@@ -79,7 +91,7 @@ def main(args: Args) -> dict[str, Any]:
     for k in steps:
         pictures, rewards = dreams[k]
         rows.append({"denoising_steps": k} | pictures.summary() | rewards.summary())
-        rows[-1]["step_ms"] = time_step(world, args.batch, k)
+        rows[-1] |= how_lively(world, long_enough, k, args) | {"step_ms": time_step(world, args.batch, k)}
     config = asdict(args) | {"recordings": args.recordings.name, "checkpoint": args.checkpoint.name}
     config["world_model"] = weights_digest(args.checkpoint)[:16]
     config.pop("output")
@@ -92,6 +104,14 @@ def main(args: Args) -> dict[str, Any]:
     plot(rows, args.output / "quality.png")
     print(table)
     return result
+
+
+def how_lively(world: WorldModel, episodes: list[Episode], denoising_steps: int, args: Args) -> dict[str, float]:
+    """Contrast and change of frames at the end of long dreams, as shares of those of real frames."""
+    dreamed, _ = long_dreams(world, episodes, args.long_dream, denoising_steps, args.seed, progress=tqdm)
+    found = drift(dreamed, np.stack([e.image[1 : args.long_dream + 1] for e in episodes]))
+    last, real = found["dreamed_by_quarter"][-1], found["real"]
+    return {f"{name}_share": last[name] / real[name] for name in ("contrast", "change")}
 
 
 @torch.inference_mode()
@@ -115,15 +135,17 @@ def as_markdown(result: dict[str, Any]) -> str:
     lines = [
         f"{metrics['clips']} held-out clips of {config['horizon']} dreamed frames, half of them around a reward "
         f"({metrics['rows'][0]['events']} rewards, {metrics['rows'][0]['return_real']:.2f} a clip). PSNR of the mean "
-        "squared error, border included.",
+        "squared error, border included. Change from frame to frame, and contrast, in the last quarter of dreams of "
+        f"{config['long_dream']} frames, as shares of those of real frames.",
         "",
         "| denoising steps | PSNR, first frame | PSNR, all frames | recall of rewards | precision | dreamed return of "
-        f"a clip | error of the return | ms a step, batch {config['batch']}, features |",
-        "|" + "---|" * 8,
+        f"a clip | error of the return | change | contrast | ms a step, batch {config['batch']}, features |",
+        "|" + "---|" * 10,
     ]
     lines += [
         f"| {r['denoising_steps']} | {r['psnr_first']:.2f} | {r['psnr_mean']:.2f} | {r['recall']:.2f} | "
-        f"{r['precision']:.2f} | {r['return_dreamed']:.2f} | {r['return_error']:.2f} | {r['step_ms']:.0f} |"
+        f"{r['precision']:.2f} | {r['return_dreamed']:.2f} | {r['return_error']:.2f} | "
+        f"{100 * r['change_share']:.0f} % | {100 * r['contrast_share']:.0f} % | {r['step_ms']:.0f} |"
         for r in metrics["rows"]
     ]
     return "\n".join(lines)
@@ -131,9 +153,10 @@ def as_markdown(result: dict[str, Any]) -> str:
 
 def plot(rows: list[dict[str, Any]], path: Path) -> None:
     """Quality against the time of a step, a point a sampler."""
-    figure = Figure(figsize=(10, 3.2), layout="constrained")
+    figure = Figure(figsize=(12, 3.2), layout="constrained")
     measures = {"PSNR, dB": "psnr_mean", "recall of rewards": "recall", "error of returns": "return_error"}
-    for axes, (name, key) in zip(figure.subplots(1, 3), measures.items(), strict=True):
+    measures["movement at the end of long dreams, share of real"] = "change_share"
+    for axes, (name, key) in zip(figure.subplots(1, 4), measures.items(), strict=True):
         axes.plot([r["step_ms"] for r in rows], [r[key] for r in rows], marker="o")
         for r in rows:
             axes.annotate(str(r["denoising_steps"]), (r["step_ms"], r[key]), textcoords="offset points", xytext=(4, 4))

@@ -16,20 +16,18 @@ from typing import Any
 import gymnasium
 import matplotlib
 import numpy as np
-import torch
 import tyro
 from numpy.typing import NDArray
 from tqdm import tqdm
 
 import wmgym  # noqa: F401  (registers the ids)
 from agents.results import write_result
-from model.axes import START_ACTION
-from model.sampler import check_denoising_steps, draw_noise
+from model.sampler import check_denoising_steps
 from model.world_model import WorldModel
 from wmgym.arguments import check_ranges
 from wmgym.checkpoint import DEFAULT_CHECKPOINT, open_checkpoint, refuse_unsteppable
 from wmgym.clips import places_in
-from wmgym.codec import frames_to_tensor, psnr, tensor_to_frames
+from wmgym.codec import psnr
 from wmgym.dream import DEFAULT_DENOISING_STEPS
 from wmgym.fidelity import (
     DreamComparison,
@@ -40,6 +38,7 @@ from wmgym.fidelity import (
     refuse_other_worlds,
     refuse_training_seeds,
 )
+from wmgym.long_dreams import drift, frame_statistics, long_dreams
 from wmgym.memory_reach import memory_reach
 from wmgym.recording import Episode, scan
 
@@ -73,7 +72,7 @@ class Args:
     long_dreams: int = 4
     """How many of them."""
     denoising_steps: int = DEFAULT_DENOISING_STEPS
-    """Sampler of the long dreams and of the pictured clips; that of the environments by default."""
+    """Sampler of the long dreams; that of the environments by default."""
     elsewhere: str = "wmgym/MemoryMaze-9x9-v0"
     """Real environment in which the actions of the long dreams are repeated in other mazes: what a world looks like to
     actions that know nothing of it. Empty leaves it out."""
@@ -114,19 +113,22 @@ def main(args: Args) -> dict[str, Any]:
     if len(episodes) > 1:  # frames of one are replaced by those of another
         reach = memory_reach(world, episodes, AGES, clips_per_episode=args.clips_per_episode, context=args.context)
         metrics["memory_reach"] = {str(age): share for age, share in reach.items()}
-    dream, rewards = long_dream(world, episodes, args)
+    followed_by_dreams = episodes[: args.long_dreams]
+    dream, rewards = long_dreams(
+        world, followed_by_dreams, args.long_dream, args.denoising_steps, args.seed, progress=tqdm
+    )
     metrics["long_dream"] = drift(dream, np.stack([e.image[1 : args.long_dream + 1] for e in episodes]))
-    followed = np.stack([e.reward[1 : args.long_dream + 1] for e in episodes[: args.long_dreams]])
+    followed = np.stack([e.reward[1 : args.long_dream + 1] for e in followed_by_dreams])
     if args.elsewhere:
-        elsewhere = repeat_elsewhere(episodes[: args.long_dreams], args)
-        metrics["long_dream"]["real_elsewhere"] = statistics(elsewhere)
+        elsewhere = repeat_elsewhere(followed_by_dreams, args)
+        metrics["long_dream"]["real_elsewhere"] = frame_statistics(elsewhere)
         save_rows(elsewhere, args.output / "real_elsewhere.png")
     metrics["long_dream"] |= {
         "denoising_steps": args.denoising_steps,
         "reward_per_1000_steps": {"dreamed": 1000 * float(rewards.mean()), "real": 1000 * float(followed.mean())},
     }
     plot_psnr(comparisons, args.output / "psnr.png")
-    save_strip(comparisons[args.denoising_steps], args.output / "clips.png")
+    save_strip([comparisons[k] for k in steps[:2]], args.output / "clips.png")
     save_rows(dream, args.output / "long_dream.png")
     config = asdict(args) | {"recordings": args.recordings.name, "checkpoint": args.checkpoint.name}
     config.pop("output")
@@ -186,25 +188,6 @@ def reward_events(world: WorldModel, episodes: list[Episode]) -> dict[str, float
     }
 
 
-@torch.inference_mode()
-def long_dream(world: WorldModel, episodes: list[Episode], args: Args) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-    """Dreams on from first frames under recorded actions: `(dreams, frames, H, W, 3)`, and a reward a frame."""
-    chosen = episodes[: args.long_dreams]
-    generators = [torch.Generator().manual_seed(args.seed + i) for i in range(len(chosen))]
-    c = world.config.dynamics
-    first = world.tokenizer.encode(frames_to_tensor(np.stack([e.image[0] for e in chosen])))
-    start = torch.full((len(chosen), 1), START_ACTION)
-    _, memory = world.dynamics.observe(world.dynamics.initial_memory(len(chosen)), first[:, None], start)
-    frames, rewards = [], []
-    for t in tqdm(range(1, args.long_dream + 1), desc="long dream", unit="frame"):
-        actions = torch.tensor([int(e.action[t]) for e in chosen])
-        noise = draw_noise(generators, (c.latent_channels, c.latent_size, c.latent_size))
-        prediction, memory = world.dynamics.imagine(memory, actions, noise, args.denoising_steps)
-        frames.append(tensor_to_frames(world.tokenizer.decode(prediction.latent)))
-        rewards.append(prediction.reward.numpy())
-    return np.stack(frames, axis=1), np.stack(rewards, axis=1)
-
-
 def repeat_elsewhere(episodes: list[Episode], args: Args) -> NDArray[np.uint8]:
     """Frames of other real mazes under the actions of these episodes, `(episodes, frames, H, W, 3)`."""
     env = gymnasium.make(args.elsewhere)
@@ -214,27 +197,6 @@ def repeat_elsewhere(episodes: list[Episode], args: Args) -> NDArray[np.uint8]:
         frames.append([env.step(int(action))[0] for action in episode.action[1 : args.long_dream + 1]])
     env.close()
     return np.array(frames)
-
-
-def drift(dreamed: NDArray[np.uint8], real: NDArray[np.uint8]) -> dict[str, Any]:
-    """Brightness, contrast, edges and frame-to-frame change of dreamed against real frames, by part of the dream."""
-    quarters = np.array_split(np.arange(dreamed.shape[1]), 4)
-    return {
-        "frames": dreamed.shape[1],
-        "real": statistics(real),
-        "dreamed_by_quarter": [statistics(dreamed[:, q]) for q in quarters],
-    }
-
-
-def statistics(frames: NDArray[np.uint8]) -> dict[str, float]:
-    """Means over frames, in grey levels of 256."""
-    levels = frames.astype(np.float32)
-    return {
-        "brightness": float(levels.mean()),
-        "contrast": float(levels.std(axis=(2, 3, 4)).mean()),
-        "edges": float(np.abs(np.diff(levels, axis=3)).mean()),
-        "change": float(np.abs(np.diff(levels, axis=1)).mean()),
-    }
 
 
 def as_markdown(metrics: dict[str, Any]) -> str:
@@ -287,11 +249,13 @@ def plot_psnr(comparisons: dict[int, DreamComparison], path: Path) -> None:
     plt.close(figure)
 
 
-def save_strip(comparison: DreamComparison, path: Path) -> None:
-    """Some clips, real frames above dreamed ones."""
+def save_strip(comparisons: list[DreamComparison], path: Path) -> None:
+    """Some clips: real frames, and below them what was dreamed, a row a sampler."""
     rows = []
-    for i in np.linspace(0, len(comparison.real) - 1, 4, dtype=int):
-        rows += [np.concatenate(list(comparison.real[i]), 1), np.concatenate(list(comparison.dreamed[i]), 1)]
+    for i in np.linspace(0, len(comparisons[0].real) - 1, 4, dtype=int):
+        rows += [
+            np.concatenate(list(clip), 1) for clip in (comparisons[0].real[i], *(c.dreamed[i] for c in comparisons))
+        ]
     save_image(np.concatenate(rows), 1, path)
 
 

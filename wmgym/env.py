@@ -75,7 +75,7 @@ class DreamEnv(gymnasium.Env[NDArray[Any], Any]):
         checkpoint: Folder, Hugging Face Hub id, open checkpoint, or None for the one that ships with wmgym.
         observation: "pixels", "latent" or "features".
         denoising_steps: 1, 2, 4, ... up to the model's `max_denoising_steps`. 1 gives the mean of what could come
-            next, more draw from it and take longer.
+            next, in which long dreams fade; more draw from it and take longer.
         starts: "first_frames" or "clips": where a dream starts without a context.
         device: Where to dream, as torch names it.
         fast: Step by the model's fast path: the same dream to rounding; one alone takes half the time.
