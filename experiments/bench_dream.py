@@ -12,8 +12,10 @@ same run, say how fast a step could be. Writes `result.json`, a table and a plot
 import multiprocessing
 import os
 import statistics
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -42,6 +44,8 @@ STEPS_OF_EPISODE = 900  # within the 1,000 of the smallest maze
 UNET_STEPS = 3  # DIAMOND's
 YOUTH, TURNS = 20, 600
 """Frames until the young dream starts anew, and steps of both that are compared."""
+COMPILED = "TORCHINDUCTOR_CACHE_DIR"
+"""Where torch.compile keeps what it made."""
 SMALLEST_BATCH = 32
 """From here on steps a second count; smaller batches are about latency."""
 
@@ -94,8 +98,9 @@ def main(args: Args) -> dict[str, Any]:
         rows += [time_unet(batch, precision, dtype, args) for batch in (1, SMALLEST_BATCH)]
     rates = {name: measure_rates(dtype) for name, dtype in PRECISIONS.items()}
     plan = [(e, o, b, k) for e in args.engines for b, k in _settings(args) for o in args.observations]
-    for name, observation, batch, steps in tqdm(plan, desc="dreams", unit="setting"):
-        rows.append(time_dream(engine_of(name), observation, batch, steps, rates, args) | {"engine": name})
+    with nothing_compiled():
+        for name, observation, batch, steps in tqdm(plan, desc="dreams", unit="setting"):
+            rows.append(time_dream(engine_of(name), observation, batch, steps, rates, args) | {"engine": name})
     fastest_unet = max(row["steps_per_s"] for row in rows if row["system"] == "unet_env")
     for row in rows:
         row["against_stock"] = row["steps_per_s"] / rows[0]["steps_per_s"]
@@ -114,6 +119,19 @@ def main(args: Args) -> dict[str, Any]:
     plot_speed(rows, args.output / "speed.png")
     print(table)
     return result
+
+
+@contextmanager
+def nothing_compiled() -> Iterator[None]:
+    """Hide what was compiled on this machine before: first steps take as long as they do where there is nothing."""
+    before = os.environ.get(COMPILED)
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ[COMPILED] = folder
+        try:
+            yield
+        finally:
+            del os.environ[COMPILED]
+            os.environ |= {} if before is None else {COMPILED: before}
 
 
 def _settings(args: Args) -> list[tuple[int, int]]:

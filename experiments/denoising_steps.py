@@ -21,7 +21,6 @@ from tqdm import tqdm
 
 from agents.results import write_result
 from model.checkpoint import weights_digest
-from model.fast_path import FastPath
 from model.world_model import WorldModel
 from wmgym.arguments import check_ranges
 from wmgym.checkpoint import DEFAULT_CHECKPOINT, open_checkpoint, refuse_unsteppable
@@ -30,6 +29,7 @@ from wmgym.fidelity import read_all, refuse_other_worlds, refuse_training_seeds
 from wmgym.heap import keep_freed_memory
 from wmgym.long_dreams import drift, long_dreams
 from wmgym.recording import Episode, scan
+from wmgym.stepping import make_stepping
 
 TIMED_STEPS = 40
 
@@ -117,7 +117,7 @@ def how_lively(world: WorldModel, episodes: list[Episode], denoising_steps: int,
 @torch.inference_mode()
 def time_step(world: WorldModel, batch: int, denoising_steps: int) -> float:
     """Milliseconds of a step of the fast path, without decoding; the median."""
-    path, c = FastPath(world), world.config.dynamics
+    path, c = make_stepping(world, True, "float32", False), world.config.dynamics
     memory = path.lay_out(world.dynamics.initial_memory(batch))
     actions = torch.zeros(batch, dtype=torch.int64)
     noise = torch.randn(batch, c.latent_channels, c.latent_size, c.latent_size, generator=torch.Generator())

@@ -8,7 +8,6 @@ import torch
 from numpy.typing import NDArray
 
 from model.axes import START_ACTION
-from model.fast_path import FastPath
 from model.sampler import draw_noise
 from model.world_model import WorldModel
 from wmgym.clips import ClipBatch
@@ -16,6 +15,7 @@ from wmgym.codec import tensor_to_frames
 from wmgym.errors import ContextError
 from wmgym.fidelity import AT_ONCE, DreamComparison, observe_clips
 from wmgym.recording import Episode
+from wmgym.stepping import make_stepping
 
 SLACK = 1
 """A dreamed reward counts for a real one so many frames earlier or later."""
@@ -100,7 +100,7 @@ def dream_clips(
     """Dream along clips of recordings under their actions, by several samplers from the same memories.
 
     Args:
-        world: A model that has a fast path; dreams take it.
+        world: A model that can be stepped; dreams take its fast path if it has one.
         places: From `rewarded_places`, for the same context and horizon.
         context: Real frames observed before a dream starts.
         horizon: Frames dreamed.
@@ -111,7 +111,7 @@ def dream_clips(
     Returns:
         For each sampler, frames and rewards beside the real ones.
     """
-    c, path = world.config.dynamics, FastPath(world)
+    c, path = world.config.dynamics, make_stepping(world, True, "float32", False)
     length = context + horizon
     parts: dict[int, list[tuple[NDArray[np.uint8], NDArray[np.float32]]]] = {k: [] for k in denoising_steps}
     for first in progress(range(0, len(places), AT_ONCE)):

@@ -8,11 +8,11 @@ import torch
 from numpy.typing import NDArray
 
 from model.axes import START_ACTION
-from model.fast_path import FastPath
 from model.sampler import draw_noise
 from model.world_model import WorldModel
 from wmgym.codec import frames_to_tensor, tensor_to_frames
 from wmgym.recording import Episode
+from wmgym.stepping import make_stepping
 
 
 @torch.inference_mode()
@@ -27,7 +27,7 @@ def long_dreams(
     """Dream on from first frames under recorded actions.
 
     Args:
-        world: A model with a fast path.
+        world: A model that can be stepped; dreams take its fast path if it has one.
         episodes: Recordings, one a dream, longer than the dreams.
         frames: Of a dream.
         denoising_steps: Of the sampler.
@@ -42,7 +42,7 @@ def long_dreams(
     first = world.tokenizer.encode(frames_to_tensor(np.stack([e.image[0] for e in episodes]), world.device))
     start = torch.full((count, 1), START_ACTION, device=world.device)
     _, observed = world.dynamics.observe(world.dynamics.initial_memory(count), first[:, None], start)
-    path = FastPath(world)
+    path = make_stepping(world, True, "float32", False)
     memory, shown, rewards = path.lay_out(observed), [], []
     for t in progress(range(1, frames + 1), desc=f"long dream, {denoising_steps} denoising step(s)", unit="frame"):
         actions = torch.tensor([int(e.action[t]) for e in episodes], device=world.device)

@@ -66,7 +66,7 @@ class Training:
     Args:
         read: Returns the next batch.
         loss: Of a batch.
-        models: Whose gradients are clipped to norm 1, and averaged.
+        model: Whose gradients are clipped to norm 1, and whose weights are averaged.
         optimizers: Of their weights.
         precision: "32-true" or "bf16-mixed", as Fabric names it.
     """

@@ -1,5 +1,8 @@
 """The benchmark of steps: what it counts, and that episodes do not run out."""
 
+import os
+from pathlib import Path
+
 import pytest
 
 from experiments import bench_dream
@@ -62,6 +65,18 @@ def test_headlines_are_each_engine_alone_and_at_its_best():
     found = bench_dream.headlines([*mazes, *unets, *plain, *fast, other])
     assert found == [*mazes, unets[1], plain[0], plain[1], fast[0], fast[1]]
     assert bench_dream.headlines([*mazes, *unets, plain[0]]) == [*mazes, unets[1], plain[0]]
+
+
+@pytest.mark.parametrize("before", [None, "/somewhere"])
+def test_first_steps_find_nothing_compiled(before, monkeypatch):
+    monkeypatch.delenv(bench_dream.COMPILED, raising=False)
+    if before:
+        monkeypatch.setenv(bench_dream.COMPILED, before)
+    with bench_dream.nothing_compiled():
+        folder = Path(os.environ[bench_dream.COMPILED])
+        assert not list(folder.iterdir())
+    assert not folder.exists()
+    assert os.environ.get(bench_dream.COMPILED) == before
 
 
 def test_a_short_run_leaves_a_row_a_setting(micro_folder, tmp_path, monkeypatch):

@@ -1,9 +1,14 @@
 """Long dreams: the same as the environment's, and statistics known of frames made for it."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
+from model.backbones import with_backbone
+from model.config import PRESETS
+from model.world_model import WorldModel
 from wmgym.context import first_frame
 from wmgym.dream import Dreams
 from wmgym.long_dreams import drift, frame_statistics, long_dreams
@@ -29,6 +34,13 @@ def test_they_are_what_an_environment_dreams(micro, episodes):
         assert np.abs(dreams.frames().astype(int) - frames[:, t]).max() <= 1
         np.testing.assert_array_equal(paid, rewards[:, t])
     assert frames.shape == (2, 9, 64, 64, 3)
+
+
+def test_models_without_a_fast_path_dream_too(episodes):
+    micro = PRESETS["micro"]
+    world = WorldModel(replace(micro, dynamics=with_backbone(micro.dynamics, "causal"))).eval().requires_grad_(False)
+    frames, rewards = long_dreams(world, episodes, 3, 1, seed=0)
+    assert (frames.shape, rewards.shape) == ((2, 3, 64, 64, 3), (2, 3))
 
 
 def test_the_default_generator_is_left_alone(micro, episodes):
