@@ -23,6 +23,7 @@ from tqdm import tqdm
 
 from agents.evaluate import bootstrap_interval
 from agents.results import write_result
+from model.checkpoint import weights_digest
 from model.world_model import WorldModel
 from wmgym.arguments import check_ranges
 from wmgym.checkpoint import DEFAULT_CHECKPOINT, open_checkpoint
@@ -111,6 +112,7 @@ def main(args: Args) -> dict[str, Any]:
     }
     plot(metrics["by_step"], args.start, args.output / "map_probes.png")
     config = asdict(args) | {name: getattr(args, name).name for name in ("recordings", "test", "checkpoint")}
+    config["world_model"] = weights_digest(args.checkpoint)[:16]
     config.pop("output")
     result = write_result(
         args.output, experiment="map_probes", config=config, seed=args.seed,

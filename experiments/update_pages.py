@@ -59,7 +59,8 @@ def main(args: Args) -> None:
         config = json.loads((args.root / RESULTS / "map_probes" / "result.json").read_text())["config"]
         command = "experiments/map_probes.py --recordings recordings/train --test recordings/test"
         command += f" --walkers {config['walkers']}" if config["walkers"] else ""
-        parts += [f"**What the shipped checkpoint's memory knows of a maze** (`{command}`)", probes]
+        whose = "the shipped" if shipped.startswith(config.get("world_model", "none")) else "an earlier"
+        parts += [f"**What {whose} checkpoint's memory knows of a maze** (`{command}`)", probes]
     if costs:
         parts += ["**What memory costs** (`experiments/efficiency.py`)", costs]
     parts += ["The settings of each run stand in its `result.json` under `docs/results`."]

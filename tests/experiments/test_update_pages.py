@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from experiments.update_pages import CARD, RESULTS, Args, main, recipe
+from model.checkpoint import weights_digest
 
 ROOT = Path(__file__).parents[2]
 
@@ -54,6 +55,17 @@ def test_the_command_beside_the_memory_table_names_what_was_trained(copy):
     path.write_text(json.dumps(result | {"metrics": {"rows": [*rows, row | {"steps_trained": 8}]}}))
     with pytest.raises(ValueError, match=r"TextureWorld runs of \[7, 8\] steps, expected one number"):
         main(Args(copy))
+
+
+@pytest.mark.parametrize("whose", ["shipped", "earlier"])
+def test_probes_say_of_which_checkpoint_they_are(whose, copy):
+    path = copy / RESULTS / "map_probes" / "result.json"
+    result = json.loads(path.read_text())
+    result["config"]["world_model"] = weights_digest(ROOT / CARD)[:16] if whose == "shipped" else "0123456789abcdef"
+    path.write_text(json.dumps(result))
+    main(Args(copy))
+    told = "the shipped checkpoint's memory knows" if whose == "shipped" else "an earlier checkpoint's memory knows"
+    assert told in (copy / "README.md").read_text()
 
 
 def test_the_recipe_names_each_run_and_what_it_started_from():
