@@ -48,7 +48,7 @@ class TimeBudget(BaseCallback):
         super().__init__()
         self.progress = TrainingProgress() if earlier is None else deepcopy(earlier)
         self._seconds, self._save, self._show, self._save_every = seconds, save, show, save_every
-        self._parts, self._parts_before = parts or {}, dict(self.progress.parts)
+        self._parts, self._parts_before = {} if parts is None else parts, dict(self.progress.parts)
 
     def _on_training_start(self) -> None:
         self._started = time.monotonic() - self.progress.seconds

@@ -155,7 +155,7 @@ def plot(rows: list[dict[str, Any]], path: Path) -> None:
     """Quality against the time of a step, a point a sampler."""
     figure = Figure(figsize=(12, 3.2), layout="constrained")
     measures = {"PSNR, dB": "psnr_mean", "recall of rewards": "recall", "error of returns": "return_error"}
-    measures["movement at the end of long dreams, share of real"] = "change_share"
+    measures["change in long dreams, share of real"] = "change_share"
     for axes, (name, key) in zip(figure.subplots(1, 4), measures.items(), strict=True):
         axes.plot([r["step_ms"] for r in rows], [r[key] for r in rows], marker="o")
         for r in rows:

@@ -66,7 +66,9 @@ def test_progress_comes_back_from_json():
 
 
 def test_where_the_time_went_is_added_up_over_runs(learner):
-    first = TimeBudget(0.1, save=lambda model, progress: None, parts={"acting": 2.0})
+    growing = {}
+    first = TimeBudget(0.1, save=lambda model, progress: growing, parts=growing)
+    growing["acting"] = 2.0  # only once it was handed over
     learner.learn(10**12, callback=first)
     second = TimeBudget(
         0.1, save=lambda model, progress: None, earlier=first.progress, parts={"acting": 1.0, "learning": 3.0}
