@@ -48,6 +48,8 @@ class TimeBudget(BaseCallback):
         super().__init__()
         self.progress = TrainingProgress() if earlier is None else deepcopy(earlier)
         self._seconds, self._save, self._show, self._save_every = seconds, save, show, save_every
+        if self.progress.seconds and not self.progress.parts:  # of earlier runs it is not known, so not of all
+            parts = None
         self._parts, self._parts_before = {} if parts is None else parts, dict(self.progress.parts)
 
     def _on_training_start(self) -> None:

@@ -12,6 +12,8 @@ from agents.results import write_json
 from agents.time_budget import TrainingProgress
 
 POLICY_FILE, TRAINING_FILE = "policy.zip", "training.json"
+OLDER = {"precision": "float32"}
+"""Settings that were not recorded once, as they were then."""
 
 
 def save_training(folder: Path, config: dict[str, Any], learner: BaseAlgorithm, progress: TrainingProgress) -> None:
@@ -69,4 +71,5 @@ def settings_of_training(folder: Path, world_model: str, names: Sequence[str]) -
             f"{config['checkpoint'] or 'that ships with wmgym'!r}, weights {config['world_model']}) than the one "
             "chosen now. Pass the same --checkpoint as in training."
         )
+    config = OLDER | config
     return {name: config[name] for name in names}

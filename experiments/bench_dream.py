@@ -314,8 +314,9 @@ def as_markdown(rows: list[dict[str, Any]], metrics: dict[str, Any]) -> str:
     lines += [
         "",
         f"Floor: the slower of a step's operations at {measured}, and of its memory's bytes at {copied:.0f} GB/s "
-        "copied, both measured in this run. The stock maze runs in as many processes as its batch says; the U-Net is "
-        "compared by its fastest row.",
+        "copied, both measured in this run. First step: nothing was compiled before, but by rows above of the same "
+        "engine and batch. The stock maze runs in as many processes as its batch says; the U-Net is compared by its "
+        "fastest row.",
         "",
         f"One dream alone, `fast`, features: {age['young_ms']:.2f} ms a step when young, {age['old_ms']:.2f} ms "
         f"({100 * (age['old_ms'] / age['young_ms'] - 1):+.1f} %) after {age['frames']:,} frames; resident memory grew "

@@ -61,7 +61,7 @@ COUNTS = ("num_envs", "horizon", "rollout", "dream_episodes", "workers")
 RANGES: dict[str, Range] = dict.fromkeys(COUNTS, (1, math.inf)) | {
     "real_episodes": (0, math.inf), "steps": (1, REAL_STEPS), "bursts": (0, 1),
 }  # fmt: skip
-SEEN_BY_POLICY = ("observation", "recurrent", "denoising_steps")
+SEEN_BY_POLICY = ("observation", "recurrent", "denoising_steps", "precision")
 LEARNING = ("num_envs", "horizon", "end_at_reward", "starts", "learning_rate", "rollout", "discount", "entropy", "seed")
 
 Preset = Literal["demo", "full", "tiny"]
@@ -245,7 +245,7 @@ def make_real_maze(args: Args) -> gymnasium.Env[Any, Any]:
     env = gymnasium.make(REAL, render_mode="rgb_array", max_episode_steps=args.steps)
     if args.observation == "pixels":
         return env
-    return WorldModelObservation(env, args.checkpoint, args.observation)
+    return WorldModelObservation(env, args.checkpoint, args.observation, precision=args.precision)
 
 
 def measure(

@@ -22,6 +22,7 @@ from tqdm import tqdm
 
 import wmgym  # noqa: F401  (registers the ids)
 from agents.results import write_result
+from model.checkpoint import weights_digest
 from model.sampler import check_denoising_steps
 from model.world_model import WorldModel
 from wmgym.arguments import check_ranges
@@ -131,6 +132,7 @@ def main(args: Args) -> dict[str, Any]:
     save_strip([comparisons[k] for k in steps[:2]], args.output / "clips.png")
     save_rows(dream, args.output / "long_dream.png")
     config = asdict(args) | {"recordings": args.recordings.name, "checkpoint": args.checkpoint.name}
+    config["world_model"] = weights_digest(args.checkpoint)[:16]
     config.pop("output")
     result = write_result(
         args.output, experiment="evaluate_world_model", config=config, seed=args.seed,

@@ -95,6 +95,8 @@ def heading(title: str, root: Path, name: str, given: tuple[str, ...], more: str
     """Title, command and full result of an experiment whose first rows follow."""
     config = json.loads((root / RESULTS / name / "result.json").read_text())["config"]
     command = " ".join(filter(None, [f"experiments/{name}.py", more, *(flag(key, config[key]) for key in given)]))
+    shipped = weights_digest(root / CARD)
+    title += "" if shipped.startswith(config.get("world_model", "")) else ", of an earlier checkpoint"
     return f"**{title}**, one run (`{command}`); [all rows]({RESULTS / name / 'result.md'})"
 
 

@@ -2,9 +2,10 @@
 
 What LSSVWM is compared with sees all frames before, or all frames: other plans for the same attention.
 
-Time is cut in chunks of k / 2 frames, so that the keys a chunk needs are its own and the two chunks before: dense
-matrix products, and little of them for keys out of sight. Stepping is a chunk of one frame against the ring of keys and
-values in memory. Stream 1, if present, sees stream 0's frames before its own frame, and its own frame.
+Time is cut in chunks of k / 2 frames (of k, if that is odd), so that the keys a chunk needs are its own and the k
+frames before: dense matrix products, and little of them for keys out of sight. Stepping is a chunk of one frame against
+the ring of keys and values in memory. Stream 1, if present, sees stream 0's frames before its own frame, and its own
+frame.
 
 Source: arXiv:2505.20171 Eq. 6 (`frame_causal`). The paper's S2 groups frames by five and attends both ways inside a
 group; an environment cannot show frames that depend on actions not yet taken, so we do not. Time enters as a bias that
@@ -18,6 +19,9 @@ import torch
 from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+
+FEW_KEYS = 1024
+"""Up to so many keys attention is worked out by matrix products where that is faster."""
 
 AttentionInput = Float[Tensor, "b s t q heads e"]
 Ring = Float[Tensor, "b _k q heads _e"]
@@ -173,12 +177,13 @@ def softmax_attention(
     values: Float[Tensor, "n heads keys e"],
     bias: Float[Tensor, "b_chunks heads queries keys"],
 ) -> Float[Tensor, "n heads queries e"]:
-    """Softmax attention, by torch's fused kernel unless that is slow: in mixed precision on a processor.
+    """Softmax attention, by torch's fused kernel unless that is slow: to few keys, in mixed precision on a processor.
 
     There its backward pass takes twice as long as two matrix products. The scores are then rounded to the lower
     precision, too, which the kernel keeps.
     """
-    if queries.device.type != "cpu" or not torch.is_autocast_enabled("cpu"):
+    few = keys.shape[2] <= FEW_KEYS  # of many, the weights would take too much memory
+    if queries.device.type != "cpu" or not torch.is_autocast_enabled("cpu") or not few:
         return nn.functional.scaled_dot_product_attention(queries, keys, values, attn_mask=bias.to(queries.dtype))
     half = torch.get_autocast_dtype("cpu")
     with torch.autocast("cpu", enabled=False):  # or the softmax is worked out in float32

@@ -57,11 +57,12 @@ class WorldModel(nn.Module):
         return world.eval().requires_grad_(False)
 
     def save_pretrained(self, folder: str | Path, dtype: torch.dtype | None = None) -> None:
-        """Writes `config.json` and `model.safetensors`; `from_pretrained` reads them back bit-equal.
+        """Writes `config.json` and `model.safetensors`; `from_pretrained` reads back what is stored.
 
         Args:
             folder: made if it is not there.
-            dtype: of the weights as they are stored, rounded; None for their own. They are read back as float32.
+            dtype: of the weights as they are stored, rounded; None for their own, bit-equal. They become float32 when
+                they are read.
         """
         save_weights(folder, self.config, {key: v.to(dtype or v.dtype) for key, v in self.state_dict().items()})
 

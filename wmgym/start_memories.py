@@ -13,7 +13,7 @@ from wmgym.context import Context
 from wmgym.observing import take_in
 
 KEPT_BYTES = 256 << 20
-"""At most so much is kept."""
+"""At most so much is kept by one environment, or nothing."""
 TOGETHER = 8
 """Neighbours that are taken in at once, whichever of them is asked for: what a dream begins with, to the last bit,
 depends on its start alone, and not on who else started or on what was kept."""
@@ -22,7 +22,8 @@ depends on its start alone, and not on who else started or on what was kept."""
 class StartMemories:
     """Memories of dreams that have seen their starts and nothing else.
 
-    Agents learn in many short dreams: without this, a quarter of their time went into looking at the same starts.
+    Agents learn in many short dreams from clips: without this, a quarter of their time went into looking at the same
+    ones. Starts of a single frame are looked at anew, and so are all if their memories would be too large together.
 
     Args:
         world: The model. What is kept does not know of later changes of its weights.
@@ -31,8 +32,9 @@ class StartMemories:
 
     def __init__(self, world: WorldModel, starts: Sequence[Context]) -> None:
         self._world, self._starts = world, starts
-        one = world.dynamics.initial_memory(1)
-        self._keeps = len(starts) * one.nbytes <= KEPT_BYTES
+        kept = sum(len(start.frames) > 1 for start in starts)
+        grows = world.config.dynamics.attention == "full"
+        self._keeps = not grows and kept * world.dynamics.initial_memory(1).nbytes <= KEPT_BYTES
         self._kept: dict[int, tuple[Memory, Latent, Tensor]] = {}
 
     def __len__(self) -> int:
@@ -48,13 +50,14 @@ class StartMemories:
         Args:
             numbers: Of the starts, equally long, in any order, each as often as it is wanted.
         """
+        if not self._keeps or self.length(numbers[0]) == 1:
+            memory = self._world.dynamics.initial_memory(len(numbers))
+            return take_in(self._world, memory, [self._starts[number] for number in numbers])
         found = [self._one(number) for number in numbers]
         memories, latents, features = zip(*found, strict=True)
         return Memory.joined(memories), torch.cat(latents), torch.cat(features)
 
     def _one(self, number: int) -> tuple[Memory, Latent, Tensor]:
-        if not self._keeps:
-            return take_in(self._world, self._world.dynamics.initial_memory(1), [self._starts[number]])
         if number not in self._kept:
             first = number - number % TOGETHER
             near = range(first, min(first + TOGETHER, len(self._starts)))

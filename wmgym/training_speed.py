@@ -29,7 +29,7 @@ KINDS = {
     "copies": ("copy", "cat", "clone", "contiguous", "fill_", "zero_"),
     "normalisation": ("_norm",),
 }
-"""Operations of torch by what they are, told by words in their names; all others work on each element for itself."""
+"""Operations of torch by what they are, told by words in their names; most others work on each element for itself."""
 ELEMENTWISE = "element by element"
 
 
@@ -101,7 +101,7 @@ class Training:
             self._average.update_parameters(self._model)
 
     def measure(self, frames: int, seconds: float) -> TrainingSpeed:
-        """Step for so long, at least three times, after three steps that are not counted.
+        """Step for so long, at least three times, after two steps and a counted pass that are not.
 
         Args:
             frames: Of a step.
@@ -109,7 +109,11 @@ class Training:
         """
         self.step()
         with counted_operations() as counter:
-            self._loss(self._read()).backward()
+            batch = self._read()
+            with torch.autocast(self._device.type, torch.bfloat16, self._mixed):
+                loss = self._loss(batch)
+            loss.backward()
+        self._model.zero_grad()
         self.step()
         parts, steps = defaultdict[str, float](float), 0
         until = time.perf_counter() + seconds

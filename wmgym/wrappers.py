@@ -31,11 +31,12 @@ class WorldModelObservation(gymnasium.Wrapper[NDArray[Any], Any, NDArray[Any], A
         checkpoint: Folder, Hugging Face Hub id, open checkpoint, or None for the one that ships with wmgym.
         observation: "features" or "latent".
         device: Where the model runs, as torch names it.
+        precision: "float32" or "bfloat16", as that of the dreams.
 
     Raises:
         CheckpointError: The checkpoint is missing, damaged or of another version.
         DependencyError: The device needs CUDA.
-        ValueError: The environment's spaces are not the model's, or `observation` is none of the two.
+        ValueError: The environment's spaces are not the model's, or `observation` or `precision` is none of the two.
     """
 
     def __init__(
@@ -44,11 +45,12 @@ class WorldModelObservation(gymnasium.Wrapper[NDArray[Any], Any, NDArray[Any], A
         checkpoint: str | Path | Checkpoint | None = None,
         observation: str = "features",
         device: str = "cpu",
+        precision: str = "float32",
     ) -> None:
         name = str(checkpoint) if isinstance(checkpoint, Path) else checkpoint  # a spec holds JSON
         # Not copied: it may be an open checkpoint.
         RecordConstructorArgs.__init__(
-            self, _disable_deepcopy=True, checkpoint=name, observation=observation, device=device
+            self, _disable_deepcopy=True, checkpoint=name, observation=observation, device=device, precision=precision
         )
         super().__init__(env)
         opened = open_checkpoint(checkpoint, device)
@@ -74,7 +76,7 @@ class WorldModelObservation(gymnasium.Wrapper[NDArray[Any], Any, NDArray[Any], A
             )
         self.observation_space = observation_space(config, observation)
         self._observation, self._num_actions = observation, count
-        self._dreams = Dreams(opened.world, [], num_dreams=1)
+        self._dreams = Dreams(opened.world, [], num_dreams=1, precision=precision)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None

@@ -77,3 +77,12 @@ def test_where_the_time_went_is_added_up_over_runs(learner):
         learner.learn(10**12, callback=second, reset_num_timesteps=False)
     assert second.progress.parts == {"acting": 3.0, "learning": 3.0}
     assert first.progress.parts == {"acting": 2.0}
+
+
+def test_of_a_training_that_was_not_watched_no_parts_are_told(learner):
+    """Or its steps would seem to have taken the time of the last run alone."""
+    first = TimeBudget(0.1, save=lambda model, progress: None)
+    learner.learn(10**12, callback=first)
+    second = TimeBudget(0.1, save=lambda model, progress: None, earlier=first.progress, parts={"acting": 1.0})
+    learner.learn(10**12, callback=second, reset_num_timesteps=False)
+    assert second.progress.parts == {}

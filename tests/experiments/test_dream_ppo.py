@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments.dream_ppo import PRESETS, main, make_dreams, make_real_maze, parse
+from experiments.dream_ppo import PRESETS, main, make_dreams, make_real_maze, parse, prepared
 
 needs_maze = pytest.mark.skipif(importlib.util.find_spec("memory_maze") is None, reason="memory-maze is not installed")
 SUMMARY = {"mean", "ci95", "episodes", "steps"}
@@ -105,6 +105,19 @@ def test_numbers_out_of_range_are_refused_before_anything_is_done(changes, check
     assert not (tmp_path / "new").exists()
 
 
+@pytest.mark.parametrize(("recorded", "expected"), [("bfloat16", "bfloat16"), (None, "float32")])
+def test_a_policy_goes_on_in_the_precision_it_learned_in(recorded, expected, dreamed, tmp_path):
+    """In both worlds; trainings from before that was recorded were in float32."""
+    args, _ = dreamed
+    folder = tmp_path / "trained"
+    shutil.copytree(args.output, folder)
+    training = json.loads((folder / "training.json").read_text())
+    del training["config"]["precision"]
+    training["config"] |= {"precision": recorded} if recorded else {}
+    (folder / "training.json").write_text(json.dumps(training))
+    assert prepared(replace(args, evaluate=folder, precision="float32")).precision == expected
+
+
 @pytest.mark.parametrize("file", ["training.json", "policy.zip"])
 def test_a_damaged_training_is_named(file, dreamed, tmp_path):
     args, _ = dreamed
@@ -164,7 +177,7 @@ def test_dream_and_reality_show_a_policy_the_same_kind_of_thing(observation, che
 
 
 def test_dreams_have_the_precision_asked_for(checkpoint):
-    """Trained and evaluated alike: the same dream, but for some digits."""
+    """The same dream, but for some digits."""
     shown = []
     for precision in ("float32", "bfloat16"):
         dreams = make_dreams(replace(PRESETS["tiny"], checkpoint=checkpoint, precision=precision), 2, 20)

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch.nn.attention.flex_attention import create_block_mask, flex_attention
 
+from model import local_attention
 from model.local_attention import frame_local_attention, plan_windows, softmax_attention
 
 HEADS, CHANNELS, TOKENS = 2, 4, 3
@@ -164,3 +165,17 @@ def test_in_mixed_precision_it_is_the_same_to_the_digits_there_are():
     for exact, rounded in zip(*found, strict=True):
         assert 0 < (exact - rounded).square().mean().sqrt() < 0.02 * exact.square().mean().sqrt()
     torch.testing.assert_close(found[1][0][:, :, 2], values[:, :, 5].bfloat16().float(), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(("keys", "fused"), [(12, 0), (13, 1)])
+def test_many_keys_go_through_the_fused_kernel(keys, fused, monkeypatch):
+    """In mixed precision, too: their weights would not fit into memory."""
+    monkeypatch.setattr(local_attention, "FEW_KEYS", 12)
+    queries, past = torch.randn(1, HEADS, 4, 32), torch.randn(1, HEADS, keys, 32)
+    calls, kernel = [], torch.nn.functional.scaled_dot_product_attention
+    monkeypatch.setattr(
+        torch.nn.functional, "scaled_dot_product_attention", lambda *a, **k: calls.append(1) or kernel(*a, **k)
+    )
+    with torch.autocast("cpu", torch.bfloat16):
+        softmax_attention(queries, past, past, torch.zeros(1, HEADS, 4, keys))
+    assert len(calls) == fused

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from wmgym import start_memories
-from wmgym.context import Context
+from wmgym.context import Context, first_frame
 from wmgym.dream import Dreams
 from wmgym.observing import take_in
 from wmgym.start_memories import TOGETHER, StartMemories
@@ -78,6 +78,21 @@ def test_what_is_handed_out_is_a_copy(memories):
     for value in first.values():
         value.add_(1)
     assert_equal(flat(memories.take([1])), kept)
+
+
+@torch.inference_mode()
+def test_single_frames_are_looked_at_together_and_not_kept(micro, monkeypatch):
+    frames = [first_frame(frame) for frame in np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3), np.uint8)]
+    memories, groups = StartMemories(micro.world, frames), []
+
+    def count(world, memory, contexts):
+        groups.append(len(contexts))
+        return take_in(world, memory, contexts)
+
+    monkeypatch.setattr(start_memories, "take_in", count)
+    memories.take([2, 0, 2])
+    assert groups == [3]
+    assert not memories._kept
 
 
 @torch.inference_mode()

@@ -96,13 +96,13 @@ def test_kinds_of_operations(operation, kind):
     assert kind_of(operation) == kind
 
 
-@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
-def test_both_models_can_be_stepped(precision, tmp_path):
-    """On windows as they are stored; operations do not depend on precision, whichever kernels do them."""
+def test_both_models_can_be_stepped_and_count_the_same_in_both_precisions(tmp_path):
+    """On windows as they are stored; attention is a fused kernel in one and matrix products in the other."""
     config = PRESETS["micro"]
     store = random_store(tmp_path, config.dynamics, 2, 20)
-    speeds = [
-        world_model_training(config.dynamics, store, 8, 2, kind).measure(16, 0.0) for kind in ("32-true", precision)
-    ]
-    assert speeds[0].operations == speeds[1].operations
-    assert tokenizer_training(config.tokenizer, 2, precision).measure(2, 0.0).operations > 0
+    counted = {"tokenizer": set(), "world model": set()}
+    for precision in ("32-true", "bf16-mixed"):
+        world_model = world_model_training(config.dynamics, store, 8, 2, precision)
+        counted["world model"].add(world_model.measure(16, 0.0).operations)
+        counted["tokenizer"].add(tokenizer_training(config.tokenizer, 2, precision).measure(2, 0.0).operations)
+    assert all(len(found) == 1 and min(found) > 0 for found in counted.values())
