@@ -117,7 +117,7 @@ def how_lively(world: WorldModel, episodes: list[Episode], denoising_steps: int,
 @torch.inference_mode()
 def time_step(world: WorldModel, batch: int, denoising_steps: int) -> float:
     """Milliseconds of a step of the fast path, without decoding; the median."""
-    path, c = make_stepping(world, True, "float32", False), world.config.dynamics
+    path, c = make_stepping(world), world.config.dynamics
     memory = path.lay_out(world.dynamics.initial_memory(batch))
     actions = torch.zeros(batch, dtype=torch.int64)
     noise = torch.randn(batch, c.latent_channels, c.latent_size, c.latent_size, generator=torch.Generator())

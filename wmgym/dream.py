@@ -2,8 +2,8 @@
 
     context frames -> start -> Memory;  actions -> step -> rewards, ends;  observations on demand
 
-Memory is replaced at each step, and nothing here grows with time, unless the model attends to all of it; what dreams
-begin with is kept once it was seen.
+Memory is replaced at each step, and nothing here grows with time, unless the model attends to all of it; clips that
+dreams begin with are kept once they were seen, up to a bound.
 """
 
 import copy

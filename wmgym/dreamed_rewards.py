@@ -111,7 +111,7 @@ def dream_clips(
     Returns:
         For each sampler, frames and rewards beside the real ones.
     """
-    c, path = world.config.dynamics, make_stepping(world, True, "float32", False)
+    c, path = world.config.dynamics, make_stepping(world)
     length = context + horizon
     parts: dict[int, list[tuple[NDArray[np.uint8], NDArray[np.float32]]]] = {k: [] for k in denoising_steps}
     for first in progress(range(0, len(places), AT_ONCE)):

@@ -42,7 +42,7 @@ def long_dreams(
     first = world.tokenizer.encode(frames_to_tensor(np.stack([e.image[0] for e in episodes]), world.device))
     start = torch.full((count, 1), START_ACTION, device=world.device)
     _, observed = world.dynamics.observe(world.dynamics.initial_memory(count), first[:, None], start)
-    path = make_stepping(world, True, "float32", False)
+    path = make_stepping(world)
     memory, shown, rewards = path.lay_out(observed), [], []
     for t in progress(range(1, frames + 1), desc=f"long dream, {denoising_steps} denoising step(s)", unit="frame"):
         actions = torch.tensor([int(e.action[t]) for e in episodes], device=world.device)

@@ -51,7 +51,7 @@ class Stepping(Protocol):
         """As `Tokenizer.decode`."""
 
 
-def make_stepping(world: WorldModel, fast: bool, precision: str, compiled: bool) -> Stepping:
+def make_stepping(world: WorldModel, fast: bool = True, precision: str = "float32", compiled: bool = False) -> Stepping:
     """Choose.
 
     Args:

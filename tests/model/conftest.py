@@ -1,5 +1,6 @@
 """Small networks whose every branch speaks. A fresh one is silent: its gates start at zero and its scans forget."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -106,5 +107,45 @@ def scripted(layer_mixes, make_episode):
         config = replace(layer_mixes["micro"], **changes)
         latents, actions = make_episode(config, batch, frames)
         return Scripted(config).script(latents, answer), latents, actions
+
+    return make
+
+
+def world_of(config):
+    """A world in which every weight matters: fresh norms and skips are 1, and a fresh scan writes where it reads."""
+    from model.config import PRESETS
+    from model.heads import EVENT_WEIGHT
+    from model.world_model import WorldModel
+
+    world = enliven(WorldModel(replace(PRESETS["micro"], dynamics=config)))
+    for name, weight in world.dynamics.backbone.named_parameters():
+        if name.endswith(("norm.weight", "skip", "scan.project.weight")):
+            weight.data += 0.2 * torch.randn_like(weight)
+    world.tokenizer.scale.fill_(0.7)
+    heads = world.dynamics.heads  # that find everything as likely as not
+    heads.termination[-1].bias.data.fill_(math.log(EVENT_WEIGHT))
+    heads.reward[-1].bias.data = torch.tensor([-math.log(EVENT_WEIGHT), 0.0])
+    return world.requires_grad_(False)
+
+
+@pytest.fixture
+def make(layer_mixes):
+    """Builds the world of a named layer mix."""
+    mixes = layer_mixes | {"activated": replace(layer_mixes["micro"], scan_activation=True, attention_span=100)}
+    return lambda mix="micro": world_of(mixes[mix])
+
+
+@pytest.fixture
+def remember(make_episode):
+    """Makes the memory of dreams that have seen so many frames each."""
+
+    def make(world, ages=(0, 1, 3, 9)):
+        dynamics = world.dynamics
+        memory = dynamics.initial_memory(len(ages))
+        for i, age in enumerate(ages):
+            if age:
+                _, one = dynamics.observe(dynamics.initial_memory(1), *make_episode(dynamics.config, 1, age))
+                memory = memory.replace(torch.tensor([i]), one)
+        return memory
 
     return make

@@ -1,6 +1,5 @@
 """The fast path does what the plain network does: any layers, any age, any place in the ring, any memory put in."""
 
-import math
 import os
 import shutil
 import subprocess
@@ -14,7 +13,6 @@ import torch
 from model.backbones import with_backbone
 from model.config import PRESETS
 from model.fast_path import FastPath, has_fast_path
-from model.heads import EVENT_WEIGHT
 from model.world_model import WorldModel
 from tests.model.conftest import enliven
 
@@ -29,42 +27,6 @@ ROUNDING = 1e-4
 feed on their own frames. Measured over 24 frames of two draws of all mixes: 3e-5."""
 HALF_ROUNDING = 0.06
 """Root mean square in bfloat16, whose numbers have 8 bits, of latents and features. Measured likewise: 0.03."""
-
-
-def world_of(config):
-    """A world in which every weight matters: fresh norms and skips are 1, and a fresh scan writes where it reads."""
-    world = enliven(WorldModel(replace(MICRO, dynamics=config)))
-    for name, weight in world.dynamics.backbone.named_parameters():
-        if name.endswith(("norm.weight", "skip", "scan.project.weight")):
-            weight.data += 0.2 * torch.randn_like(weight)
-    world.tokenizer.scale.fill_(0.7)
-    heads = world.dynamics.heads  # that find everything as likely as not
-    heads.termination[-1].bias.data.fill_(math.log(EVENT_WEIGHT))
-    heads.reward[-1].bias.data = torch.tensor([-math.log(EVENT_WEIGHT), 0.0])
-    return world.requires_grad_(False)
-
-
-@pytest.fixture
-def make(layer_mixes):
-    """Builds the world of a named layer mix."""
-    mixes = layer_mixes | {"activated": replace(layer_mixes["micro"], scan_activation=True, attention_span=100)}
-    return lambda mix="micro": world_of(mixes[mix])
-
-
-@pytest.fixture
-def remember(make_episode):
-    """Makes the memory of dreams that have seen so many frames each."""
-
-    def make(world, ages=(0, 1, 3, 9)):
-        dynamics = world.dynamics
-        memory = dynamics.initial_memory(len(ages))
-        for i, age in enumerate(ages):
-            if age:
-                _, one = dynamics.observe(dynamics.initial_memory(1), *make_episode(dynamics.config, 1, age))
-                memory = memory.replace(torch.tensor([i]), one)
-        return memory
-
-    return make
 
 
 def draw(world, batch=4):
@@ -144,61 +106,6 @@ def test_a_memory_comes_back_bit_equal(mix, make, remember):
         assert_same_memory(path.lay_out(memory).select(rows, config), memory.select(rows), exactly=True)
     later = go_on(path, world, path.lay_out(memory), 3).select(ALL, config)
     assert_same_memory(path.lay_out(later).select(ALL, config), later, exactly=True)
-
-
-@torch.inference_mode()
-def test_a_memory_that_was_laid_out_or_selected_is_a_copy(make, remember):
-    world = make()
-    path, memory, config = FastPath(world), remember(world), world.config.dynamics
-    before, fast = memory.clone(), path.lay_out(memory)
-    fast = go_on(path, world, fast, 2)
-    value = fast.select(ALL, config)
-    kept = value.clone()
-    go_on(path, world, fast, 2 * config.attention_window)
-    assert_same_memory(memory, before, exactly=True)
-    assert_same_memory(value, kept, exactly=True)
-
-
-@pytest.mark.parametrize(("ours", "theirs"), [(2, 0), (0, 3), (5, 1), (3, 3)])
-@pytest.mark.parametrize("mix", ["micro", "oblong"])
-@torch.inference_mode()
-def test_dreams_are_put_in_wherever_both_rings_stand(mix, ours, theirs, make, remember):
-    """Both have been stepped, by different numbers; what is put in and what was there go on like the plain network."""
-    world = make(mix)
-    path, config, rows = FastPath(world), world.config.dynamics, torch.tensor([3, 1])
-    fast = go_on(path, world, path.lay_out(remember(world)), ours)
-    other = go_on(path, world, path.lay_out(remember(world, (2, 6))), theirs)
-    before, given = fast.select(ALL, config), other.select(torch.arange(2), config)
-    plain, mixed, replaced = before.replace(rows, given), fast, fast.rows(rows)
-    for put_in, expected in ((other, plain), (replaced, before), (other, plain)):
-        mixed.overwrite(rows, put_in)
-        assert_same_memory(mixed.select(ALL, config), expected, exactly=True)
-    assert_same_memory(other.select(torch.arange(2), config), given, exactly=True)
-    for _ in range(config.attention_window + 2):
-        action, noise = draw(world)
-        expected, plain = world.dynamics.imagine(plain, action, noise, 2)
-        shown, mixed = path.imagine(mixed, action, noise, 2)
-        assert_same_prediction(shown, expected)
-        assert_same_memory(mixed.select(ALL, config), plain)
-
-
-@pytest.mark.parametrize("before", range(5))
-@torch.inference_mode()
-def test_one_step_can_be_taken_back(before, make, remember):
-    """Wherever the ring stands, the memory before a step is what it was, and leads to the same again."""
-    world = make()
-    path, config = FastPath(world), world.config.dynamics
-    fast = go_on(path, world, path.lay_out(remember(world)), before)
-    action, noise = draw(world)
-    as_it_was = fast.select(ALL, config)
-    first, after = path.imagine(fast, action, noise, 2)
-    remembered = after.select(ALL, config)
-    assert_same_memory(fast.select(ALL, config), as_it_was, exactly=True)
-    go = path.imagine(fast, *draw(world), 1), path.observe(fast, noise, action)  # elsewhere, and back again
-    assert not any(torch.equal(memory.select(ALL, config).scan[0], remembered.scan[0]) for _, memory in go)
-    again, after = path.imagine(fast, action, noise, 2)
-    assert_same_prediction(again, first, exactly=True)
-    assert_same_memory(after.select(ALL, config), remembered, exactly=True)
 
 
 @torch.inference_mode()

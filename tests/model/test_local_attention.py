@@ -55,22 +55,9 @@ def naive(queries, keys, values, ring, filled, window):
 @pytest.mark.parametrize("streams", [1, 2])
 @pytest.mark.parametrize(
     ("frames", "window", "filled"),
-    [
-        (1, 3, 0),
-        (1, 3, 3),
-        (2, 3, 1),
-        (3, 3, 2),
-        (7, 3, 0),
-        (10, 3, 3),
-        (9, 1, 1),
-        (5, 8, 0),
-        (5, 8, 6),
-        (7, 4, 0),
-        (10, 4, 3),
-        (2, 2, 2),
-        (1, 4, 4),
-    ],
-)
+    [(1, 3, 0), (1, 3, 3), (2, 3, 1), (3, 3, 2), (7, 3, 0), (10, 3, 3), (9, 1, 1), (5, 8, 0), (5, 8, 6), (7, 4, 0),
+     (10, 4, 3), (2, 2, 2), (1, 4, 4)],
+)  # fmt: skip
 def test_equals_a_softmax_written_out(frames, window, filled, streams):
     inputs = draw(frames, window, streams=streams, filled=filled)
     read, ring = attend(*inputs)
