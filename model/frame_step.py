@@ -6,6 +6,7 @@ memory that is there already. One such layer is the region that `torch.compile` 
 """
 
 import copy
+import math
 
 import torch
 from jaxtyping import Float, Int
@@ -102,7 +103,7 @@ class FrameStep(nn.Module):
         tokens = torch.addcmul(tokens, gate, mixed)
         mixed = self._attend(self._modulated(tokens, shift_2, scale_2), keys, values, bias, place)
         tokens = torch.addcmul(tokens, gate_2, mixed)
-        hidden = functional.gelu(self.widen(self._modulated(tokens, shift_3, scale_3)), approximate="tanh")
+        hidden = _gelu(self.widen(self._modulated(tokens, shift_3, scale_3)))
         return torch.addcmul(tokens, gate_3, self.narrow(hidden))
 
     def _modulated(self, tokens: FrameTokens, shift: Tensor, scale: Tensor) -> FrameTokens:
@@ -118,31 +119,40 @@ class FrameStep(nn.Module):
         decay = self._fold(step * self.rate).cumsum(1)  # [g m heads]
         written = self._fold((x.unflatten(-1, (heads, -1)) * step.to(x.dtype)[..., None]).flatten(-2))  # [g m p_all]
         b_in, c_out = self._fold(b_in), self._fold(c_out)
-        by_head = written.unflatten(-1, (heads, -1))
-        carried = torch.bmm(c_out.to(states.dtype), states.mT).view_as(by_head)
-        y = (decay.exp()[..., None] * carried).to(x.dtype)
+        if self.block_tokens == 1 and remember:  # what is read after writing: states are fetched once, not twice
+            self._write(states, next_states, written, b_in, decay)
+            y = torch.bmm(next_states, c_out.to(states.dtype).mT).mT.to(x.dtype)
+        else:
+            y = self._read(states, written, b_in, c_out, decay)
+            if remember:
+                self._write(states, next_states, written, b_in, decay)
+        y = torch.addcmul(self._unfold(y, tokens.shape[0]), self.skip, x)
+        gated = functional.layer_norm(y * functional.silu(z), (self.width,), self.scan_norm)
+        return functional.linear(gated, self.scan_out)
+
+    def _read(self, states: Tensor, written: Tensor, b_in: Tensor, c_out: Tensor, decay: Tensor) -> Tensor:
+        """What tokens read from what the blocks remember, and from the tokens before them in the frame."""
+        by_head = written.unflatten(-1, (self.scan_heads, -1))
+        carried = torch.bmm(states, c_out.to(states.dtype).mT).mT.unflatten(-1, (self.scan_heads, -1))
+        y = (decay.exp()[..., None] * carried).to(written.dtype)
         if self.block_tokens == 1:
             y = y + (b_in * c_out).sum(-1, keepdim=True)[..., None] * by_head
         else:
             exponent = decay.mT[..., :, None] - decay.mT[..., None, :] + self.mask  # [g heads m m]
             weight = exponent.exp() * torch.bmm(c_out, b_in.mT)[:, None]
             y = y + (weight.to(by_head.dtype) @ by_head.transpose(1, 2)).transpose(1, 2)
-        if remember:
-            self._write(states, next_states, written, by_head, b_in, decay)
-        y = torch.addcmul(self._unfold(y.flatten(-2), tokens.shape[0]), self.skip, x)
-        gated = functional.layer_norm(y * functional.silu(z), (self.width,), self.scan_norm)
-        return functional.linear(gated, self.scan_out)
+        read: Tensor = y.flatten(-2)
+        return read
 
-    def _write(
-        self, states: Tensor, next_states: Tensor, written: Tensor, by_head: Tensor, b_in: Tensor, decay: Tensor
-    ) -> None:
+    def _write(self, states: Tensor, next_states: Tensor, written: Tensor, b_in: Tensor, decay: Tensor) -> None:
         """What the blocks remember after the frame."""
-        survival = decay[:, -1:].exp().repeat_interleave(self.width // self.scan_heads, -1).mT.to(states.dtype)
+        channels = self.width // self.scan_heads
+        survival = decay[:, -1:].exp().repeat_interleave(channels, -1).mT.to(states.dtype)
         if self.block_tokens == 1:
             added = written.mT.to(states.dtype) * b_in
         else:
-            kept = (decay[:, -1:] - decay).exp().to(by_head.dtype)[..., None] * by_head
-            added = torch.bmm(kept.flatten(-2).mT, b_in).to(states.dtype)
+            left = (decay[:, -1:] - decay).exp().to(written.dtype).repeat_interleave(channels, -1)
+            added = torch.bmm((left * written).mT, b_in).to(states.dtype)
         next_states.copy_(torch.addcmul(added, survival, states))
 
     def _attend(self, tokens: FrameTokens, keys: FrameRing, values: FrameRing, bias: Tensor, place: Tensor) -> Tensor:
@@ -168,3 +178,10 @@ class FrameStep(nn.Module):
         cells = v.view(b, side // bh, side // bw, bh, bw, -1).transpose(2, 3)
         tokens: Tensor = cells.reshape(b, side * side, -1)
         return tokens
+
+
+def _gelu(v: Tensor) -> Tensor:
+    """GELU by its tanh formula; compiled as the logistic function that this is, whose one exponential is faster."""
+    if not torch.compiler.is_compiling():
+        return functional.gelu(v, approximate="tanh")
+    return v * torch.sigmoid(2 * math.sqrt(2 / math.pi) * (v + 0.044715 * v**3))
