@@ -63,12 +63,12 @@ class GaussianCEM:
 
 @dataclass(frozen=True)
 class GaussianMPPI:
-    """Model-predictive path integral: as `GaussianCEM`, but every candidate counts `exp(return / temperature)`.
+    """Model-predictive path integral: as `GaussianCEM`, but every candidate counts, `exp` of its return.
 
     Attributes:
         candidates: How many sequences each iteration tries.
         iterations: How often.
-        temperature: In units of the return: candidates that are so much worse than the best count `1 / e` as much.
+        temperature: The median candidate counts `exp(-1 / temperature)` of what the best does.
         keep: See `GaussianCEM`, as for the other attributes.
         smoothing: Share of mean and std before that each iteration keeps.
         carry_over: Share of the last plan's mean in the mean that the next begins with.
@@ -77,18 +77,19 @@ class GaussianMPPI:
         color: Exponent of the noise's power spectrum.
 
     Source: G. Williams et al., Information theoretic MPC for model-based reinforcement learning, ICRA 2017. Declared
-    deviations: the std is refitted, too, as in TD-MPC (N. Hansen et al., arXiv:2203.04955), kept candidates weigh as
+    deviations: a temperature relative to the gap between best and median; the std is refitted, too, as in TD-MPC
+    (N. Hansen et al., arXiv:2203.04955); kept candidates weigh as
     drawn ones, and the plan is the best candidate; the mean is one of them.
     """
 
     candidates: int = 64
     iterations: int = 5
-    temperature: float = 0.5
+    temperature: float = 0.2
     keep: int = 4
     smoothing: float = 0.1
     carry_over: float = 1.0
     start_std: float = 0.5
-    least_std: float = 0.05
+    least_std: float = 0.02
     color: float = 1.0
 
     def __post_init__(self) -> None:

@@ -86,25 +86,26 @@ class CategoricalCEM:
 
 @dataclass(frozen=True)
 class CategoricalMPPI:
-    """Model-predictive path integral: as `CategoricalCEM`, but every candidate counts `exp(return / temperature)`.
+    """Model-predictive path integral: as `CategoricalCEM`, but every candidate counts, `exp` of its return.
 
     Attributes:
         candidates: How many sequences each iteration tries.
         iterations: How often.
-        temperature: In units of the return: candidates that are so much worse than the best count `1 / e` as much.
+        temperature: The median candidate counts `exp(-1 / temperature)` of what the best does.
         keep: See `CategoricalCEM`, as for the other attributes.
         smoothing: Share of the probabilities before that each iteration keeps.
         repeat: Probability that a step uses the random number of the step before again.
         carry_over: Share of the last plan's probabilities in those that the next begins with.
 
     Source: G. Williams et al., Information theoretic MPC for model-based reinforcement learning, ICRA 2017. Declared
-    deviations: probabilities in place of means, several iterations, kept candidates weigh as drawn ones, and the plan
-    is the best candidate, not the mean, of which there is none.
+    deviations: probabilities in place of means, a temperature relative to the gap between best and median, several
+    iterations, kept candidates weigh as drawn ones, and the plan is the best candidate, not the mean, of which there is
+    none.
     """
 
     candidates: int = 64
     iterations: int = 4
-    temperature: float = 0.1
+    temperature: float = 0.2
     keep: int = 4
     smoothing: float = 0.1
     repeat: float = 0.5

@@ -9,7 +9,7 @@ the axes of one action. What is found for one problem does not depend, to the la
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,7 @@ Score = Callable[[NDArray[Any]], NDArray[Any]]
 """`score(actions) -> returns`, `[b s horizon ...]` to `[b s]`; the larger the better, NaN is worst of all."""
 
 
+@runtime_checkable
 class Belief(Protocol):
     """Where the good sequences of one problem are thought to lie. A value: its methods return new ones."""
 
@@ -35,6 +36,7 @@ class Belief(Protocol):
         """Leave the first steps out, now that they are taken; nothing is known of those that come in at the end."""
 
 
+@runtime_checkable
 class Search(Protocol):
     """How to search: `RandomShooting`, `CategoricalCEM`, `CategoricalMPPI`, `GaussianCEM` or `GaussianMPPI`."""
 
@@ -163,25 +165,32 @@ def elite_weights(returns: Floats, elites: int) -> Floats:
 
 
 def exponential_weights(returns: Floats, temperature: float) -> Floats:
-    """Weigh candidates by `exp(return / temperature)`.
+    """Weigh candidates by `exp((return - best) / (temperature * gap))`, with the gap between the best and the median.
+
+    So the weights do not depend on the unit of the returns, and grow sharper as the candidates draw together.
 
     Args:
         returns: `[s]`; NaN and -inf weigh nothing, +inf outweighs all that is finite. All 0 is returned where there is
             nothing else.
-        temperature: In units of the return.
+        temperature: The median candidate weighs `exp(-1 / temperature)` of the best.
     """
+    weights = np.zeros(len(returns))
     good = returns > -np.inf  # NaN is not, either
     if not good.any():
-        return np.zeros(len(returns))
+        return weights
     best = returns[good].max()
+    behind = np.zeros(good.sum()) if best == np.inf else best - returns[good]
     if best == np.inf:
-        weights = (returns == np.inf).astype(np.float64)
-    else:
-        weights = np.where(good, np.exp((np.where(good, returns, best) - best) / temperature), 0.0)
+        behind[returns[good] < np.inf] = np.inf
+    gap = np.median(behind)
+    if 0 < gap < np.inf:
+        weights[good] = np.exp(-behind / (temperature * gap))
+    else:  # half of them are as good as the best, or infinitely worse: the best share all weight
+        weights[good] = behind == 0
     return np.asarray(weights / weights.sum())
 
 
-def check_least(settings: Any, **least: float) -> None:
+def check_least(settings: Any, **least: int | float) -> None:
     """Refuse settings below what they must at least be, and whole numbers that are none.
 
     Args:
