@@ -9,7 +9,7 @@ from gymnasium.vector import AutoresetMode
 
 from agents.box_plans import GaussianCEM, GaussianMPPI
 from agents.branches import roll
-from agents.discrete_plans import CategoricalCEM, CategoricalMPPI, RandomShooting
+from agents.discrete_plans import CategoricalCEM, CategoricalMPPI, RandomShooting, plan_discrete
 from agents.evaluate import evaluate
 from agents.interfaces import BranchingVectorEnv, Policy
 from agents.mpc import MPCAgent, MPCConfig, TreeSearchAgent
@@ -210,16 +210,25 @@ def test_actions_are_held_and_plans_are_made_when_they_are_due():
     assert len(asked) == 12
 
 
-def test_a_new_episode_forgets_the_plan_of_its_row_only():
-    acting, scratch = BranchingMaze(3, [0, 4, 22], 24), BranchingMaze(64, 0, 24)
-    agent = MPCAgent(scratch, CategoricalCEM(), MPCConfig(8, replan_every=4), seed=0, root=states_of(acting))
+def test_a_new_episode_forgets_the_plan_of_its_row_only(monkeypatch):
+    acting, scratch, given = BranchingMaze(3, [0, 4, 22], 24), BranchingMaze(64, 0, 24), []
+
+    def spy(*args):
+        given.append(args[-1])
+        return plan_discrete(*args)
+
+    monkeypatch.setattr("agents.mpc.plan_discrete", spy)
+    agent = MPCAgent(scratch, CategoricalCEM(), MPCConfig(8, replan_every=2), seed=0, root=states_of(acting))
     acting.reset()
     agent.act(None, np.ones(3, bool))
-    first = [plan.actions for plan in agent.plans]
-    agent.act(None, np.array([False, True, False]))
-    assert agent.plans[0].actions is first[0]
-    assert agent.plans[1].actions is not first[1]
-    assert agent.plans[2].actions is first[2]
+    first = list(agent.plans)
+    agent.act(None, np.array([False, True, False]))  # the others have an action left
+    second = list(agent.plans)
+    assert second[0] is first[0]
+    assert second[1] is not first[1]
+    agent.act(None, np.zeros(3, bool))  # all but the row that started later
+    agent.act(None, np.zeros(3, bool))
+    assert given == [[None] * 3, [None], [first[0], first[2]], [second[1]]]
 
 
 def test_a_row_does_not_depend_on_the_others():

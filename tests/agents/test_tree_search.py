@@ -28,6 +28,16 @@ def test_visits_are_those_counted_by_hand(simulations, visits):
     np.testing.assert_equal(found.values, [[0.0, 1.0 if visits[1] else np.nan]])
 
 
+@pytest.mark.parametrize("simulations", [10, 37, 60])
+def test_visits_follow_the_rule(simulations):
+    """Its formula in a loop: what is below the arms does not count at a discount of 0, and values span 0 to 1."""
+    visits = np.array([1, 1])
+    for _ in range(simulations - 2):
+        visits[np.argmax(np.array([0.0, 1.0]) + 4.0 * 0.5 * np.sqrt(visits.sum()) / (1 + visits))] += 1
+    assert search_bandit([0.0, 1.0], simulations, exploration=4.0).visits.tolist() == [visits.tolist()]
+    assert visits.min() > 1
+
+
 @pytest.mark.parametrize("best", range(5))
 @pytest.mark.parametrize("parallel", [1, 4])
 def test_the_best_arm_of_a_bandit_is_pulled_most(best, parallel):
@@ -73,6 +83,8 @@ def test_actions_that_lead_to_nan_are_tried_once():
     found = search_bandit([np.nan, 1.0, np.inf, 0.5], 50, num_envs=2, parallel=3)
     assert found.actions.tolist() == [1]
     assert found.visits[0, [0, 2]].tolist() == [0, 0]
+    shallow = search_bandit([np.nan, 1.0], 50, ends=[1])
+    assert shallow.visits.tolist() == [[0, 49]]
     assert np.isnan(found.values[0, [0, 2]]).all()
     assert np.isfinite(found.values[0, [1, 3]]).all()
     with pytest.raises(ValueError, match="no action of some root"):
@@ -104,19 +116,24 @@ def test_leaves_in_flight_are_bounded_and_states_are_no_more_than_simulations(nu
         assert env.steps_made < 25  # of 100, one at a time
 
 
-def test_a_prior_leads_the_search():
-    """It counts below the root; where nothing is paid, visits go where it points."""
-    env = Bandit(4, [0.0, 0.0, 0.0])
-    asked = []
-
-    def prior(observations):
-        asked.append(observations)
-        return np.tile([0.8, 0.1, 0.1], (4, 1))
-
+def test_a_prior_leads_the_search_below_the_root():
+    """It points at the arm that pays, or at another: 40 simulations find much of what is paid, or little."""
+    env = Bandit(4, [0.0, 0.0, 1.0])
     env.reset()
-    found = tree_search(env, [env.clone_state([0])], 3, TreeSearch(60), prior=prior)
-    assert np.ptp(found.visits) <= 1  # the root's prior is equal
-    assert len(asked) == env.steps_made
+
+    def search(prior):
+        asked = []
+
+        def ask(observations):
+            asked.append(observations)
+            return np.tile(prior, (4, 1))
+
+        before = env.steps_made
+        found = tree_search(env, [env.clone_state([0])], 3, TreeSearch(40, discount=1.0), prior=ask)
+        assert len(asked) == env.steps_made - before
+        return (found.values * found.visits).sum() / found.visits.sum()
+
+    assert search([0.05, 0.05, 0.9]) > 2 * search([0.9, 0.05, 0.05])
     with pytest.raises(ValueError, match=r"prior returned the shape \(3,\), expected \(4, 3\)"):
         tree_search(env, [env.clone_state([0])], 3, TreeSearch(60), prior=lambda observations: np.ones(3))
 
