@@ -7,12 +7,11 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from agents.search_settings import check_least, check_search
 from agents.trajectory_optimizers import (
     Floats,
     Plan,
     Score,
-    check_least,
-    check_search,
     elite_weights,
     exponential_weights,
     optimise,

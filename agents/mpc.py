@@ -13,7 +13,8 @@ from agents.box_plans import BoxSearch, GaussianCEM, GaussianMPPI, plan_box
 from agents.branches import Critic, Root, check_branching, roots, score_branches
 from agents.discrete_plans import CategoricalCEM, CategoricalMPPI, DiscreteSearch, RandomShooting, plan_discrete
 from agents.interfaces import BranchingVectorEnv
-from agents.trajectory_optimizers import Floats, Plan, check_least
+from agents.search_settings import check_least
+from agents.trajectory_optimizers import Floats, Plan
 from agents.tree_search import Prior, TreeSearch, tree_search
 
 

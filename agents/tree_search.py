@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from agents.branches import Critic, later_values, roll
 from agents.interfaces import BranchingVectorEnv
-from agents.trajectory_optimizers import Floats, check_least
+from agents.search_settings import check_least
+from agents.trajectory_optimizers import Floats
 
 Prior = Callable[[Any], NDArray[Any]]
 """`prior(observations) -> probabilities`: of all places of the vector environment, `[num_envs actions]`."""
