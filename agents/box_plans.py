@@ -77,8 +77,8 @@ class GaussianMPPI:
 
     Source: G. Williams et al., Information theoretic MPC for model-based reinforcement learning, ICRA 2017. Declared
     deviations: a temperature relative to the gap between best and median; the std is refitted, too, as in TD-MPC
-    (N. Hansen et al., arXiv:2203.04955); kept candidates weigh as
-    drawn ones, and the plan is the best candidate; the mean is one of them.
+    (N. Hansen et al., arXiv:2203.04955); kept candidates weigh as drawn ones, and the plan is the best candidate; the
+    mean is one of them.
     """
 
     candidates: int = 64
