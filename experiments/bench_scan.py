@@ -52,8 +52,11 @@ class Args:
     """Folder for result.json and result.md."""
     mamba2_minimal: Path | None = None
     """mamba2.py of https://github.com/tommyip/mamba2-minimal; its code is run."""
-    shapes: tuple[Shape, ...] = ((4, 768, 128, 32, 64), (4, 768, 256, 32, 64), (2, 768, 512, 64, 128))
-    """Sequences, tokens of each, width, channels of a head, size of the state: five numbers a shape."""
+    shapes: tuple[Shape, ...] = (
+        (4, 768, 128, 32, 64), (4, 768, 256, 32, 64), (2, 768, 512, 64, 128), (1, 6400, 128, 32, 64),
+    )  # fmt: skip
+    """Sequences, tokens of each, width, channels of a head, size of the state: five numbers a shape. The last is 400
+    frames of 16 tokens, the length that world models are trained on."""
     chunks: tuple[int, ...] = (16, 32, 64, 128)
     """Chunk sizes of which each system takes its fastest."""
     repeats: int = 7

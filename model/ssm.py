@@ -1,4 +1,4 @@
-"""The state-space recurrence (SSD, Mamba-2): one recurrence by three routes.
+"""The state-space recurrence (SSD, Mamba-2): one recurrence by several routes.
 
     S_i = exp(a_i) S_{i-1} + x_i B_i^T        y_i = S_i C_i
 
@@ -6,9 +6,11 @@
 (state `S` of shape (P, N) per head; B and C shared by all heads, i.e. ngroups = 1).
 
 `scan_reference` is the definition, a loop. `chunked_scan` computes the same with matrix products, a chunk of tokens at
-a time, and can carry a second, read-only stream: the tokens of frame t in stream 1 see the state that stream 0 left
-after frame t - 1, and each other, but neither write nor decay it. One pass so predicts every frame from its own clean
-past. A chunk of one frame with a carried state is one environment step; there is no loop then.
+a time: on a GPU by `model.mamba_kernels`, if they are there; sequences on a processor by `model.factored_scan`, where
+what a chunk decays can be factored; else with a weight for every head and pair of tokens, which suits any decay. It can
+carry a second, read-only stream: the tokens of frame t in stream 1 see the state that stream 0 left after frame t - 1,
+and each other, but neither write nor decay it. One pass so predicts every frame from its own clean past. A chunk of one
+frame with a carried state is one environment step; there is no loop then.
 """
 
 import torch
@@ -17,11 +19,15 @@ from jaxtyping import Float
 from torch import Tensor
 
 from model import mamba_kernels
+from model.factored_scan import bounded_decays, factored_scan, fits, reading_weights, summed_decays
 
 ScanInput = Float[Tensor, "g s t m heads p"]
 ScanDecay = Float[Tensor, "g s t m heads"]
 ScanGate = Float[Tensor, "g s t m n"]
 ScanState = Float[Tensor, "g heads p n"]
+
+SHORTEST = 6
+"""Tokens of a chunk below which factoring no longer pays: there are too many states."""
 
 
 def scan_reference(
@@ -66,8 +72,9 @@ def chunked_scan(
 ) -> tuple[ScanInput, ScanState]:
     """Computes `scan_reference` with matrix products over chunks of whole frames.
 
-    The decay between two tokens is masked before it is exponentiated, so that no masked entry can overflow; decay,
-    its cumulative sum and the state stay in float32 (or float64 if that is given) whatever `x` is.
+    Decay, its cumulative sum and the state stay in float32 (or float64 if that is given) whatever `x` is. On a
+    processor, more than one chunk are factored: those that decay too much for it are halved, down to six tokens or one
+    frame, and if these still do, all are computed with the decay of each pair of tokens, as one chunk always is.
 
     Args:
         x: values to write, already multiplied by the step size.
@@ -75,24 +82,44 @@ def chunked_scan(
         b_in: where in the state a token writes.
         c_out: where in the state a token reads.
         state: what was remembered before the first frame.
-        chunk_tokens: tokens per chunk aimed at; at least one frame, at most the sequence, is taken.
-        remember: without it the state after the last frame is not worked out: half the time of a denoising step.
+        chunk_tokens: tokens per chunk aimed at; at least one frame, at most the sequence, is taken, on a processor
+            less where decays are strong.
+        remember: without it the state after the last frame need not be worked out: half the time of a denoising step.
 
     Returns:
-        What each token of each stream reads, and the state after the last frame of stream 0 (without `remember`, some
-        earlier state that is not to be used).
+        What each token of each stream reads, and the state after the last frame of stream 0 (without `remember`, a
+        state that is not to be used).
     """
     streams, frames, m = x.shape[1:4]
     if mamba_kernels.usable(x) and streams == 1:
         return mamba_kernels.scan(x, a, b_in, c_out, state, chunk_tokens)
-    chunk = min(frames, max(1, chunk_tokens // m))
-    padding = -frames % chunk
-    if padding:  # zero input and zero log decay: the added frames leave the state as it is
-        x, a, b_in, c_out = (_pad_frames(v, padding) for v in (x, a, b_in, c_out))
-    a = a.to(state.dtype)
+    chunks = -(-frames // max(1, chunk_tokens // m))
+    chunk = -(-frames // chunks)  # as long as each other: less to pad
+    a = bounded_decays(a, state.dtype)
+    # for one chunk there is less to do than to factor; and to ask what fits would wait for a GPU
+    if chunks > 1 and x.device.type == "cpu" and not torch.compiler.is_compiling():
+        with torch.autocast("cpu", enabled=False):
+            size = chunk
+            while size * m >= SHORTEST:
+                reads = reading_weights(streams, size, m, state)
+                decays = summed_decays(_chunks(a, size).flatten(3, 4), reads)
+                if fits(decays):
+                    values, writes, queries = (_chunks(v, size).flatten(3, 4) for v in (x, b_in, c_out))
+                    y, state = factored_scan(values, decays, writes, queries, state, reads)
+                    return y.flatten(2, 3).unflatten(2, (-1, m))[:, :, :frames].to(x.dtype), state
+                size //= 2
+    return _paired_scan(x, a, b_in, c_out, state, chunk, remember)
+
+
+def _paired_scan(
+    x: ScanInput, a: ScanDecay, b_in: ScanGate, c_out: ScanGate, state: ScanState, chunk: int, remember: bool
+) -> tuple[ScanInput, ScanState]:
+    """`chunked_scan` by the decay from each token to each, masked before it is exponentiated: no entry overflows."""
+    streams, frames, m = x.shape[1:4]
+    x, a, b_in, c_out = (_chunks(v, chunk) for v in (x, a, b_in, c_out))
 
     # c chunks of l = chunk * m tokens; the decay from the chunk's start up to and including a token, per stream
-    xs, decays_in, b_ins = (v.unflatten(2, (-1, chunk)).unbind(1) for v in (x, a, b_in))
+    xs, decays_in, b_ins = (v.unbind(1) for v in (x, a, b_in))
     written_decay = rearrange(decays_in[0], "g c t m heads -> g c heads (t m)").cumsum(-1)
     chunk_decay = written_decay[..., -1]
     decays = [written_decay]
@@ -105,14 +132,13 @@ def chunked_scan(
 
     written = rearrange(xs[0], "g c t m heads p -> g c heads (t m) p")
     keys = rearrange(b_ins[0], "g c t m n -> g c (t m) n")
-    queries = rearrange(c_out, "g s (c t) m n -> g c (s t m) n", t=chunk)
+    queries = rearrange(c_out, "g s c t m n -> g c (s t m) n")
     allowed = _reading_mask(streams, chunk, m, x.device)
     exponent = decay[..., :, None] - written_decay[..., None, :]
     weight = exponent.masked_fill(~allowed, -torch.inf).exp() * (queries @ keys.mT)[:, :, None]
     y = weight.to(written.dtype) @ written
     if streams == 2:
-        own_queries = c_out[:, 1].unflatten(1, (-1, chunk))
-        y = y + torch.nn.functional.pad(_own_frame(xs[1], within_frame, b_ins[1], own_queries), (0, 0, chunk * m, 0))
+        y = y + torch.nn.functional.pad(_own_frame(xs[1], within_frame, b_ins[1], c_out[:, 1]), (0, 0, chunk * m, 0))
 
     # what each chunk adds to the state, then the state at each chunk's start
     chunks = written.shape[1]
@@ -153,5 +179,10 @@ def _reading_mask(streams: int, frames: int, m: int, device: torch.device) -> Te
     return torch.cat(rows)
 
 
-def _pad_frames(v: Tensor, frames: int) -> Tensor:
-    return torch.nn.functional.pad(v, (0, 0) * (v.dim() - 3) + (0, frames))
+def _chunks(v: Tensor, frames: int) -> Tensor:
+    """Cuts the frames in chunks; zero input and zero log decay at the end leave the state as it is."""
+    padding = -v.shape[2] % frames
+    if padding:
+        v = torch.nn.functional.pad(v, (0, 0) * (v.dim() - 3) + (0, padding))
+    cut: Tensor = v.unflatten(2, (-1, frames))
+    return cut

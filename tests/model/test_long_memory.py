@@ -96,7 +96,7 @@ def ask(model, action, forgetful, dreams=64):
 @pytest.mark.learns
 def test_a_cue_is_dreamed_again_after_20_blank_frames_and_not_without_the_scan():
     """Guessing among four gets 0.25; over 64 dreams more than 0.5 by luck happens once in 100,000 runs."""
-    model = train(steps=180)
+    model = train(steps=220)
     remembered, prediction = ask(model, ASK, forgetful=False)
     forgotten, _ = ask(model, ASK, forgetful=True)
     assert remembered >= 0.9
