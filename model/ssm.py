@@ -6,7 +6,7 @@
 (state `S` of shape (P, N) per head; B and C shared by all heads, i.e. ngroups = 1).
 
 `scan_reference` is the definition, a loop. `chunked_scan` computes the same with matrix products, a chunk of tokens at
-a time: on a GPU by `model.mamba_kernels`, if they are there; sequences on a processor by `model.factored_scan`, where
+a time: on a GPU by `model.mamba_kernels`, if they are there; in training on a processor by `model.factored_scan`, where
 what a chunk decays can be factored; else with a weight for every head and pair of tokens, which suits any decay. It can
 carry a second, read-only stream: the tokens of frame t in stream 1 see the state that stream 0 left after frame t - 1,
 and each other, but neither write nor decay it. One pass so predicts every frame from its own clean past. A chunk of one
@@ -73,8 +73,10 @@ def chunked_scan(
     """Computes `scan_reference` with matrix products over chunks of whole frames.
 
     Decay, its cumulative sum and the state stay in float32 (or float64 if that is given) whatever `x` is. On a
-    processor, more than one chunk are factored: those that decay too much for it are halved, down to six tokens or one
-    frame, and if these still do, all are computed with the decay of each pair of tokens, as one chunk always is.
+    processor, where gradients are recorded, more than one chunk are factored: those that decay too much for it are
+    halved, down to six tokens or one frame, and if these still do, all are computed with the decay of each pair of
+    tokens, as one chunk always is. Which it is depends on the whole sequence, and they differ in the last digits:
+    without gradients no later token changes an earlier output by a bit, with them by no more than rounding.
 
     Args:
         x: values to write, already multiplied by the step size.
@@ -97,7 +99,8 @@ def chunked_scan(
     chunk = -(-frames // chunks)  # as long as each other: less to pad
     a = bounded_decays(a, state.dtype)
     # for one chunk there is less to do than to factor; and to ask what fits would wait for a GPU
-    if chunks > 1 and x.device.type == "cpu" and not torch.compiler.is_compiling():
+    trains = torch.is_grad_enabled() and not torch.compiler.is_compiling()
+    if chunks > 1 and trains and x.device.type == "cpu":
         with torch.autocast("cpu", enabled=False):
             size = chunk
             while size * m >= SHORTEST:

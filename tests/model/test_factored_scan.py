@@ -152,6 +152,16 @@ def test_one_chunk_is_not_factored(routes):
     assert routes == ["paired"]
 
 
+def test_without_gradients_nothing_is_factored(routes):
+    """So that no later token decides how an earlier one is rounded."""
+    inputs = draw(DECAYS["weak"])
+    with torch.no_grad():
+        chunked_scan(*inputs, 24)
+    assert routes == ["paired"]
+    chunked_scan(*inputs, 24)
+    assert routes == ["paired", "factored"]
+
+
 def test_what_is_not_read_may_be_beyond_the_range():
     """Where the last tokens would meet the first ones' scaled values, the product is e to the 80 times 1e8."""
     inputs = draw(lambda uniform: torch.full_like(uniform, -79 / 11), m=1)
