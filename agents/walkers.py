@@ -74,7 +74,7 @@ class StickyWalker:
         return self._last
 
 
-class _GoalWalker:
+class GoalWalker:
     """Walk to goals by shortest paths, with bursts of random actions; subclasses choose the goals.
 
     Args:
@@ -99,20 +99,29 @@ class _GoalWalker:
         Raises:
             ValueError: `info` has no positions.
         """
-        if "agent_pos" not in info:
-            raise ValueError(
-                "info has no 'agent_pos', which this walker steers by. "
-                "Fix: make the environment with global_observables=True."
-            )
-        position, direction = np.asarray(info["agent_pos"]), np.asarray(info["agent_dir"])
-        goal = self._goal(position, info)
+        intended = self.intend(info)
+        position = np.asarray(info["agent_pos"])
         if self._burst_left == 0 and (self._is_stuck(position) or self._rng.random() < self._burst_start):
             self._burst_left = BURST_STEPS
             self._tracks.clear()
         if self._burst_left > 0:
             self._burst_left -= 1
             return int(self._rng.integers(ACTION_COUNT))
-        return steer(position, direction, next_waypoint(info["maze_layout"], position, goal))
+        return intended
+
+    def intend(self, info: Mapping[str, Any]) -> int:
+        """Return the action that leads on to the goal; asked once a step, whoever acts.
+
+        Raises:
+            ValueError: `info` has no positions.
+        """
+        if "agent_pos" not in info:
+            raise ValueError(
+                "info has no 'agent_pos', which this walker steers by. "
+                "Fix: make the environment with global_observables=True."
+            )
+        position, direction = np.asarray(info["agent_pos"]), np.asarray(info["agent_dir"])
+        return steer(position, direction, next_waypoint(info["maze_layout"], position, self._goal(position, info)))
 
     def _is_stuck(self, position: Point) -> bool:
         """Say whether the last eight steps, in which the walker could also turn around, led nowhere."""
@@ -125,14 +134,14 @@ class _GoalWalker:
         raise NotImplementedError
 
 
-class TargetSeeker(_GoalWalker):
+class TargetSeeker(GoalWalker):
     """Walk to the current target, again and again: knows the whole maze, and is dense in rewards."""
 
     def _goal(self, position: Point, info: Mapping[str, Any]) -> Point:
         return np.asarray(info["target_pos"])
 
 
-class RandomGoalWalker(_GoalWalker):
+class RandomGoalWalker(GoalWalker):
     """Walk to free cells drawn uniformly, one after the other: sees the whole maze, in loops.
 
     The walk of the official offline data set of Memory Maze, as its authors describe it: random points, shortest paths,
@@ -182,10 +191,10 @@ def next_waypoint(layout: NDArray[np.uint8], position: Point, goal: Point) -> Po
         position: Of the agent, in cells.
         goal: In cells; returned itself when it is in reach, or when no path leads there.
     """
-    path = shortest_path(layout, _cell(layout, position), _cell(layout, goal))
+    path = shortest_path(layout, cell_of(layout, position), cell_of(layout, goal))
     points: list[Point] = [np.array([x + 0.5, y + 0.5]) for x, y in path[1:-1]] + [goal]
     for point in reversed(points[:8]):
-        if _is_clear(layout, position, point):
+        if is_clear(layout, position, point):
             return point
     return points[0]
 
@@ -210,7 +219,7 @@ def shortest_path(layout: NDArray[np.uint8], start: Cell, end: Cell) -> list[Cel
     return path
 
 
-def _is_clear(layout: NDArray[np.uint8], start: Point, end: Point) -> bool:
+def is_clear(layout: NDArray[np.uint8], start: Point, end: Point) -> bool:
     """Say whether a ball of 0.1 cells radius rolls from start to end without touching a wall."""
     offset = end - start
     length = float(np.linalg.norm(offset))
@@ -223,7 +232,7 @@ def _is_clear(layout: NDArray[np.uint8], start: Point, end: Point) -> bool:
     return bool(inside.all() and layout[y, x].all())
 
 
-def _cell(layout: NDArray[np.uint8], point: Point) -> Cell:
+def cell_of(layout: NDArray[np.uint8], point: Point) -> Cell:
     """Return the cell (x, y) that holds a point, kept inside the maze."""
     height, width = layout.shape
     return int(np.clip(point[0], 0, width - 1)), int(np.clip(point[1], 0, height - 1))

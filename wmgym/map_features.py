@@ -15,10 +15,11 @@ from model.axes import START_ACTION
 from model.world_model import WorldModel
 from wmgym.clips import ClipBatch, cut_clips
 from wmgym.fidelity import encode, read_all, refuse_other_worlds
+from wmgym.recorded_features import FRAMES_AT_ONCE, observed_features
 from wmgym.recorded_mazes import Maze
 
 EPISODES_AT_ONCE = 8
-FRAMES_AT_ONCE = 20  # with the above, bounds what is occupied while features are extracted
+"""With `FRAMES_AT_ONCE` it bounds what is occupied while features are extracted."""
 
 
 @dataclass(frozen=True)
@@ -109,14 +110,12 @@ def _remembered(
     world: WorldModel, clips: ClipBatch, every: int, out: Float[Tensor, "b t f"], progress: Callable[[int], object]
 ) -> None:
     """Write features of frames observed in order."""
-    memory, kept = world.dynamics.initial_memory(len(clips.images)), 0
-    for t in range(0, clips.images.shape[1], FRAMES_AT_ONCE):
-        part = clips.between(t, t + FRAMES_AT_ONCE)
-        features, memory = world.dynamics.observe(memory, encode(world, part.images), part.actions, part.poses)
-        chosen = features[:, -t % every :: every]
+    kept = observed = 0
+    for features in observed_features(world, clips):
+        chosen = features[:, -observed % every :: every]
         out[:, kept : kept + chosen.shape[1]] = chosen.cpu()
-        kept += chosen.shape[1]
-        progress(part.actions.numel())
+        kept, observed = kept + chosen.shape[1], observed + features.shape[1]
+        progress(features.shape[0] * features.shape[1])
 
 
 def _unremembered(
