@@ -5,6 +5,7 @@ time on stretches of whole episodes, with the state that they have there.
 """
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,7 +62,9 @@ def clone_behaviour(
     episodes_at_once: int = 32,
     stretch: int = 50,
     learning_rate: float = 1e-3,
+    dropout: float = 0.0,
     on_update: Callable[[float], object] = lambda loss: None,
+    on_epoch: Callable[[int], object] = lambda epoch: None,
 ) -> None:
     """Train the policy of a learner to choose the teacher's actions.
 
@@ -74,42 +77,64 @@ def clone_behaviour(
         episodes_at_once: Episodes in a batch.
         stretch: Steps of each in a batch; through so many steps a recurrent policy learns what to remember.
         learning_rate: Of Adam at the beginning; it falls to zero along a cosine.
+        dropout: Share of what the policy sees of a frame that is hidden from it while it learns, in [0, 1): against
+            learning few mazes by heart.
         on_update: Told the loss after every update.
+        on_epoch: Told the number of the epoch, from 1 on, after each; the policy may be looked at then.
 
     Raises:
-        ValueError: The actions are not those of the policy, or a number is not positive.
+        ValueError: The actions are not those of the policy, or a number is out of range.
         FloatingPointError: An observation or a gradient is not finite. The policy is as it was before that update.
 
-    Randomness: numpy's generator of the seed; no other.
+    Randomness: numpy's and torch's generators of the seed; no other.
     """
     for name, value in (("epochs", epochs), ("episodes_at_once", episodes_at_once), ("stretch", stretch)):
         if value < 1:
             raise ValueError(f"{name} = {value} given, expected 1 or more.")
+    if not 0 <= dropout < 1:
+        raise ValueError(f"dropout = {dropout} given, expected a share in [0, 1).")
     _check_actions(learner, taught)
     policy: Any = learner.policy
     optimizer = torch.optim.Adam(policy.parameters(), lr=learning_rate, eps=1e-5)
     updates = epochs * sum(1 for _ in _batches(taught, range(len(taught.actions)), episodes_at_once, stretch))
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, updates)
-    rng = np.random.default_rng(seed)
-    policy.set_training_mode(True)
-    for _ in range(epochs):
+    rng, hiding = np.random.default_rng(seed), torch.Generator().manual_seed(seed)
+    for epoch in range(1, epochs + 1):
         memory: Any = None
         order = rng.permutation(len(taught.actions))
-        for start, observations, actions in _batches(taught, order, episodes_at_once, stretch):
-            logits, memory = _logits(policy, observations, None if start == 0 else memory)
-            loss = functional.cross_entropy(logits, actions.flatten())
-            optimizer.zero_grad()
-            loss.backward()
-            norm = torch.nn.utils.clip_grad_norm_(policy.parameters(), 1.0)
-            if not torch.isfinite(norm):
-                raise FloatingPointError(
-                    f"a loss of {loss.item():g} has a gradient of norm {norm.item():g}, expected finite numbers. "
-                    f"Likely cause: learning_rate = {learning_rate:g} is too high."
-                )
-            optimizer.step()
-            schedule.step()
-            on_update(loss.item())
-    policy.set_training_mode(False)
+        with _hidden(policy, dropout, hiding):
+            for start, observations, actions in _batches(taught, order, episodes_at_once, stretch):
+                logits, memory = _logits(policy, observations, None if start == 0 else memory)
+                loss = functional.cross_entropy(logits, actions.flatten())
+                optimizer.zero_grad()
+                loss.backward()
+                norm = torch.nn.utils.clip_grad_norm_(policy.parameters(), 1.0)
+                if not torch.isfinite(norm):
+                    raise FloatingPointError(
+                        f"a loss of {loss.item():g} has a gradient of norm {norm.item():g}, expected finite numbers. "
+                        f"Likely cause: learning_rate = {learning_rate:g} is too high."
+                    )
+                optimizer.step()
+                schedule.step()
+                on_update(loss.item())
+        on_epoch(epoch)
+
+
+@contextmanager
+def _hidden(policy: Any, share: float, generator: torch.Generator) -> Iterator[None]:
+    """Hide a share of what the policy's extractor tells it, scale up the rest, and let it learn."""
+
+    def hide(_module: Any, _inputs: Any, seen: Tensor) -> Tensor:
+        return seen * torch.empty_like(seen).bernoulli_(1 - share, generator=generator) / (1 - share)
+
+    hook = policy.pi_features_extractor.register_forward_hook(hide) if share else None
+    policy.set_training_mode(True)
+    try:
+        yield
+    finally:
+        policy.set_training_mode(False)
+        if hook is not None:
+            hook.remove()
 
 
 @torch.no_grad()

@@ -2,34 +2,46 @@
 
 import numpy as np
 
+from agents.explorer import Explorer
 from agents.there_and_back import ThereAndBack
 from agents.walkers import RandomGoalWalker, StickyWalker, TargetSeeker, UniformWalker, Walker
 
 MAZE = {"random_goal": 0.40, "target_seeker": 0.30, "sticky": 0.15, "uniform": 0.15}
+EXPLORER = {"explorer": 1.0}
+"""Walks of one who goes by what it has seen, for those who learn to act from recordings."""
 TEXTURE = {"there_and_back": 0.5, "sticky": 0.5}
 TEXTURE_UNDONE_BY = (0, 4, 3, 2, 1)  # nothing, forward, left, right, back
 LONGEST_WAY = 32
 
 
-def mixture_of(env: str) -> dict[str, float]:
+def mixture_of(env: str, walkers: str = "mixture") -> dict[str, float]:
     """Return the share of the episodes that each kind of walker gets.
 
     Args:
         env: Id of the environment.
+        walkers: "mixture", which world models are trained on, or "explorer", in mazes only.
+
+    Raises:
+        ValueError: There is no explorer in that world.
     """
-    return TEXTURE if "TextureWorld" in env else MAZE
+    if walkers == "mixture":
+        return TEXTURE if "TextureWorld" in env else MAZE
+    if "MemoryMaze" not in env:
+        raise ValueError(f"walkers = {walkers!r} in {env}, expected 'mixture': explorers look for targets in mazes.")
+    return EXPLORER
 
 
-def make_walker(env: str, seed: int) -> tuple[Walker, str]:
+def make_walker(env: str, seed: int, walkers: str = "mixture") -> tuple[Walker, str]:
     """Draw who walks in the episode of a seed; return it with its name, as in "target_seeker noise=0.12".
 
     Args:
         env: Id of the environment.
         seed: Of the episode; what is drawn is not the stream of the world itself.
+        walkers: See `mixture_of`.
     """
     rng = np.random.default_rng([seed, 20_000])
-    mixture = mixture_of(env)
-    kind = str(rng.choice(list(mixture), p=list(mixture.values())))
+    mixture = mixture_of(env, walkers)
+    kind = str(rng.choice(list(mixture), p=list(mixture.values()))) if len(mixture) > 1 else next(iter(mixture))
     return (_texture_walker if mixture is TEXTURE else _maze_walker)(kind, rng)
 
 
@@ -40,6 +52,9 @@ def _maze_walker(kind: str, rng: np.random.Generator) -> tuple[Walker, str]:
     if kind == "target_seeker":
         noise = round(rng.uniform(0.0, 0.5), 2)
         return TargetSeeker(rng, noise), f"{kind} noise={noise}"
+    if kind == "explorer":
+        noise = round(rng.uniform(0.0, 0.4), 2)
+        return Explorer(rng, noise), f"{kind} noise={noise}"
     if kind == "sticky":
         repeat = round(rng.uniform(0.5, 0.95), 2)
         return StickyWalker(rng, repeat), f"{kind} repeat={repeat}"

@@ -19,6 +19,8 @@ from stable_baselines3.common.env_util import is_wrapped
 from stable_baselines3.common.preprocessing import is_image_space
 from stable_baselines3.common.vec_env import VecEnv, VecMonitor
 
+from agents.grid_extractor import GridExtractor, is_grid_space
+
 Indices = int | Iterable[int] | None
 _FINAL_KEYS = ("final_obs", "_final_obs", "final_info", "_final_info")
 
@@ -185,8 +187,8 @@ def make_ppo(
 ) -> BaseAlgorithm:
     """Make a PPO learner with a network that fits the observations and settings that fit dreams.
 
-    Images get SB3's convolutional network, anything else one with two hidden layers of 128. Settings are
-    for many environments, short rollouts and rare rewards.
+    Images get SB3's convolutional network, grids of floats one of our own, and what comes out, or anything else, two
+    hidden layers of 128. Settings are for many environments, short rollouts and rare rewards.
 
     Args:
         env: A vector environment that resets itself in the step that ends an episode.
@@ -203,6 +205,7 @@ def make_ppo(
     """
     monitored = VecMonitor(SB3VecEnv(env))
     image = is_image_space(env.single_observation_space)
+    looking = {"features_extractor_class": GridExtractor} if is_grid_space(env.single_observation_space) else {}
     chosen: dict[str, Any] = {
         "learning_rate": 3e-4,
         "n_steps": 64,
@@ -211,7 +214,7 @@ def make_ppo(
         "gamma": 0.99,
         "gae_lambda": 0.95,
         "ent_coef": 0.01,
-        "policy_kwargs": {} if image else {"net_arch": [128, 128]},
+        "policy_kwargs": {} if image else {"net_arch": [128, 128]} | looking,
         "device": "auto" if image else "cpu",
         "tensorboard_log": None if tensorboard is None else str(tensorboard),
         "seed": seed,

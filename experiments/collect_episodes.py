@@ -77,6 +77,9 @@ class Args:
     env: World = "wmgym/MemoryMaze-9x9-v0"
     """Id of the world to record."""
 
+    walkers: Literal["mixture", "explorer"] = "mixture"
+    """Who walks: the mixture that world models are trained on, or explorers, to learn to act from."""
+
     max_steps: int | None = None
     """End each episode after so many steps; for tests."""
 
@@ -92,7 +95,7 @@ def start_worker(args: Args) -> Work:
         env = with_smaller_frames(env, args.frame_size)
 
     def record(seed: int) -> int:
-        walker, name = make_walker(args.env, seed)
+        walker, name = make_walker(args.env, seed, args.walkers)
         episode = record_episode(env, walker.act, seed=seed, policy_name=name, max_steps=args.max_steps)
         write_episode(file_of(args.output, seed), episode)
         return len(episode.image)
@@ -222,7 +225,7 @@ def summarise(args: Args) -> dict[str, object]:
         "frame_size": args.frame_size or drawn_size(args.env),
         "split": args.split,
         "seeds": [SEED_RANGES[args.split].start, SEED_RANGES[args.split].stop - 1],
-        "mixture": mixture_of(args.env),
+        "mixture": mixture_of(args.env, args.walkers),
         "episodes": sum(map(len, returns.values())),
         "frames": sum(frames for frames, _, _ in sound.values()),
         "policies": {

@@ -15,9 +15,7 @@ standing at walls. `policy.zip` is SB3's format, which has pickled parts: evalua
 
 import argparse
 import math
-import multiprocessing
 import os
-import signal
 import sys
 import time
 from collections.abc import Callable
@@ -28,12 +26,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 import gymnasium
-import torch
 import tyro
-from gymnasium.vector import AsyncVectorEnv, VectorEnv
+from gymnasium.vector import VectorEnv
 from tqdm import tqdm
 
-import wmgym
+import wmgym  # noqa: F401  (registers the ids)
 from agents.comparison import as_table, compare_worlds
 from agents.evaluate import Evaluation, RandomPolicy, estimate_seconds, evaluate
 from agents.exploration import WithBursts
@@ -51,11 +48,9 @@ from wmgym.checkpoint import DEFAULT_CHECKPOINT, open_checkpoint
 from wmgym.heap import keep_freed_memory
 from wmgym.parts import DREAM_PARTS
 from wmgym.recording import SEED_RANGES
-from wmgym.wrappers import WorldModelObservation
+from wmgym.watched_mazes import REAL_STEPS, watched_maze, watched_mazes
 
 DREAM = "LSSVWM-MemoryMaze-v0"
-REAL = "wmgym/MemoryMaze-9x9-v0"
-REAL_STEPS = 1000
 RESERVE = 45.0  # seconds kept for starting processes, pictures, loading and saving
 COUNTS = ("num_envs", "horizon", "rollout", "dream_episodes", "workers")
 RANGES: dict[str, Range] = dict.fromkeys(COUNTS, (1, math.inf)) | {
@@ -222,10 +217,12 @@ def prepared(args: Args) -> Args:
 
 def make_real_mazes(args: Args) -> VectorEnv[Any, Any, Any]:
     """Return the real mazes to evaluate in, one a process."""
-    if args.workers > 1:  # each process draws on its own core
-        os.environ.setdefault("LP_NUM_THREADS", "0")
-    makers = [partial(make_real_maze, args)] * min(args.workers, args.real_episodes)
-    return AsyncVectorEnv(makers, context="spawn")
+    return watched_mazes(min(args.workers, args.real_episodes), args.steps, **watching(args))
+
+
+def watching(args: Args) -> dict[str, Any]:
+    """Return how real mazes are shown as dreams are."""
+    return {name: getattr(args, name) for name in ("checkpoint", "observation", "precision")}
 
 
 def make_dreams(args: Args, count: int, steps: int, starts: str = "first_frames") -> VectorEnv[Any, Any, Any]:
@@ -234,18 +231,6 @@ def make_dreams(args: Args, count: int, steps: int, starts: str = "first_frames"
         DREAM, count, checkpoint=args.checkpoint, observation=args.observation, device=args.device, starts=starts,
         denoising_steps=args.denoising_steps, max_episode_steps=steps, precision=args.precision, compile=args.compile,
     )  # fmt: skip
-
-
-def make_real_maze(args: Args) -> gymnasium.Env[Any, Any]:
-    """Return one real maze that shows what a dream shows; its frames come from `render`."""
-    if multiprocessing.parent_process() is not None:
-        torch.set_num_threads(1)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the training, not the mazes
-    wmgym.register_all()
-    env = gymnasium.make(REAL, render_mode="rgb_array", max_episode_steps=args.steps)
-    if args.observation == "pixels":
-        return env
-    return WorldModelObservation(env, args.checkpoint, args.observation, precision=args.precision)
 
 
 def measure(
@@ -310,7 +295,7 @@ def save_side_by_side(args: Args, policy: Policy, path: Path, context: int = 40,
     """Draw a dream beside reality: from the same real frames, under the actions a policy took in reality."""
     context, horizon = min(context, args.steps // 2), min(horizon, args.steps // 2)
     kwargs = {"checkpoint": args.checkpoint, "denoising_steps": args.denoising_steps, "device": args.device}
-    with closing(make_real_maze(args)) as real, closing(gymnasium.make(DREAM, **kwargs)) as dream:
+    with closing(watched_maze(args.steps, **watching(args))) as real, closing(gymnasium.make(DREAM, **kwargs)) as dream:
         frames, actions = record(real, policy, context + horizon, seed=SEED_RANGES[args.mazes].start)
         dream_on(dream, frames, actions, context=context, seed=args.seed, path=path)
 

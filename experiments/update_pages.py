@@ -39,7 +39,7 @@ def main(args: Args) -> None:
     if fidelity:
         replace(args.root / CARD / "README.md", "numbers", fidelity)
         parts += ["**Held-out mazes** (`experiments/evaluate_world_model.py --recordings recordings/test`)", fidelity]
-    for name in ("dream_ppo_demo", "dream_ppo_full"):
+    for name, (title, command_of, learned) in AGENTS.items():
         path = RESULTS / name / "result.json"
         if (args.root / path).exists():
             result = json.loads((args.root / path).read_text())
@@ -48,8 +48,8 @@ def main(args: Args) -> None:
                     f"{path} is of world model {result['config']['world_model']}, expected the shipped one, "
                     f"{shipped[:16]}. Run {name} again with the shipped checkpoint."
                 )
-            command = f"experiments/dream_ppo.py {options(result['config'])}"
-            parts += [f"**PPO trained only in the dream** (`{command}`, [{name}]({path}))", returns(result)]
+            parts += [f"**{title}** (`{command_of(result['config'])}`, [{name}]({path}))"]
+            parts += [returns(result) + "\n" + learned(result["metrics"])]
     parts += speeds(args.root)
     memory, costs = (table_of(args.root, name) for name in ("memory_benchmark", "efficiency"))
     if memory:
@@ -128,10 +128,18 @@ def memory_command(result: dict[str, Any]) -> str:
     return " && ".join(commands)
 
 
-def options(config: dict[str, Any]) -> str:
-    """How long and how much was asked of a run."""
+def ppo_command(config: dict[str, Any]) -> str:
+    """How long and how much was asked of a run of PPO."""
     names = ("preset", "minutes", "steps", "dream_episodes", "real_episodes")
-    return " ".join(flag(name, config[name]) for name in names)
+    return f"experiments/dream_ppo.py {' '.join(flag(name, config[name]) for name in names)}"
+
+
+def clone_command(config: dict[str, Any]) -> str:
+    """What was cloned from, and how."""
+    folders = [f"recordings/{name}" for name in config["recordings"]]
+    parts = [flag("recordings", folders), f"--validation recordings/{config['validation']}"]
+    parts += [flag(name, config[name]) for name in ("epochs", "steps", "dream_episodes", "real_episodes")]
+    return f"experiments/clone_behaviour.py {' '.join(parts)}"
 
 
 def flag(name: str, value: Any) -> str:
@@ -151,11 +159,34 @@ def returns(result: dict[str, Any]) -> str:
             f"| {policy['name']} | {imagined['mean']:.2f} | {imagined['ci95'][0]:.2f} to {imagined['ci95'][1]:.2f} | "
             f"{real['mean']:.2f} | {real['ci95'][0]:.2f} to {real['ci95'][1]:.2f} | {real['episodes']} |"
         )
-    training = result["metrics"]["training"]
+    return "\n".join([*lines, "", *result["metrics"]["verdicts"]])
+
+
+def learned_in_dreams(metrics: dict[str, Any]) -> str:
+    """How long PPO learned, and where the time went."""
+    training = metrics["training"]
     learned = f"PPO learned for {training['minutes']:.0f} minutes, {training['steps']:,} steps in dreams."
     if training.get("parts"):
         learned += f" It made {as_sentence(training['parts'], training['steps'])}"
-    return "\n".join([*lines, "", *result["metrics"]["verdicts"], learned])
+    return learned
+
+
+def learned_by_cloning(metrics: dict[str, Any]) -> str:
+    """What was cloned from, and how well."""
+    last = metrics["cloning"][-1]
+    return (
+        f"The clone learned from {metrics['frames']:,} recorded frames, {last['epoch']} times each, and acted in no "
+        f"world on the way. On held-out recordings the teacher's action is its likeliest at {last['accuracy']:.1%} of "
+        f"the steps (the commonest action is right at {max(metrics['teachers_actions']):.1%})."
+    )
+
+
+AGENTS = {
+    "dream_ppo_demo": ("PPO trained only in the dream", ppo_command, learned_in_dreams),
+    "dream_ppo_full": ("PPO trained only in the dream", ppo_command, learned_in_dreams),
+    "clone_behaviour": ("A teacher cloned from recordings", clone_command, learned_by_cloning),
+}
+"""Experiments with agents by their folders: title, command, and how they learned."""
 
 
 def recipe(record: dict[str, Any]) -> str:

@@ -102,6 +102,17 @@ def test_the_same_seed_gives_the_same_policy():
     assert not torch.equal(weights[0], weights[2])
 
 
+def test_what_is_hidden_while_learning_is_seen_again_afterwards():
+    """Half of it hidden, the loss of learning is far above that of acting; nothing is hidden then."""
+    learner, losses = make_learner(recurrent=True), []
+    taught = of_now(64)
+    clone_behaviour(learner, taught, epochs=20, seed=0, learning_rate=1e-2, dropout=0.5, on_update=losses.append)
+    first, second = score_clone(learner, taught), score_clone(learner, taught)
+    assert first == second
+    assert first.accuracy > 0.8
+    assert np.mean(losses[-4:]) > first.loss + 0.1
+
+
 def unchanged_by(learner, taught, match, **settings):
     before = {key: v.clone() for key, v in learner.policy.state_dict().items()}
     with pytest.raises(FloatingPointError, match=match):
@@ -125,6 +136,8 @@ def test_what_does_not_fit_is_refused():
         score_clone(learner, Demonstrations(taught.observations, taught.actions - 1))
     with pytest.raises(ValueError, match=r"epochs = 0 given, expected 1 or more"):
         clone_behaviour(learner, taught, epochs=0, seed=0)
+    with pytest.raises(ValueError, match=r"dropout = 1.0 given, expected a share in \[0, 1\)"):
+        clone_behaviour(learner, taught, epochs=1, seed=0, dropout=1.0)
     for observations, actions in ((taught.observations[:, 1:], taught.actions), (np.zeros((0, 5)), np.zeros((0, 5)))):
         with pytest.raises(ValueError, match=r"expected the same number of episodes and of steps"):
             Demonstrations(observations, actions.astype(np.int64))

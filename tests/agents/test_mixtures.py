@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import wmgym  # noqa: F401  (registers the ids)
+from agents.explorer import Explorer
 from agents.mixtures import TEXTURE_UNDONE_BY, make_walker, mixture_of
 
 MAZE, TEXTURE = "wmgym/MemoryMaze-9x9-v0", "wmgym/TextureWorld-v0"
@@ -32,3 +33,13 @@ def test_actions_of_the_texture_world_are_undone():
         for action, undo in enumerate(TEXTURE_UNDONE_BY):
             env.step(action)
             np.testing.assert_array_equal(env.step(undo)[0], before)
+
+
+def test_explorers_are_recorded_when_asked_for():
+    walkers = [make_walker("wmgym/MemoryMaze-9x9-v0", seed, "explorer") for seed in range(50)]
+    assert all(isinstance(walker, Explorer) for walker, _ in walkers)
+    noises = [float(name.removeprefix("explorer noise=")) for _, name in walkers]
+    assert 0 <= min(noises) < 0.1 < 0.3 < max(noises) <= 0.4
+    assert mixture_of("wmgym/MemoryMaze-9x9-v0", "explorer") == {"explorer": 1.0}
+    with pytest.raises(ValueError, match=r"walkers = 'explorer' in wmgym/TextureWorld-v0, expected 'mixture'"):
+        make_walker("wmgym/TextureWorld-v0", 0, "explorer")

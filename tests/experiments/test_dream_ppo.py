@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments.dream_ppo import PRESETS, main, make_dreams, make_real_maze, parse, prepared
+from experiments.dream_ppo import PRESETS, main, make_dreams, parse, prepared, watching
+from wmgym.watched_mazes import watched_maze
 
 needs_maze = pytest.mark.skipif(importlib.util.find_spec("memory_maze") is None, reason="memory-maze is not installed")
 SUMMARY = {"mean", "ci95", "episodes", "steps"}
@@ -171,7 +172,7 @@ def test_dream_and_reality_are_measured_and_drawn_side_by_side(dreamed):
 @pytest.mark.parametrize("observation", ["features", "latent", "pixels"])
 def test_dream_and_reality_show_a_policy_the_same_kind_of_thing(observation, checkpoint):
     args = replace(PRESETS["tiny"], checkpoint=checkpoint, observation=observation)
-    dreams, real = make_dreams(args, 2, 20), make_real_maze(args)
+    dreams, real = make_dreams(args, 2, 20), watched_maze(args.steps, **watching(args))
     assert dreams.single_observation_space == real.observation_space
     assert dreams.single_action_space == real.action_space
 

@@ -9,9 +9,12 @@ def walk(seed, frames=12, size=3, targets=2, **changes):
     """One episode: maze and walk are drawn from the seed."""
     rng = np.random.default_rng(seed)
     angle = rng.uniform(0, 2 * np.pi, frames)
+    layout = rng.integers(0, 2, (1, size, size), np.uint8)
+    places = rng.uniform(0, size, (1, targets, 2)).astype(np.float32)
     state = {
-        "maze_layout": np.repeat(rng.integers(0, 2, (1, size, size), np.uint8), frames, axis=0),
-        "targets_pos": np.repeat(rng.uniform(0, size, (1, targets, 2)).astype(np.float32), frames, axis=0),
+        "maze_layout": np.repeat(layout, frames, axis=0),
+        "targets_pos": np.repeat(places, frames, axis=0),
+        "target_pos": np.repeat(places[:, 0], frames, axis=0),
         "agent_pos": rng.uniform(0, size, (frames, 2)).astype(np.float32),
         "agent_dir": np.stack([np.cos(angle), np.sin(angle)], axis=1).astype(np.float32),
     }

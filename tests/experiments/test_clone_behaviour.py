@@ -1,0 +1,62 @@
+"""The script of behaviour cloning: what it leaves, what is not made again, and that mistakes are named."""
+
+import importlib.util
+import json
+from dataclasses import replace
+
+import pytest
+
+from experiments.clone_behaviour import Args, main
+from tests.wmgym.maze_walks import write_walks
+from wmgym.errors import RecordingError
+
+needs_maze = pytest.mark.skipif(importlib.util.find_spec("dm_control") is None, reason="needs the maze extra")
+
+
+@pytest.fixture
+def args(micro_folder, tmp_path):
+    train = write_walks(tmp_path / "train", range(4), frames=30)
+    validation = write_walks(tmp_path / "validation", range(4, 6), frames=30)
+    return Args(
+        recordings=(train,), validation=validation, output=tmp_path / "run", checkpoint=str(micro_folder), epochs=2,
+        hidden=16, steps=8, dream_episodes=2, real_episodes=0, workers=1,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(("observation", "recurrent"), [("latent", True), ("features", False)])
+def test_a_short_run_leaves_policies_and_a_result(args, observation, recurrent):
+    args = replace(args, observation=observation, recurrent=recurrent)
+    metrics = main(args)["metrics"]
+    assert [point["epoch"] for point in metrics["cloning"]] == [1, 2]
+    assert all(0 <= point["accuracy"] <= 1 and point["loss"] > 0 for point in metrics["cloning"])
+    assert [row["name"] for row in metrics["policies"]] == ["random policy with bursts", "clone of explorer"]
+    assert all(row["imagined"]["episodes"] == 2 for row in metrics["policies"])
+    assert metrics["frames"] == 2 * 4 * 30  # as they are, and mirrored
+    assert sum(metrics["teachers_actions"]) == pytest.approx(1)
+    assert {path.name for path in (args.output / "stages").iterdir()} == {"epoch-1.zip", "epoch-2.zip"}
+    assert (args.output / "policy.zip").stat().st_size > 0
+    written = json.loads((args.output / "result.json").read_text())
+    assert written["config"]["teacher"] == "explorer"
+    assert written["config"]["recordings"] == ["train"]
+    assert str(args.output.parent) not in json.dumps(written)
+    watched = {path: path.stat().st_mtime_ns for path in (args.output / "watched").rglob("*.npy")}
+    assert len(watched) == 4 + 4 + 2
+    main(replace(args, epochs=1))
+    assert {path: path.stat().st_mtime_ns for path in (args.output / "watched").rglob("*.npy")} == watched
+
+
+@needs_maze
+def test_the_clone_is_judged_in_the_real_maze(args):
+    metrics = main(replace(args, epochs=1, real_episodes=1))["metrics"]
+    assert all(row["real"]["episodes"] == 1 and row["real"]["steps"] == 8 for row in metrics["policies"])
+
+
+def test_mistakes_are_named(args, tmp_path):
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    with pytest.raises(RecordingError, match=r"no episode in .*empty, expected some"):
+        main(replace(args, recordings=(empty,)))
+    with pytest.raises(ValueError, match="--steps 1001 given, expected 1 to 1000"):
+        main(replace(args, steps=1001))
+    with pytest.raises(ValueError, match="--epochs 0 given"):
+        main(replace(args, epochs=0))

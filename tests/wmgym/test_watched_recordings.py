@@ -1,0 +1,69 @@
+"""What is kept of recordings is what the real environment's wrapper shows, frame by frame."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from tests.wmgym.maze_walks import write_walks
+from wmgym.context import Context, first_frame
+from wmgym.dream import Dreams
+from wmgym.errors import ContextError, RecordingError
+from wmgym.recording import Episode, read_episode, scan, write_episode
+from wmgym.watched_recordings import read_watched, watch_recordings
+
+MIRROR = (0, 1, 3, 2, 5, 4)
+FRAMES = 23  # more than are observed at once
+
+
+@pytest.fixture(scope="module")
+def walks(tmp_path_factory):
+    return scan(write_walks(tmp_path_factory.mktemp("walks") / "train", range(3), frames=FRAMES)).usable
+
+
+@pytest.mark.parametrize("mirror", [None, MIRROR])
+@pytest.mark.parametrize("observation", ["latent", "features"])
+def test_it_is_what_the_wrapper_of_real_environments_shows(micro, walks, tmp_path, observation, mirror):
+    """Of a mirrored world, what it would show there."""
+    shown = []
+    watched = read_watched(watch_recordings(micro.world, walks, tmp_path, observation, mirror, shown.append))
+    assert shown == [FRAMES] * 3
+    dreams = Dreams(micro.world, [], num_dreams=1)
+    for path, seen in zip(walks, watched, strict=True):
+        episode = read_episode(path)
+        if mirror:
+            episode = replace(episode, image=episode.image[:, :, ::-1].copy(), action=np.array(mirror)[episode.action])
+        dreams.start([0], [first_frame(episode.image[0])])
+        for t in range(FRAMES):
+            if t:
+                dreams.observe([Context(episode.image[t : t + 1], episode.action[t : t + 1])])
+            expected = dreams.observations(observation)[0]
+            np.testing.assert_allclose(seen[t].astype(np.float32), expected, rtol=2e-3, atol=2e-3)
+
+
+def test_what_is_there_is_not_made_again(micro, walks, tmp_path):
+    first = watch_recordings(micro.world, walks[:2], tmp_path, "latent")
+    stamps = [path.stat().st_mtime_ns for path in first]
+    shown = []
+    files = watch_recordings(micro.world, walks, tmp_path, "latent", progress=shown.append)
+    assert shown == [FRAMES]
+    assert files[:2] == first
+    mirrored = watch_recordings(micro.world, walks[:1], tmp_path, "latent", MIRROR)
+    assert not set(mirrored) & set(files)
+    assert [path.stat().st_mtime_ns for path in first] == stamps
+    assert not list(tmp_path.glob("*.partial"))
+
+
+def test_what_does_not_fit_is_told(micro, walks, tmp_path):
+    short = write_walks(tmp_path / "train", range(1), frames=FRAMES - 5)
+    files = watch_recordings(micro.world, [walks[1], *scan(short).usable], tmp_path / "kept", "latent")
+    with pytest.raises(RecordingError, match=r"episodes of \[18, 23\] frames given, expected.*one length"):
+        read_watched(files)
+    with pytest.raises(RecordingError, match=r"episodes of no frames given"):
+        read_watched([])
+    other = tmp_path / "other.npz"
+    noise = np.zeros((5, 32, 32, 3), np.uint8)
+    write_episode(other, Episode(noise, np.zeros(5, np.int64), np.zeros(5, np.float32), action_count=6, seed=1))
+    for observation in ("latent", "features"):
+        with pytest.raises(ContextError, match="32x32 given, expected 6 actions and 64x64"):
+            watch_recordings(micro.world, [other], tmp_path / "kept", observation)

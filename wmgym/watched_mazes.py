@@ -1,0 +1,56 @@
+"""Real mazes that show what a dream shows: the worlds in which what was learned in dreams is judged."""
+
+import multiprocessing
+import os
+import signal
+from functools import partial
+from typing import Any
+
+import gymnasium
+import torch
+from gymnasium.vector import AsyncVectorEnv, VectorEnv
+
+from wmgym.registration import register_all
+from wmgym.wrappers import WorldModelObservation
+
+REAL_MAZE = "wmgym/MemoryMaze-9x9-v0"
+REAL_STEPS = 1000
+"""Of an episode, where the maze's own time limit is."""
+
+
+def watched_maze(
+    steps: int = REAL_STEPS,
+    *,
+    checkpoint: str | None = None,
+    observation: str = "features",
+    precision: str = "float32",
+) -> gymnasium.Env[Any, Any]:
+    """Make a real maze that shows what a dream shows; its frames come from `render`.
+
+    In a process of its own it uses one processor, and leaves Ctrl-C to the others.
+
+    Args:
+        steps: Of an episode, at most `REAL_STEPS`.
+        checkpoint: Of the world model that watches; None for the one that ships with wmgym.
+        observation: "pixels", of which nothing is made, "latent" or "features".
+        precision: "float32" or "bfloat16", as that of the dreams.
+    """
+    if multiprocessing.parent_process() is not None:
+        torch.set_num_threads(1)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    register_all()
+    env = gymnasium.make(REAL_MAZE, render_mode="rgb_array", max_episode_steps=steps)
+    return env if observation == "pixels" else WorldModelObservation(env, checkpoint, observation, precision=precision)
+
+
+def watched_mazes(workers: int, steps: int = REAL_STEPS, **watching: Any) -> VectorEnv[Any, Any, Any]:
+    """Make such mazes, one a process.
+
+    Args:
+        workers: How many.
+        steps: See `watched_maze`.
+        **watching: Likewise.
+    """
+    if workers > 1:  # each process draws on its own core
+        os.environ.setdefault("LP_NUM_THREADS", "0")
+    return AsyncVectorEnv([partial(watched_maze, steps, **watching)] * workers, context="spawn")

@@ -1,0 +1,91 @@
+"""What an agent would have seen in recorded episodes, kept on disk: one file an episode, made once."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from model.world_model import WorldModel
+from wmgym.errors import RecordingError
+from wmgym.fidelity import encode, read_all, refuse_other_worlds
+from wmgym.recorded_features import features_of
+from wmgym.recording import Episode
+
+AT_ONCE = 64
+"""Frames that are encoded at a time."""
+
+
+def watch_recordings(
+    world: WorldModel,
+    files: Sequence[Path],
+    folder: Path,
+    observation: str,
+    mirror: Sequence[int] | None = None,
+    progress: Callable[[int], object] = lambda frames: None,
+) -> list[Path]:
+    """Write what a world model shows of recorded episodes, and return the files, in the same order.
+
+    Args:
+        world: The model.
+        files: Episodes.
+        folder: Where to, of this model and observation only; made if it is not there.
+        observation: "latent" or "features", as `wmgym.observations` has them.
+        mirror: Watch them as in a mirror, left for right; where each action then stands, such as (0, 1, 3, 2) if 2 and
+            3 turn left and right. None for as they are.
+        progress: Is told how many frames more were watched.
+
+    Raises:
+        RecordingError: A file cannot be read.
+        ContextError: An episode is of another world than the model.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for path in files:
+        target = folder / f"{path.stem}{'' if mirror is None else '-mirrored'}.npy"
+        written.append(target)
+        if target.exists():
+            continue
+        partial = target.with_suffix(".npy.partial")
+        with partial.open("wb") as file:
+            np.save(file, _watched(world, path, observation, mirror).astype(np.float16))
+        partial.replace(target)
+        progress(len(np.load(target, mmap_mode="r")))
+    return written
+
+
+def read_watched(files: Sequence[Path]) -> NDArray[np.float16]:
+    """Read what `watch_recordings` wrote, `[episodes t ...]`.
+
+    Raises:
+        RecordingError: There is none, or the episodes differ in length.
+    """
+    lengths = {len(np.load(path, mmap_mode="r")) for path in files}
+    if len(lengths) != 1:
+        raise RecordingError(
+            f"episodes of {sorted(lengths) or 'no'} frames given, expected at least one, and one length. Most likely "
+            "some were ended early: move them away."
+        )
+    return np.stack([np.load(path) for path in files])
+
+
+@torch.inference_mode()
+def _watched(world: WorldModel, path: Path, observation: str, mirror: Sequence[int] | None) -> NDArray[Any]:
+    episodes = read_all([path])
+    refuse_other_worlds(episodes, world.config.dynamics.num_actions, world.config.tokenizer.frame_size)
+    if mirror is not None:
+        episodes = [_mirrored(episode, mirror) for episode in episodes]
+    if observation == "features":
+        return features_of(world, episodes)[0].numpy()
+    images = episodes[0].image
+    parts = [encode(world, images[None, t : t + AT_ONCE])[0].cpu() for t in range(0, len(images), AT_ONCE)]
+    return torch.cat(parts).numpy()
+
+
+def _mirrored(episode: Episode, actions: Sequence[int]) -> Episode:
+    """Images and actions left for right; the state, which would have to be mirrored as well, is left out."""
+    image = np.ascontiguousarray(episode.image[:, :, ::-1])
+    return replace(episode, image=image, action=np.array(actions)[episode.action], state={})
