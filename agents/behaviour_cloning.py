@@ -69,8 +69,8 @@ def clone_behaviour(
     """Train the policy of a learner to choose the teacher's actions.
 
     Args:
-        learner: With an actor-critic policy, recurrent or not, that sees such observations; its critic, and its own
-            optimizer, are left as they are.
+        learner: With an actor-critic policy, recurrent or not, that sees such observations. The critic's own layers are
+            left as they are, as is the learner's optimizer; an extractor that critic and actor share is not.
         taught: What to learn.
         epochs: Times that every step is learned from.
         seed: Fixes the order of episodes.
@@ -96,7 +96,8 @@ def clone_behaviour(
     _check_actions(learner, taught)
     policy: Any = learner.policy
     optimizer = torch.optim.Adam(policy.parameters(), lr=learning_rate, eps=1e-5)
-    updates = epochs * sum(1 for _ in _batches(taught, range(len(taught.actions)), episodes_at_once, stretch))
+    episodes, steps = taught.actions.shape
+    updates = epochs * -(-episodes // episodes_at_once) * -(-steps // stretch)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, updates)
     rng, hiding = np.random.default_rng(seed), torch.Generator().manual_seed(seed)
     for epoch in range(1, epochs + 1):
@@ -125,7 +126,8 @@ def _hidden(policy: Any, share: float, generator: torch.Generator) -> Iterator[N
     """Hide a share of what the policy's extractor tells it, scale up the rest, and let it learn."""
 
     def hide(_module: Any, _inputs: Any, seen: Tensor) -> Tensor:
-        return seen * torch.empty_like(seen).bernoulli_(1 - share, generator=generator) / (1 - share)
+        shown = torch.empty(seen.shape).bernoulli_(1 - share, generator=generator) / (1 - share)
+        return seen * shown.to(seen.device)
 
     hook = policy.pi_features_extractor.register_forward_hook(hide) if share else None
     policy.set_training_mode(True)
@@ -154,6 +156,26 @@ def score_clone(learner: BaseAlgorithm, taught: Demonstrations, episodes_at_once
         right += int((logits.argmax(-1) == actions.flatten()).sum())
         lost += float(functional.cross_entropy(logits, actions.flatten(), reduction="sum"))
     return Cloned(right / taught.actions.size, lost / taught.actions.size)
+
+
+@torch.no_grad()
+def sharpen(learner: BaseAlgorithm, temperature: float) -> None:
+    """Divide the log odds of a policy's actions by a temperature: below 1, likely actions become likelier.
+
+    A teacher whose reasons its clone only half sees is cloned as one who hesitates; drawn sharper, it goes somewhere.
+
+    Args:
+        learner: With an actor-critic policy of discrete actions; its last layer is scaled.
+        temperature: Above 0; 1 changes nothing.
+
+    Raises:
+        ValueError: It is not above 0.
+    """
+    if not temperature > 0:
+        raise ValueError(f"temperature = {temperature} given, expected more than 0.")
+    policy: Any = learner.policy
+    for weight in policy.action_net.parameters():
+        weight /= temperature
 
 
 def _batches(

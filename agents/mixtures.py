@@ -38,6 +38,9 @@ def make_walker(env: str, seed: int, walkers: str = "mixture") -> tuple[Walker, 
         env: Id of the environment.
         seed: Of the episode; what is drawn is not the stream of the world itself.
         walkers: See `mixture_of`.
+
+    Raises:
+        ValueError: See `mixture_of`.
     """
     rng = np.random.default_rng([seed, 20_000])
     mixture = mixture_of(env, walkers)

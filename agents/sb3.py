@@ -195,7 +195,7 @@ def make_ppo(
         seed: Fixes initial weights, actions and the order of learning, and seeds the environment.
         recurrent: Use a recurrent network (RecurrentPPO of sb3-contrib), for observations without memory.
         tensorboard: Folder for TensorBoard.
-        **settings: Any of PPO's own, in place of ours.
+        **settings: Any of PPO's own, in place of ours; of `policy_kwargs` only those that are given.
 
     Raises:
         ValueError: The environment resets itself in another way.
@@ -214,7 +214,7 @@ def make_ppo(
         "gamma": 0.99,
         "gae_lambda": 0.95,
         "ent_coef": 0.01,
-        "policy_kwargs": {} if image else {"net_arch": [128, 128]} | looking,
+        "policy_kwargs": ({} if image else {"net_arch": [128, 128]} | looking) | settings.pop("policy_kwargs", {}),
         "device": "auto" if image else "cpu",
         "tensorboard_log": None if tensorboard is None else str(tensorboard),
         "seed": seed,

@@ -257,7 +257,7 @@ def _read_prior(env: BranchingVectorEnv, prior: Prior | None, observations: Any,
     """Return the probabilities of the actions in all places.
 
     Raises:
-        ValueError: The prior does not give one an action and environment.
+        ValueError: The prior does not give one an action and environment, or they are no probabilities.
     """
     if prior is None:
         return np.full((env.num_envs, num_actions), 1 / num_actions)
@@ -266,5 +266,10 @@ def _read_prior(env: BranchingVectorEnv, prior: Prior | None, observations: Any,
         raise ValueError(
             f"the prior returned the shape {given.shape}, expected ({env.num_envs}, {num_actions}): one probability an "
             "environment and action. Likely cause: the prior of one environment."
+        )
+    if not ((given >= 0).all() and np.allclose(given.sum(axis=1), 1, atol=1e-3)):
+        raise ValueError(
+            f"the prior returned {given}, expected probabilities: no negative number, and rows that sum to 1. Likely "
+            "cause: logits in place of probabilities, or NaN in observations or weights."
         )
     return given

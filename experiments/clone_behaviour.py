@@ -1,6 +1,7 @@
 """Clone a teacher from recordings, and judge the clone in dreams and in the real maze.
 
     python experiments/clone_behaviour.py --recordings recordings/train --validation recordings/validation
+    python experiments/clone_behaviour.py --recordings recordings/train --validation recordings/validation --evaluate
 
 The teacher says what it would do at each frame of the recordings, whoever walked there: by default one that knows what
 it has seen of the maze and nothing else. The clone sees what a world model makes of the frames, and remembers by an
@@ -9,12 +10,13 @@ LSTM. It never acts while it learns. Writes into OUTPUT: `policy.zip` and `train
 `watched/`: what was made of the recordings, for the next run.
 """
 
+import json
 import math
 import os
 import time
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,35 +27,42 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 import wmgym  # noqa: F401  (registers the ids)
-from agents.behaviour_cloning import Demonstrations, clone_behaviour, score_clone
+from agents.behaviour_cloning import Demonstrations, clone_behaviour, score_clone, sharpen
 from agents.comparison import as_table, compare_worlds
 from agents.evaluate import Evaluation, RandomPolicy, evaluate
 from agents.exploration import WithBursts
 from agents.explorer import Explorer
 from agents.interfaces import Policy
-from agents.results import write_result
-from agents.sb3 import SB3Policy, make_ppo
+from agents.results import RESULT_FILE, write_json, write_result
+from agents.sb3 import SB3Policy, load_ppo, make_ppo
 from agents.teaching import NEEDED, teach
 from agents.time_budget import TrainingProgress
-from agents.training_folder import save_training
+from agents.training_folder import POLICY_FILE, save_training, settings_of_training
 from agents.walkers import TargetSeeker
 from model.checkpoint import find_checkpoint, weights_digest
 from wmgym.arguments import Range, check_ranges
 from wmgym.checkpoint import DEFAULT_CHECKPOINT, open_checkpoint
 from wmgym.errors import RecordingError
 from wmgym.heap import keep_freed_memory
+from wmgym.memory_maze_setup import import_memory_maze_tasks
 from wmgym.recording import SEED_RANGES, read_state, scan
 from wmgym.watched_mazes import REAL_STEPS, watched_mazes
 from wmgym.watched_recordings import read_watched, watch_recordings
 
 DREAM = "LSSVWM-MemoryMaze-v0"
+CLONING_FILE = "cloning.json"
+LEARNING = (
+    "observation", "recurrent", "mirror", "teacher", "epochs", "learning_rate", "dropout", "hidden", "temperature",
+    "seed",
+)  # fmt: skip
+"""Settings that a policy keeps when it is judged again."""
 MIRRORED = (0, 1, 3, 2, 5, 4)
 """Memory Maze's actions, left for right."""
 TEACHERS = {"explorer": Explorer, "target_seeker": TargetSeeker}
 RANGES: dict[str, Range] = {
-    "epochs": (1, math.inf), "learning_rate": (0, 1), "dropout": (0, 0.99), "hidden": (1, 65_536), "bursts": (0, 1),
-    "steps": (1, REAL_STEPS), "real_episodes": (0, math.inf), "dream_episodes": (1, math.inf),
-    "workers": (1, math.inf),
+    "epochs": (1, math.inf), "learning_rate": (0, 1), "dropout": (0, 0.99), "temperature": (1e-3, 1e3),
+    "hidden": (1, 65_536), "bursts": (0, 1), "steps": (1, REAL_STEPS), "real_episodes": (0, math.inf),
+    "dream_episodes": (1, math.inf), "workers": (1, math.inf),
 }  # fmt: skip
 
 
@@ -85,6 +94,8 @@ class Args:
     """Share of what is seen of a frame that is hidden while learning, against learning mazes by heart."""
     hidden: int = 256
     """Numbers that the LSTM remembers."""
+    temperature: float = 0.6
+    """Of the actions that are drawn, once all is learned: the log odds are divided by it."""
     bursts: float = 0.08
     """Probability, at a step of evaluation, that one random action begins to be repeated 2 to 8 times; 0: never."""
     steps: int = REAL_STEPS
@@ -97,6 +108,8 @@ class Args:
     """Which held-out real mazes; choose settings on validation only."""
     workers: int = os.cpu_count() or 1
     """Processes that ask the teacher, and that run the real maze."""
+    evaluate: bool = False
+    """Learn nothing: judge the policy in OUTPUT again, and write there. It takes the settings that it learned with."""
     seed: int = 0
     """Fixes weights, order and actions."""
 
@@ -106,27 +119,24 @@ def main(args: Args) -> dict[str, Any]:
     started = time.monotonic()
     check_ranges(args, RANGES)
     keep_freed_memory()
-    taught, unseen = (demonstrations(args, name, folders) for name, folders in (
-        ("train", args.recordings), ("validation", (args.validation,)),
-    ))  # fmt: skip
+    args = prepared(args)
     with closing(make_dreams(args)) as dreams:
-        sizes = {"lstm_hidden_size": args.hidden} if args.recurrent else {}
-        learner = make_ppo(dreams, seed=args.seed, recurrent=args.recurrent, policy_kwargs=sizes | {"net_arch": [128]})
-        curve = train(args, learner, taught, unseen)
+        learner = (
+            load_ppo(args.output / POLICY_FILE, recurrent=args.recurrent) if args.evaluate else learn(args, dreams)
+        )
         space = dreams.single_action_space
 
         def explore(policy: Policy) -> Policy:
             return WithBursts(policy, space, start=args.bursts, seed=args.seed)
 
         found = {
-            name: measure(name, make, dreams, args)
-            for name, make in (
-                ("random policy with bursts", lambda: explore(RandomPolicy(space, args.seed))),
-                (f"clone of {args.teacher}", lambda: explore(SB3Policy(learner, args.seed))),
+            name: measure(name, make, dreams, args, observation)
+            for name, make, observation in (
+                ("random policy", lambda: explore(RandomPolicy(space, args.seed)), "pixels"),  # looks at nothing
+                (f"clone of {args.teacher}", lambda: explore(SB3Policy(learner, args.seed)), args.observation),
             )
         }
-    metrics = compare_worlds(found) | {"cloning": curve, "frames": taught.actions.size}
-    metrics["teachers_actions"] = (np.bincount(unseen.actions.ravel()) / unseen.actions.size).tolist()
+    metrics = compare_worlds(found) | json.loads((args.output / CLONING_FILE).read_text())
     result = write_result(
         args.output, experiment="clone_behaviour", config=settings_of(args), seed=args.seed,
         minutes=(time.monotonic() - started) / 60, metrics=metrics,
@@ -135,41 +145,107 @@ def main(args: Args) -> dict[str, Any]:
     return result
 
 
-def demonstrations(args: Args, name: str, folders: tuple[Path, ...]) -> Demonstrations:
-    """Return what the policy would have seen in all episodes of some folders, and what the teacher would have done."""
-    files = [path for folder in folders for path in scan(folder).usable]
+def prepared(args: Args) -> Args:
+    """Return arguments with what the cloning before decided, if that is to be judged again; refuse now what would fail.
+
+    Raises:
+        DependencyError: The real maze is to be played, and not installed.
+        FileNotFoundError: There is no cloning before.
+        ValueError: It was with another world model.
+    """
+    if args.real_episodes:
+        import_memory_maze_tasks()  # if it is not installed, say so now
+    if not args.evaluate:
+        return args
+    kept = settings_of_training(args.output, fingerprint(args), LEARNING)
+    return replace(args, **kept)
+
+
+def learn(args: Args, dreams: Any) -> Any:
+    """Clone, save, and return the learner."""
+    sizes = {"lstm_hidden_size": args.hidden} if args.recurrent else {}
+    learner = make_ppo(dreams, seed=args.seed, recurrent=args.recurrent, policy_kwargs=sizes | {"net_arch": [128]})
+    files = {"train": files_in(args.recordings), "validation": files_in((args.validation,))}
+    labels = {name: ask_all(args, name, paths) for name, paths in files.items()}
+    taught, unseen = (demonstrations(args, name, files[name], labels[name]) for name in ("train", "validation"))
+    recorded = labels["train"].size
+    known = {"frames": recorded, "mirrored": args.mirror, "teachers_actions": shares_of(unseen.actions)}
+    progress = train(args, learner, taught, unseen, known)
+    sharpen(learner, args.temperature)
+    save_training(args.output, settings_of(args), learner, progress)
+    return learner
+
+
+def shares_of(actions: NDArray[np.int64]) -> list[float]:
+    """Return how often each action occurs."""
+    return [float(share) for share in np.bincount(actions.ravel()) / actions.size]
+
+
+def files_in(folders: tuple[Path, ...]) -> list[Path]:
+    """Return the usable episodes of some folders; say which are not."""
+    found = [scan(folder) for folder in folders]
+    for path, reason in [pair for each in found for pair in each.unusable.items()]:
+        print(f"left out {path}: {reason}")
+    files = [path for each in found for path in each.usable]
     if not files:
         raise RecordingError(
             f"no episode in {', '.join(map(str, folders))}, expected some. Record with experiments/collect_episodes.py."
         )
+    return files
+
+
+def ask_all(args: Args, name: str, files: list[Path]) -> NDArray[np.int64]:
+    """Return what the teacher would have done at each frame of some episodes; refuse training seeds to validate on."""
+    with ProcessPoolExecutor(args.workers) as pool:
+        asked = pool.map(ask, [args.teacher] * len(files), files)
+        answers = list(tqdm(asked, total=len(files), desc=f"{args.teacher}, {name}", unit="episode"))
+    lengths = sorted({len(actions) for actions, _ in answers})
+    if len(lengths) > 1:
+        raise RecordingError(
+            f"{name} episodes of {', '.join(map(str, lengths))} frames given, expected one length. Most likely "
+            "some were ended early: move them away."
+        )
+    known = [seed for _, seed in answers if seed is not None and seed in SEED_RANGES["train"]]
+    if name == "validation" and known:
+        raise RecordingError(
+            f"{len(known)} episodes in {args.validation} have training seeds, such as {known[0]}, expected held-out "
+            "ones. Fix: record with experiments/collect_episodes.py --split validation."
+        )
+    return np.stack([actions for actions, _ in answers])
+
+
+def ask(teacher: str, file: Path) -> tuple[NDArray[np.int64], int | None]:
+    """Return what a teacher would have done in an episode, and the episode's seed."""
+    state, seed, _ = read_state(file, NEEDED)
+    return teach(TEACHERS[teacher](np.random.default_rng(0)), state), seed
+
+
+def demonstrations(args: Args, name: str, files: list[Path], actions: NDArray[np.int64]) -> Demonstrations:
+    """Return what the policy would have seen in episodes, beside the teacher's actions; mirrored ones come last."""
     world = open_checkpoint(args.checkpoint).world
     place = args.output / "watched" / f"{args.observation}-{fingerprint(args)}"
     sides = [None, MIRRORED] if args.mirror and name == "train" else [None]
     with tqdm(desc=f"{args.observation}, {name}", unit="frame", unit_scale=True) as bar:
         watched = [watch_recordings(world, files, place, args.observation, side, bar.update) for side in sides]
-    with ProcessPoolExecutor(args.workers) as pool:
-        asked = pool.map(ask, [args.teacher] * len(files), files)
-        actions = np.stack(list(tqdm(asked, total=len(files), desc=f"{args.teacher}, {name}", unit="episode")))
     chosen = [actions if side is None else np.array(side)[actions] for side in sides]
     return Demonstrations(read_watched([file for side in watched for file in side]), np.concatenate(chosen))
 
 
-def ask(teacher: str, file: Path) -> NDArray[np.int64]:
-    """Return what a teacher would have done in an episode."""
-    state, _, _ = read_state(file, NEEDED)
-    return teach(TEACHERS[teacher](np.random.default_rng(0)), state)
-
-
-def train(args: Args, learner: Any, taught: Demonstrations, unseen: Demonstrations) -> list[dict[str, float]]:
-    """Clone; save the policy after every epoch, and how well it does what the teacher does."""
+def train(
+    args: Args, learner: Any, taught: Demonstrations, unseen: Demonstrations, known: dict[str, Any]
+) -> TrainingProgress:
+    """Clone; save the policy after every epoch, and how well it does what the teacher does, beside what is known."""
     curve: list[dict[str, float]] = []
-    started, updates = time.monotonic(), 0
+    started, progress = time.monotonic(), TrainingProgress()
     (args.output / "stages").mkdir(parents=True, exist_ok=True)
+    if (args.output / POLICY_FILE).exists():
+        print(f"{args.output} holds the policy of an earlier run: it is replaced.")
+    for stale in [*(args.output / "stages").glob("*.zip"), args.output / RESULT_FILE]:
+        stale.unlink(missing_ok=True)  # of another run
     with tqdm(desc="cloning", unit="update") as bar:
 
         def on_update(loss: float) -> None:
-            nonlocal updates
-            updates += 1
+            progress.steps, progress.seconds = progress.steps + 1, time.monotonic() - started
             bar.update()
             bar.set_postfix(loss=f"{loss:.2f}", refresh=False)
 
@@ -177,15 +253,15 @@ def train(args: Args, learner: Any, taught: Demonstrations, unseen: Demonstratio
             score = score_clone(learner, unseen)
             curve.append({"epoch": epoch, "accuracy": score.accuracy, "loss": score.loss})
             bar.write(f"epoch {epoch}: the teacher's action is the likeliest at {100 * score.accuracy:.1f} % of steps")
-            progress = TrainingProgress(updates, time.monotonic() - started)
             save_training(args.output, settings_of(args), learner, progress)
+            write_json(args.output / CLONING_FILE, known | {"cloning": curve})
             learner.save(args.output / "stages" / f"epoch-{epoch}.zip")
 
         clone_behaviour(
             learner, taught, epochs=args.epochs, seed=args.seed, learning_rate=args.learning_rate, dropout=args.dropout,
             on_update=on_update, on_epoch=on_epoch,
         )  # fmt: skip
-    return curve
+    return progress
 
 
 def make_dreams(args: Args) -> Any:
@@ -196,14 +272,14 @@ def make_dreams(args: Args) -> Any:
     )  # fmt: skip
 
 
-def measure(name: str, make_policy: Any, dreams: Any, args: Args) -> dict[str, Evaluation]:
-    """Evaluate a policy, made anew for each world, in dreams and, if wanted, in the real maze."""
+def measure(name: str, make_policy: Any, dreams: Any, args: Args, observation: str) -> dict[str, Evaluation]:
+    """Evaluate a policy, made anew for each world, in dreams and, if wanted, in the real maze as it will see it."""
     seed, found = SEED_RANGES[args.mazes].start, {}
     with tqdm(total=args.dream_episodes * args.steps, unit="step", desc=f"{name}, imagined") as bar:
         found["imagined"] = evaluate(make_policy(), dreams, episodes=args.dream_episodes, seed=seed, on_step=bar.update)
     if args.real_episodes:
         mazes = watched_mazes(
-            min(args.workers, args.real_episodes), args.steps, checkpoint=args.checkpoint, observation=args.observation
+            min(args.workers, args.real_episodes), args.steps, checkpoint=args.checkpoint, observation=observation
         )
         with closing(mazes), tqdm(total=args.real_episodes * args.steps, unit="step", desc=f"{name}, real") as bar:
             found["real"] = evaluate(make_policy(), mazes, episodes=args.real_episodes, seed=seed, on_step=bar.update)
@@ -213,7 +289,7 @@ def measure(name: str, make_policy: Any, dreams: Any, args: Args) -> dict[str, E
 def settings_of(args: Args) -> dict[str, Any]:
     """Return what decides the result, without where things lie on this machine."""
     chosen = asdict(args)
-    del chosen["output"], chosen["workers"]
+    del chosen["output"], chosen["workers"], chosen["evaluate"]
     chosen["recordings"] = [folder.name for folder in args.recordings]
     chosen["validation"] = args.validation.name
     if args.checkpoint is not None:

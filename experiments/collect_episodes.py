@@ -117,6 +117,7 @@ def choose_seeds(args: Args) -> list[int]:
     if (args.episodes is None) == (args.frames is None):
         raise ValueError("Give either --episodes or --frames.")
     check_ranges(args, dict.fromkeys(("episodes", "frames", "max_steps", "workers"), (1, math.inf)))
+    mixture_of(args.env, args.walkers)  # refuses walkers that the world does not have
     check_ranges(args, {"frame_size": (1, drawn_size(args.env))}, {"frame_size": "Frames are only scaled down."})
     refuse_other_world(args)
     steps = args.max_steps or STEPS[args.env]

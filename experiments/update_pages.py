@@ -138,7 +138,8 @@ def clone_command(config: dict[str, Any]) -> str:
     """What was cloned from, and how."""
     folders = [f"recordings/{name}" for name in config["recordings"]]
     parts = [flag("recordings", folders), f"--validation recordings/{config['validation']}"]
-    parts += [flag(name, config[name]) for name in ("epochs", "steps", "dream_episodes", "real_episodes")]
+    names = ("epochs", "dropout", "temperature", "bursts", "steps", "dream_episodes", "real_episodes")
+    parts += [flag(name, config[name]) for name in names]
     return f"experiments/clone_behaviour.py {' '.join(parts)}"
 
 
@@ -173,11 +174,13 @@ def learned_in_dreams(metrics: dict[str, Any]) -> str:
 
 def learned_by_cloning(metrics: dict[str, Any]) -> str:
     """What was cloned from, and how well."""
-    last = metrics["cloning"][-1]
+    last, commonest = metrics["cloning"][-1], max(metrics["teachers_actions"])
+    mirrored = " and as many mirrored" if metrics["mirrored"] else ""
     return (
-        f"The clone learned from {metrics['frames']:,} recorded frames, {last['epoch']} times each, and acted in no "
-        f"world on the way. On held-out recordings the teacher's action is its likeliest at {last['accuracy']:.1%} of "
-        f"the steps (the commonest action is right at {max(metrics['teachers_actions']):.1%})."
+        f"The clone learned from {metrics['frames']:,} recorded frames{mirrored}, {last['epoch']} times each, and "
+        "acted in no world on the way. On held-out recordings the teacher's action is its likeliest at "
+        f"{last['accuracy']:.1%} of the steps (the commonest action is right at {commonest:.1%}). Both policies act "
+        "with the same bursts of random actions."
     )
 
 

@@ -128,46 +128,53 @@ class _FactoredScan(torch.autograd.Function):
         return read, after
 
     @staticmethod
+    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, d_read: Tensor, d_after: Tensor) -> tuple[Tensor | None, ...]:
-        up, down, left, entry, read, after, reads, *saved = ctx.saved_tensors
-        g, s, c, length, heads, p = read.shape
-        n, width, rows = after.shape[-1], heads * p, s * length
-        hidden = reads == 0
-        d_x, d_decays = torch.empty_like(read), up.new_empty(g, c, s, length, heads)
-        d_keys, d_queries = (up.new_empty(g, s, c, length, n) for _ in range(2))
-        d_left = up.new_empty(g, c + 1, heads)
-        d_left[:, c] = (after * d_after).sum((2, 3))
-        d_current = d_after.permute(0, 3, 1, 2).reshape(g, n, width)
-        for i, part in reversed(list(enumerate(ctx.groups))):
-            written, keys, queries, states, weights = saved[5 * i : 5 * i + 5]
-            d_y = up.new_empty(g, part.stop - part.start, s, length, heads, p)
-            torch.mul(d_read[:, :, part].transpose(1, 2), up[:, part], out=d_y)
-            d_rows = d_y.view(-1, rows, width)
-            d_states = torch.bmm(queries.mT, d_rows).view(states.shape)
-            d_added = torch.empty_like(d_states)
-            carried = zip(d_states.unbind(1), d_added.unbind(1), left[:, part].unbind(1), strict=True)
-            for d_start, d_new, kept in reversed(list(carried)):
-                torch.mul(d_current, kept, out=d_new)
-                d_current = d_start.add_(d_new)
-            flat_added = d_added.view(-1, n, width)
-            d_written = torch.bmm(weights.mT, d_rows)
-            d_written.view(-1, s, length, width)[:, 0] += torch.bmm(keys[:, :length], flat_added)
-            # both factors may be large where nothing is read, so their product is not multiplied by 0
-            d_weights = torch.bmm(d_rows, written.mT).masked_fill_(hidden, 0)
-            d_query = torch.bmm(d_weights, keys).add_(torch.bmm(d_rows, states.view(-1, n, width).mT))
-            d_key = torch.bmm(d_weights.mT, queries)
-            d_key.view(-1, s, length, n)[:, 0] += torch.bmm(written[:, :length], flat_added.mT)
-            for whole, of_part in ((d_keys, d_key), (d_queries, d_query)):
-                whole[:, :, part] = of_part.view(g, -1, s, length, n).transpose(1, 2)
-            of_states = torch.mul(d_states, states, out=d_added).sum(2)
-            d_left[:, part] = of_states.unflatten(2, (heads, p)).sum(-1)
-            d_scaled = d_written.view(d_y.shape)
-            torch.mul(d_scaled.transpose(1, 2), down[:, part].transpose(1, 2), out=d_x[:, :, part])
-            product = torch.mul(d_read[:, :, part].transpose(1, 2), read[:, :, part].transpose(1, 2), out=d_y)
-            torch.sum(product.addcmul_(d_scaled, written.view(d_y.shape), value=-1), -1, out=d_decays[:, part])
-        d_decays[:, :, 0, -1] += d_left[:, 1:]
-        d_state = d_current.unflatten(2, (heads, p)).permute(0, 2, 3, 1) * entry
-        return d_x.to(ctx.kind), d_decays, d_keys.to(ctx.kind), d_queries.to(ctx.kind), d_state, None
+        with torch.autocast("cpu", enabled=False):
+            return _gradients(ctx, d_read, d_after)
+
+
+def _gradients(ctx: Any, d_read: Tensor, d_after: Tensor) -> tuple[Tensor | None, ...]:
+    """Of all arguments of `_FactoredScan`, from those of what it returned."""
+    up, down, left, entry, read, after, reads, *saved = ctx.saved_tensors
+    g, s, c, length, heads, p = read.shape
+    n, width, rows = after.shape[-1], heads * p, s * length
+    hidden = reads == 0
+    d_x, d_decays = torch.empty_like(read), up.new_empty(g, c, s, length, heads)
+    d_keys, d_queries = (up.new_empty(g, s, c, length, n) for _ in range(2))
+    d_left = up.new_empty(g, c + 1, heads)
+    d_left[:, c] = (after * d_after).sum((2, 3))
+    d_current = d_after.permute(0, 3, 1, 2).reshape(g, n, width)
+    for i, part in reversed(list(enumerate(ctx.groups))):
+        written, keys, queries, states, weights = saved[5 * i : 5 * i + 5]
+        d_y = up.new_empty(g, part.stop - part.start, s, length, heads, p)
+        torch.mul(d_read[:, :, part].transpose(1, 2), up[:, part], out=d_y)
+        d_rows = d_y.view(-1, rows, width)
+        d_states = torch.bmm(queries.mT, d_rows).view(states.shape)
+        d_added = torch.empty_like(d_states)
+        carried = zip(d_states.unbind(1), d_added.unbind(1), left[:, part].unbind(1), strict=True)
+        for d_start, d_new, kept in reversed(list(carried)):
+            torch.mul(d_current, kept, out=d_new)
+            d_current = d_start.add_(d_new)
+        flat_added = d_added.view(-1, n, width)
+        d_written = torch.bmm(weights.mT, d_rows)
+        d_written.view(-1, s, length, width)[:, 0] += torch.bmm(keys[:, :length], flat_added)
+        # both factors may be large where nothing is read, so their product is not multiplied by 0
+        d_weights = torch.bmm(d_rows, written.mT).masked_fill_(hidden, 0)
+        d_query = torch.bmm(d_weights, keys).add_(torch.bmm(d_rows, states.view(-1, n, width).mT))
+        d_key = torch.bmm(d_weights.mT, queries)
+        d_key.view(-1, s, length, n)[:, 0] += torch.bmm(written[:, :length], flat_added.mT)
+        for whole, of_part in ((d_keys, d_key), (d_queries, d_query)):
+            whole[:, :, part] = of_part.view(g, -1, s, length, n).transpose(1, 2)
+        of_states = torch.mul(d_states, states, out=d_added).sum(2)
+        d_left[:, part] = of_states.unflatten(2, (heads, p)).sum(-1)
+        d_scaled = d_written.view(d_y.shape)
+        torch.mul(d_scaled.transpose(1, 2), down[:, part].transpose(1, 2), out=d_x[:, :, part])
+        product = torch.mul(d_read[:, :, part].transpose(1, 2), read[:, :, part].transpose(1, 2), out=d_y)
+        torch.sum(product.addcmul_(d_scaled, written.view(d_y.shape), value=-1), -1, out=d_decays[:, part])
+    d_decays[:, :, 0, -1] += d_left[:, 1:]
+    d_state = d_current.unflatten(2, (heads, p)).permute(0, 2, 3, 1) * entry
+    return d_x.to(ctx.kind), d_decays, d_keys.to(ctx.kind), d_queries.to(ctx.kind), d_state, None
 
 
 def _largest_exponent(dtype: torch.dtype) -> float:

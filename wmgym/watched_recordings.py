@@ -1,5 +1,10 @@
-"""What an agent would have seen in recorded episodes, kept on disk: one file an episode, made once."""
+"""What an agent would have seen in recorded episodes, kept on disk: one file an episode, made once.
 
+Files are named by what an episode's file holds, so that one of another folder, or recorded anew, is another.
+"""
+
+import hashlib
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +18,7 @@ from model.world_model import WorldModel
 from wmgym.errors import RecordingError
 from wmgym.fidelity import encode, read_all, refuse_other_worlds
 from wmgym.recorded_features import features_of
-from wmgym.recording import Episode
+from wmgym.recording import Episode, content_digest
 
 AT_ONCE = 64
 """Frames that are encoded at a time."""
@@ -45,11 +50,11 @@ def watch_recordings(
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     for path in files:
-        target = folder / f"{path.stem}{'' if mirror is None else '-mirrored'}.npy"
+        target = folder / f"{_name_of(path)}{'' if mirror is None else '-mirrored'}.npy"
         written.append(target)
         if target.exists():
             continue
-        partial = target.with_suffix(".npy.partial")
+        partial = target.with_suffix(f".{os.getpid()}.partial")
         with partial.open("wb") as file:
             np.save(file, _watched(world, path, observation, mirror).astype(np.float16))
         partial.replace(target)
@@ -69,7 +74,15 @@ def read_watched(files: Sequence[Path]) -> NDArray[np.float16]:
             f"episodes of {sorted(lengths) or 'no'} frames given, expected at least one, and one length. Most likely "
             "some were ended early: move them away."
         )
-    return np.stack([np.load(path) for path in files])
+    first = np.load(files[0], mmap_mode="r")
+    watched = np.empty((len(files), *first.shape), np.float16)
+    for i, path in enumerate(files):
+        watched[i] = np.load(path, mmap_mode="r")
+    return watched
+
+
+def _name_of(path: Path) -> str:
+    return hashlib.sha256(content_digest(path).encode()).hexdigest()[:16]
 
 
 @torch.inference_mode()

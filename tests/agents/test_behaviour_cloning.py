@@ -7,7 +7,7 @@ import torch
 from gymnasium.spaces import Box, Discrete
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
-from agents.behaviour_cloning import Demonstrations, clone_behaviour, score_clone
+from agents.behaviour_cloning import Demonstrations, clone_behaviour, score_clone, sharpen
 from agents.sb3 import SB3Policy, make_ppo
 
 ACTIONS, SIZE = 3, 4
@@ -111,6 +111,23 @@ def test_what_is_hidden_while_learning_is_seen_again_afterwards():
     assert first == second
     assert first.accuracy > 0.8
     assert np.mean(losses[-4:]) > first.loss + 0.1
+
+
+def test_sharpened_odds_are_to_the_power_of_the_inverse_temperature():
+    learner = make_learner(recurrent=False)
+    torch.nn.init.normal_(learner.policy.action_net.weight)
+    seen = torch.randn(7, SIZE)
+
+    def log_probabilities():
+        with torch.no_grad():
+            return learner.policy.get_distribution(seen).distribution.logits
+
+    before = log_probabilities()
+    sharpen(learner, 0.5)
+    torch.testing.assert_close(log_probabilities(), torch.log_softmax(2 * before, -1))
+    for temperature in (0.0, -1.0, float("nan")):
+        with pytest.raises(ValueError, match="expected more than 0"):
+            sharpen(learner, temperature)
 
 
 def unchanged_by(learner, taught, match, **settings):

@@ -11,6 +11,7 @@ from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecMonitor
 
 from agents.evaluate import evaluate
+from agents.grid_extractor import GridExtractor
 from agents.sb3 import SB3Policy, SB3VecEnv, load_ppo, make_ppo
 
 SAME_STEP = AutoresetMode.SAME_STEP
@@ -214,6 +215,24 @@ def test_an_identity_task_is_learned():
     model = make_ppo(BatchedWorld(), seed=0, policy_kwargs={"net_arch": [32]}, **settings)
     model.learn(8 * 32 * 12)
     assert np.mean(evaluate(SB3Policy(model, seed=1), BatchedWorld(), episodes=32, seed=3).returns) > 4.5  # of 5
+
+
+class Grids(BatchedWorld):
+    """Shows grids of floats, as latents are."""
+
+    def __init__(self):
+        super().__init__()
+        self.single_observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (5, 8, 6), np.float32)
+        self.observation_space = batch_space(self.single_observation_space, self.num_envs)
+
+
+@pytest.mark.parametrize("recurrent", [False, True])
+def test_grids_are_looked_at_by_convolutions_whatever_else_is_asked_for(recurrent):
+    model = make_ppo(Grids(), seed=0, recurrent=recurrent, n_steps=8, policy_kwargs={"net_arch": [7]})
+    assert isinstance(model.policy.features_extractor, GridExtractor)
+    assert model.policy.action_net.in_features == 7
+    with pytest.raises(ValueError, match=r"expected a float Box \[channels height width\]"):
+        GridExtractor(gymnasium.spaces.Box(0, 255, (5, 8, 6), np.uint8))
 
 
 @pytest.mark.parametrize("recurrent", [False, True])

@@ -16,7 +16,7 @@ needs_maze = pytest.mark.skipif(importlib.util.find_spec("dm_control") is None, 
 @pytest.fixture
 def args(micro_folder, tmp_path):
     train = write_walks(tmp_path / "train", range(4), frames=30)
-    validation = write_walks(tmp_path / "validation", range(4, 6), frames=30)
+    validation = write_walks(tmp_path / "validation", range(1_000_000, 1_000_002), frames=30)
     return Args(
         recordings=(train,), validation=validation, output=tmp_path / "run", checkpoint=str(micro_folder), epochs=2,
         hidden=16, steps=8, dream_episodes=2, real_episodes=0, workers=1,
@@ -29,9 +29,10 @@ def test_a_short_run_leaves_policies_and_a_result(args, observation, recurrent):
     metrics = main(args)["metrics"]
     assert [point["epoch"] for point in metrics["cloning"]] == [1, 2]
     assert all(0 <= point["accuracy"] <= 1 and point["loss"] > 0 for point in metrics["cloning"])
-    assert [row["name"] for row in metrics["policies"]] == ["random policy with bursts", "clone of explorer"]
+    assert [row["name"] for row in metrics["policies"]] == ["random policy", "clone of explorer"]
     assert all(row["imagined"]["episodes"] == 2 for row in metrics["policies"])
-    assert metrics["frames"] == 2 * 4 * 30  # as they are, and mirrored
+    assert metrics["frames"] == 4 * 30
+    assert metrics["mirrored"]
     assert sum(metrics["teachers_actions"]) == pytest.approx(1)
     assert {path.name for path in (args.output / "stages").iterdir()} == {"epoch-1.zip", "epoch-2.zip"}
     assert (args.output / "policy.zip").stat().st_size > 0
@@ -41,7 +42,11 @@ def test_a_short_run_leaves_policies_and_a_result(args, observation, recurrent):
     assert str(args.output.parent) not in json.dumps(written)
     watched = {path: path.stat().st_mtime_ns for path in (args.output / "watched").rglob("*.npy")}
     assert len(watched) == 4 + 4 + 2
+    again = main(replace(args, evaluate=True, epochs=9, seed=5))["metrics"]
+    assert again["policies"] == metrics["policies"]
+    assert again["cloning"] == metrics["cloning"]
     main(replace(args, epochs=1))
+    assert {path.name for path in (args.output / "stages").iterdir()} == {"epoch-1.zip"}
     assert {path: path.stat().st_mtime_ns for path in (args.output / "watched").rglob("*.npy")} == watched
 
 
@@ -54,8 +59,16 @@ def test_the_clone_is_judged_in_the_real_maze(args):
 def test_mistakes_are_named(args, tmp_path):
     empty = tmp_path / "empty"
     empty.mkdir()
+    (tmp_path / "other").mkdir()
     with pytest.raises(RecordingError, match=r"no episode in .*empty, expected some"):
         main(replace(args, recordings=(empty,)))
+    with pytest.raises(RecordingError, match=r"2 episodes in .*validation have training seeds, such as 8"):
+        main(replace(args, validation=write_walks(tmp_path / "other" / "validation", range(8, 10), frames=30)))
+    longer = write_walks(tmp_path / "longer", range(3), frames=31)
+    with pytest.raises(RecordingError, match=r"train episodes of 30, 31 frames given, expected one length"):
+        main(replace(args, recordings=(*args.recordings, longer)))
+    with pytest.raises(FileNotFoundError, match=r"there is no training\.json"):
+        main(replace(args, evaluate=True))
     with pytest.raises(ValueError, match="--steps 1001 given, expected 1 to 1000"):
         main(replace(args, steps=1001))
     with pytest.raises(ValueError, match="--epochs 0 given"):

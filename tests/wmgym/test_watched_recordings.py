@@ -54,6 +54,18 @@ def test_what_is_there_is_not_made_again(micro, walks, tmp_path):
     assert not list(tmp_path.glob("*.partial"))
 
 
+def test_episodes_of_one_name_in_two_folders_are_two(micro, walks, tmp_path):
+    """And the same episode in two is one."""
+    others = scan(write_walks(tmp_path / "others", range(5, 8), frames=FRAMES)).usable
+    for path, seed in zip(others, range(3), strict=True):
+        path.rename(path.with_name(f"{seed}.npz"))
+    others = scan(tmp_path / "others").usable
+    assert [path.name for path in others] == [path.name for path in walks]
+    files = watch_recordings(micro.world, [*walks, *others, *walks], tmp_path / "kept", "latent")
+    assert len(set(files)) == 6
+    assert files[:3] == files[6:]
+
+
 def test_what_does_not_fit_is_told(micro, walks, tmp_path):
     short = write_walks(tmp_path / "train", range(1), frames=FRAMES - 5)
     files = watch_recordings(micro.world, [walks[1], *scan(short).usable], tmp_path / "kept", "latent")
