@@ -39,14 +39,14 @@ class Explorer(GoalWalker):
         self._current: Cell | None = None
 
     def _goal(self, position: Point, info: Mapping[str, Any]) -> Point:
-        layout, direction = np.asarray(info["maze_layout"]), np.asarray(info["agent_dir"])
+        layout, direction = np.asarray(info["maze_layout"]), np.asarray(info["agent_dir"], np.float64)
         if self._unseen is None:
             self._unseen = {(int(x), int(y)) for y, x in np.argwhere(layout != 0)}
-        here, target = cell_of(layout, position), cell_of(layout, np.asarray(info["target_pos"]))
+        here, target = cell_of(layout, position), cell_of(layout, np.asarray(info["target_pos"], np.float64))
         self._unseen -= {cell for cell in self._unseen if cell == here or _is_seen(layout, position, direction, cell)}
         if target not in self._unseen or not self._unseen:
             self._current = None
-            return np.asarray(info["target_pos"])
+            return np.asarray(info["target_pos"], np.float64)
         if self._current not in self._unseen:
             self._current = _nearest(layout, here, position, direction, self._unseen)
         return np.add(self._current, 0.5)

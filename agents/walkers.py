@@ -100,7 +100,7 @@ class GoalWalker:
             ValueError: `info` has no positions.
         """
         intended = self.intend(info)
-        position = np.asarray(info["agent_pos"])
+        position = np.asarray(info["agent_pos"], np.float64)
         if self._burst_left == 0 and (self._is_stuck(position) or self._rng.random() < self._burst_start):
             self._burst_left = BURST_STEPS
             self._tracks.clear()
@@ -120,7 +120,7 @@ class GoalWalker:
                 "info has no 'agent_pos', which this walker steers by. "
                 "Fix: make the environment with global_observables=True."
             )
-        position, direction = np.asarray(info["agent_pos"]), np.asarray(info["agent_dir"])
+        position, direction = (np.asarray(info[key], np.float64) for key in ("agent_pos", "agent_dir"))
         return steer(position, direction, next_waypoint(info["maze_layout"], position, self._goal(position, info)))
 
     def _is_stuck(self, position: Point) -> bool:
@@ -138,7 +138,7 @@ class TargetSeeker(GoalWalker):
     """Walk to the current target, again and again: knows the whole maze, and is dense in rewards."""
 
     def _goal(self, position: Point, info: Mapping[str, Any]) -> Point:
-        return np.asarray(info["target_pos"])
+        return np.asarray(info["target_pos"], np.float64)
 
 
 class RandomGoalWalker(GoalWalker):

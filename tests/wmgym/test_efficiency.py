@@ -79,7 +79,8 @@ def test_what_the_backward_pass_needs_grows_as_it_should(name, least, most, gene
 def test_the_weights_are_part_of_what_the_backward_pass_needs(generator):
     model = build("lssvwm")
     weights = sum(p.numel() for p in model.parameters() if p.dim() == 2) * 4
-    short, long = (training_cost(model, frames, 0.0, generator).bytes for frames in (24, 48))
+    # scans of whole chunks, of which there are several in both: else they keep other things
+    short, long = (training_cost(model, frames, 0.0, generator).bytes for frames in (64, 128))
     assert 2 * short - long > 0.8 * weights
 
 
