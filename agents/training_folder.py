@@ -62,7 +62,7 @@ def settings_of_training(folder: Path, world_model: str, names: Sequence[str]) -
 
     Raises:
         FileNotFoundError: There is no training.
-        ValueError: It is damaged, or was in dreams of another world model.
+        ValueError: It is damaged, was in dreams of another world model, or has no such settings.
     """
     config = read_training(folder)["config"]
     if config["world_model"] != world_model:
@@ -72,4 +72,9 @@ def settings_of_training(folder: Path, world_model: str, names: Sequence[str]) -
             "chosen now. Pass the same --checkpoint as in training."
         )
     config = OLDER | config
+    if missing := [name for name in names if name not in config]:
+        raise ValueError(
+            f"{folder}: its {TRAINING_FILE} says nothing of {', '.join(missing)}, expected the folder of a training by "
+            "the same script. Most likely another one trained this policy: judge it, or go on, with that one."
+        )
     return {name: config[name] for name in names}

@@ -202,7 +202,7 @@ def prepared(args: Args) -> Args:
     if args.evaluate is not None:
         if args.resume:
             raise ValueError("--resume and --evaluate were given, expected one: --evaluate trains nothing.")
-        args = with_settings_of(args.evaluate, args, SEEN_BY_POLICY)
+        args = with_settings_of(args.evaluate, args, (*SEEN_BY_POLICY, "horizon"))
     elif args.resume:
         args = with_settings_of(args.output, args, SEEN_BY_POLICY + LEARNING)
     elif (args.output / POLICY_FILE).exists():

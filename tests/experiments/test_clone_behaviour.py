@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from experiments import dream_ppo
 from experiments.clone_behaviour import Args, main
 from tests.wmgym.maze_walks import write_walks
 from wmgym.errors import RecordingError
@@ -45,6 +46,8 @@ def test_a_short_run_leaves_policies_and_a_result(args, observation, recurrent):
     again = main(replace(args, evaluate=True, epochs=9, seed=5))["metrics"]
     assert again["policies"] == metrics["policies"]
     assert again["cloning"] == metrics["cloning"]
+    with pytest.raises(ValueError, match=r"says nothing of horizon.*another one trained this policy"):
+        dream_ppo.main(replace(dream_ppo.PRESETS["tiny"], evaluate=args.output, checkpoint=args.checkpoint))
     main(replace(args, epochs=1))
     assert {path.name for path in (args.output / "stages").iterdir()} == {"epoch-1.zip"}
     assert {path: path.stat().st_mtime_ns for path in (args.output / "watched").rglob("*.npy")} == watched
