@@ -30,6 +30,7 @@ class Explorer(GoalWalker):
     Args:
         rng: The generator consumed.
         noise: Share of the steps spent in bursts of five random actions, in [0, 1].
+        held: A burst repeats one action.
     """
 
     def reset(self) -> None:

@@ -56,8 +56,8 @@ def _maze_walker(kind: str, rng: np.random.Generator) -> tuple[Walker, str]:
         noise = round(rng.uniform(0.0, 0.5), 2)
         return TargetSeeker(rng, noise), f"{kind} noise={noise}"
     if kind == "explorer":
-        noise = round(rng.uniform(0.0, 0.4), 2)
-        return Explorer(rng, noise), f"{kind} noise={noise}"
+        noise, held = round(rng.uniform(0.0, 0.3), 2), bool(rng.integers(2))
+        return Explorer(rng, noise, held=held), f"{kind} noise={noise} held={held}"
     if kind == "sticky":
         repeat = round(rng.uniform(0.5, 0.95), 2)
         return StickyWalker(rng, repeat), f"{kind} repeat={repeat}"

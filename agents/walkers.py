@@ -80,10 +80,11 @@ class GoalWalker:
     Args:
         rng: The generator consumed.
         noise: Share of the steps spent in bursts of five random actions, in [0, 1].
+        held: A burst repeats one random action, and so leads into walls, in place of drawing one for each step.
     """
 
-    def __init__(self, rng: np.random.Generator, noise: float = 0.1) -> None:
-        self._rng = rng
+    def __init__(self, rng: np.random.Generator, noise: float = 0.1, *, held: bool = False) -> None:
+        self._rng, self._held, self._burst_action = rng, held, NOTHING
         noise = _check_probability("noise", noise)
         self._burst_start = noise / (noise + BURST_STEPS * (1 - noise))
         self.reset()
@@ -105,8 +106,10 @@ class GoalWalker:
             self._burst_left = BURST_STEPS
             self._tracks.clear()
         if self._burst_left > 0:
+            if not self._held or self._burst_left == BURST_STEPS:
+                self._burst_action = int(self._rng.integers(ACTION_COUNT))
             self._burst_left -= 1
-            return int(self._rng.integers(ACTION_COUNT))
+            return self._burst_action
         return intended
 
     def intend(self, info: Mapping[str, Any]) -> int:

@@ -15,8 +15,9 @@ import math
 import os
 import time
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -29,7 +30,7 @@ from tqdm import tqdm
 import wmgym  # noqa: F401  (registers the ids)
 from agents.behaviour_cloning import Demonstrations, clone_behaviour, score_clone, sharpen
 from agents.comparison import as_table, compare_worlds
-from agents.evaluate import Evaluation, RandomPolicy, evaluate
+from agents.evaluate import RandomPolicy
 from agents.exploration import WithBursts
 from agents.explorer import Explorer
 from agents.interfaces import Policy
@@ -38,10 +39,10 @@ from agents.sb3 import SB3Policy, load_ppo, make_ppo
 from agents.teaching import NEEDED, teach
 from agents.time_budget import TrainingProgress
 from agents.training_folder import POLICY_FILE, save_training, settings_of_training
+from agents.two_worlds import World, measure
 from agents.walkers import TargetSeeker
-from model.checkpoint import find_checkpoint, weights_digest
 from wmgym.arguments import Range, check_ranges
-from wmgym.checkpoint import DEFAULT_CHECKPOINT, open_checkpoint
+from wmgym.checkpoint import fingerprint, open_checkpoint
 from wmgym.errors import RecordingError
 from wmgym.heap import keep_freed_memory
 from wmgym.memory_maze_setup import import_memory_maze_tasks
@@ -129,8 +130,9 @@ def main(args: Args) -> dict[str, Any]:
         def explore(policy: Policy) -> Policy:
             return WithBursts(policy, space, start=args.bursts, seed=args.seed)
 
+        seed = SEED_RANGES[args.mazes].start
         found = {
-            name: measure(name, make, dreams, args, observation)
+            name: measure(name, make, worlds_of(args, dreams, observation), steps=args.steps, seed=seed)
             for name, make, observation in (
                 ("random policy", lambda: explore(RandomPolicy(space, args.seed)), "pixels"),  # looks at nothing
                 (f"clone of {args.teacher}", lambda: explore(SB3Policy(learner, args.seed)), args.observation),
@@ -157,7 +159,7 @@ def prepared(args: Args) -> Args:
         import_memory_maze_tasks()  # if it is not installed, say so now
     if not args.evaluate:
         return args
-    kept = settings_of_training(args.output, fingerprint(args), LEARNING)
+    kept = settings_of_training(args.output, fingerprint(args.checkpoint), LEARNING)
     return replace(args, **kept)
 
 
@@ -223,7 +225,7 @@ def ask(teacher: str, file: Path) -> tuple[NDArray[np.int64], int | None]:
 def demonstrations(args: Args, name: str, files: list[Path], actions: NDArray[np.int64]) -> Demonstrations:
     """Return what the policy would have seen in episodes, beside the teacher's actions; mirrored ones come last."""
     world = open_checkpoint(args.checkpoint).world
-    place = args.output / "watched" / f"{args.observation}-{fingerprint(args)}"
+    place = args.output / "watched" / f"{args.observation}-{fingerprint(args.checkpoint)}"
     sides = [None, MIRRORED] if args.mirror and name == "train" else [None]
     with tqdm(desc=f"{args.observation}, {name}", unit="frame", unit_scale=True) as bar:
         watched = [watch_recordings(world, files, place, args.observation, side, bar.update) for side in sides]
@@ -272,18 +274,14 @@ def make_dreams(args: Args) -> Any:
     )  # fmt: skip
 
 
-def measure(name: str, make_policy: Any, dreams: Any, args: Args, observation: str) -> dict[str, Evaluation]:
-    """Evaluate a policy, made anew for each world, in dreams and, if wanted, in the real maze as it will see it."""
-    seed, found = SEED_RANGES[args.mazes].start, {}
-    with tqdm(total=args.dream_episodes * args.steps, unit="step", desc=f"{name}, imagined") as bar:
-        found["imagined"] = evaluate(make_policy(), dreams, episodes=args.dream_episodes, seed=seed, on_step=bar.update)
-    if args.real_episodes:
-        mazes = watched_mazes(
-            min(args.workers, args.real_episodes), args.steps, checkpoint=args.checkpoint, observation=observation
-        )
-        with closing(mazes), tqdm(total=args.real_episodes * args.steps, unit="step", desc=f"{name}, real") as bar:
-            found["real"] = evaluate(make_policy(), mazes, episodes=args.real_episodes, seed=seed, on_step=bar.update)
-    return found
+def worlds_of(args: Args, dreams: Any, observation: str) -> dict[str, World]:
+    """Return dreams, and the real maze as the policy will see it."""
+    workers = min(args.workers, max(1, args.real_episodes))
+    mazes = partial(watched_mazes, workers, args.steps, checkpoint=args.checkpoint, observation=observation)
+    return {
+        "imagined": World(lambda: nullcontext(dreams), args.dream_episodes),
+        "real": World(lambda: closing(mazes()), args.real_episodes),
+    }
 
 
 def settings_of(args: Args) -> dict[str, Any]:
@@ -294,12 +292,7 @@ def settings_of(args: Args) -> dict[str, Any]:
     chosen["validation"] = args.validation.name
     if args.checkpoint is not None:
         chosen["checkpoint"] = Path(args.checkpoint).name
-    return chosen | {"world_model": fingerprint(args), "denoising_steps": 1, "precision": "float32"}
-
-
-def fingerprint(args: Args) -> str:
-    """Return what tells a world model from all others, whatever its folder is called."""
-    return weights_digest(find_checkpoint(args.checkpoint or DEFAULT_CHECKPOINT))[:16]
+    return chosen | {"world_model": fingerprint(args.checkpoint), "denoising_steps": 1, "precision": "float32"}
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from contextlib import ExitStack, closing
+from contextlib import closing, nullcontext
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -32,7 +32,7 @@ from tqdm import tqdm
 
 import wmgym  # noqa: F401  (registers the ids)
 from agents.comparison import as_table, compare_worlds
-from agents.evaluate import Evaluation, RandomPolicy, estimate_seconds, evaluate
+from agents.evaluate import RandomPolicy, estimate_seconds
 from agents.exploration import WithBursts
 from agents.first_reward import EndAtReward
 from agents.interfaces import Policy
@@ -42,9 +42,9 @@ from agents.results import write_result
 from agents.sb3 import SB3Policy, load_ppo, make_ppo
 from agents.time_budget import TimeBudget, TrainingProgress
 from agents.training_folder import POLICY_FILE, read_training, save_training, settings_of_training
-from model.checkpoint import find_checkpoint, weights_digest
+from agents.two_worlds import World, measure
 from wmgym.arguments import Range, check_minutes, check_ranges
-from wmgym.checkpoint import DEFAULT_CHECKPOINT, open_checkpoint
+from wmgym.checkpoint import fingerprint, open_checkpoint
 from wmgym.heap import keep_freed_memory
 from wmgym.parts import DREAM_PARTS
 from wmgym.recording import SEED_RANGES
@@ -170,13 +170,14 @@ def main(args: Args) -> dict[str, Any]:
         if args.bursts:
             makers["random policy with bursts"] = lambda: explore(RandomPolicy(space, args.seed))
         blind = replace(args, observation="pixels")  # what looks at nothing needs no model that watches the maze
-        found = {name: measure(name, make_policy, dreams, blind) for name, make_policy in makers.items()}
+        compared = partial(measure, steps=args.steps, seed=SEED_RANGES[args.mazes].start)
+        found = {name: compared(name, make_policy, worlds_of(blind, dreams)) for name, make_policy in makers.items()}
         if args.evaluate is None:
             left = 60 * args.minutes - RESERVE - evaluation_seconds(args, dreams) - (time.monotonic() - started)
             train(args, max(left, 60 * args.minutes / 4))
         learner = load_ppo(args.output / POLICY_FILE, recurrent=args.recurrent)
         agent = "PPO trained in dreams"
-        found[agent] = measure(agent, lambda: explore(SB3Policy(learner, args.seed)), dreams, args)
+        found[agent] = compared(agent, lambda: explore(SB3Policy(learner, args.seed)), worlds_of(args, dreams))
     metrics = compare_worlds(found)
     training = read_training(args.output)
     progress = training["progress"]
@@ -233,19 +234,12 @@ def make_dreams(args: Args, count: int, steps: int, starts: str = "first_frames"
     )  # fmt: skip
 
 
-def measure(
-    name: str, make_policy: Callable[[], Policy], dreams: VectorEnv[Any, Any, Any], args: Args
-) -> dict[str, Evaluation]:
-    """Evaluate a policy, made anew for each world, in dreams and, if wanted, in the real maze."""
-    episodes = {"imagined": args.dream_episodes, "real": args.real_episodes}
-    seed = SEED_RANGES[args.mazes].start
-    found = {}
-    with ExitStack() as stack:
-        for world in [world for world, count in episodes.items() if count]:
-            env = dreams if world == "imagined" else stack.enter_context(closing(make_real_mazes(args)))
-            with tqdm(total=episodes[world] * args.steps, unit="step", desc=f"{name}, {world}") as bar:
-                found[world] = evaluate(make_policy(), env, episodes=episodes[world], seed=seed, on_step=bar.update)
-    return found
+def worlds_of(args: Args, dreams: VectorEnv[Any, Any, Any]) -> dict[str, World]:
+    """Return dreams and the real maze, to be measured in."""
+    return {
+        "imagined": World(lambda: nullcontext(dreams), args.dream_episodes),
+        "real": World(lambda: closing(make_real_mazes(args)), args.real_episodes),
+    }
 
 
 def evaluation_seconds(args: Args, dreams: VectorEnv[Any, Any, Any]) -> float:
@@ -307,11 +301,6 @@ def settings_of(args: Args) -> dict[str, Any]:
     if args.checkpoint is not None:
         chosen["checkpoint"] = Path(args.checkpoint).name
     return chosen | {"world_model": fingerprint(args.checkpoint)}
-
-
-def fingerprint(checkpoint: str | None) -> str:
-    """Return what tells a world model from all others, whatever its folder is called."""
-    return weights_digest(find_checkpoint(DEFAULT_CHECKPOINT if checkpoint is None else checkpoint))[:16]
 
 
 def with_settings_of(folder: Path, args: Args, names: tuple[str, ...]) -> Args:

@@ -94,6 +94,19 @@ def refuse_unsteppable(world: WorldModel) -> None:
         )
 
 
+def fingerprint(checkpoint: str | Path | None = None) -> str:
+    """Return what tells a world model from all others, whatever its folder is called: 16 hexadecimal digits.
+
+    Args:
+        checkpoint: Folder or Hugging Face Hub id; None for the one that ships with wmgym.
+
+    Raises:
+        CheckpointError: It is missing.
+    """
+    folder = model.checkpoint.find_checkpoint(DEFAULT_CHECKPOINT if checkpoint is None else checkpoint)
+    return model.checkpoint.weights_digest(folder)[:16]
+
+
 def open_checkpoint(
     checkpoint: str | Path | Checkpoint | None = None, device: str | torch.device = "cpu"
 ) -> Checkpoint:
