@@ -8,25 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agents.discrete_plans import read_before
-from agents.search_settings import check_least, check_search
-from agents.trajectory_optimizers import (
-    Floats,
-    Plan,
-    Score,
-    elite_weights,
-    exponential_weights,
-    optimise,
-)
+from agents.search_settings import CrossEntropy, IteratedSearch, PathIntegral, check_least
+from agents.trajectory_optimizers import Floats, Plan, Score, optimise
 
 
 @dataclass(frozen=True)
-class GaussianCEM:
-    """Cross-entropy method: mean and std of each action at each step become those of the best candidates.
+class GaussianSettings(IteratedSearch):
+    """Draw each action from a Gaussian of its step, by noise that wanders over the steps.
 
     Attributes:
-        candidates: How many sequences each iteration tries.
-        iterations: How often.
-        elites: How many of the best are learned from.
         keep: How many of the best are tried again, in the next iteration and, shifted, in the next plan.
         smoothing: Share of mean and std before that each iteration keeps.
         carry_over: Share of the last plan's mean in the mean that the next begins with; the rest is the middle of the
@@ -34,15 +24,9 @@ class GaussianCEM:
         start_std: In units of half the width of the box.
         least_std: What the std does not fall below, in the same units.
         color: Exponent of the noise's power spectrum `1 / f^color` over the steps: 0 is white, 2 wanders.
-
-    Source: C. Pinneri et al., Sample-efficient cross-entropy method for real-time planning (iCEM), arXiv:2008.06389.
-    Declared deviations: as many candidates in each iteration, the mean is a candidate in all but the first, and kept
-    candidates repeat their last action at the end.
     """
 
-    candidates: int = 64
     iterations: int = 5
-    elites: int = 8
     keep: int = 4
     smoothing: float = 0.1
     carry_over: float = 1.0
@@ -52,28 +36,28 @@ class GaussianCEM:
 
     def __post_init__(self) -> None:
         """Refuses numbers that do not fit together."""
-        check_search(self)
+        super().__post_init__()
         check_least(self, start_std=1e-12, least_std=0.0, color=0.0)
-
-    def weights(self, returns: Floats) -> Floats:
-        """Return equal weights of the elites."""
-        return elite_weights(returns, self.elites)
 
 
 @dataclass(frozen=True)
-class GaussianMPPI:
+class GaussianCEM(GaussianSettings, CrossEntropy):
+    """Cross-entropy method: mean and std of each action at each step become those of the best candidates.
+
+    Attributes: those of `IteratedSearch`, `CrossEntropy` and `GaussianSettings`, in this order.
+
+    Source: C. Pinneri et al., Sample-efficient cross-entropy method for real-time planning (iCEM), arXiv:2008.06389.
+    Declared deviations: as many candidates in each iteration, the mean is a candidate in all but the first, and kept
+    candidates repeat their last action at the end.
+    """
+
+
+@dataclass(frozen=True)
+class GaussianMPPI(GaussianSettings, PathIntegral):
     """Model-predictive path integral: as `GaussianCEM`, but every candidate counts, `exp` of its return.
 
-    Attributes:
-        candidates: How many sequences each iteration tries.
-        iterations: How often.
-        temperature: The median candidate counts `exp(-1 / temperature)` of what the best does.
-        keep: See `GaussianCEM`, as for the other attributes.
-        smoothing: Share of mean and std before that each iteration keeps.
-        carry_over: Share of the last plan's mean in the mean that the next begins with.
-        start_std: In units of half the width of the box.
-        least_std: What the std does not fall below, in the same units.
-        color: Exponent of the noise's power spectrum.
+    Attributes: those of `IteratedSearch`, `PathIntegral` and `GaussianSettings`, in this order. The least std is
+    not 0.
 
     Source: G. Williams et al., Information theoretic MPC for model-based reinforcement learning, ICRA 2017. Declared
     deviations: a temperature relative to the gap between best and median; the std is refitted, too, as in TD-MPC
@@ -81,24 +65,7 @@ class GaussianMPPI:
     mean is one of them.
     """
 
-    candidates: int = 64
-    iterations: int = 5
-    temperature: float = 0.2
-    keep: int = 4
-    smoothing: float = 0.1
-    carry_over: float = 1.0
-    start_std: float = 0.5
     least_std: float = 0.02
-    color: float = 1.0
-
-    def __post_init__(self) -> None:
-        """Refuses numbers that do not fit together."""
-        check_search(self)
-        check_least(self, temperature=1e-12, start_std=1e-12, least_std=0.0, color=0.0)
-
-    def weights(self, returns: Floats) -> Floats:
-        """Return exponential weights."""
-        return exponential_weights(returns, self.temperature)
 
 
 BoxSearch = GaussianCEM | GaussianMPPI
@@ -163,7 +130,7 @@ class GaussianBelief:
         least_std: `[horizon ...]`: what refitted ones do not fall below.
         low: Least value of each part of an action.
         high: Greatest value.
-        color: See `GaussianCEM`.
+        color: See `GaussianSettings`.
         smoothing: Share of the old mean and std in refitted ones.
     """
 

@@ -7,15 +7,8 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from agents.search_settings import check_least, check_search
-from agents.trajectory_optimizers import (
-    Floats,
-    Plan,
-    Score,
-    elite_weights,
-    exponential_weights,
-    optimise,
-)
+from agents.search_settings import CrossEntropy, IteratedSearch, PathIntegral, check_search
+from agents.trajectory_optimizers import Floats, Plan, Score, optimise
 
 
 @dataclass(frozen=True)
@@ -46,19 +39,29 @@ class RandomShooting:
 
 
 @dataclass(frozen=True)
-class CategoricalCEM:
-    """Cross-entropy method: probabilities of each action at each step become those among the best candidates.
+class CategoricalSettings(IteratedSearch):
+    """Draw each action from probabilities of its step.
 
     Attributes:
-        candidates: How many sequences each iteration tries.
-        iterations: How often.
-        elites: How many of the best are learned from.
         keep: How many of the best are tried again, in the next iteration and, shifted, in the next plan.
         smoothing: Share of the probabilities before that each iteration keeps.
         repeat: Probability that a step uses the random number of the step before again, in [0, 1]. Where the
             probabilities of both are alike, that repeats the action, and plans go somewhere; each step keeps its own
             probabilities whatever this is.
         carry_over: Share of the last plan's probabilities in those that the next begins with; the rest is uniform.
+    """
+
+    keep: int = 4
+    smoothing: float = 0.1
+    repeat: float = 0.5
+    carry_over: float = 0.5
+
+
+@dataclass(frozen=True)
+class CategoricalCEM(CategoricalSettings, CrossEntropy):
+    """Cross-entropy method: probabilities of each action at each step become those among the best candidates.
+
+    Attributes: those of `IteratedSearch`, `CrossEntropy` and `CategoricalSettings`, in this order.
 
     Source: R. Rubinstein, The cross-entropy method for combinatorial and continuous optimization, 1999; what is kept
     and carried over as in iCEM, C. Pinneri et al., arXiv:2008.06389. Declared deviations: categorical in place of
@@ -66,58 +69,18 @@ class CategoricalCEM:
     candidate in all but the first.
     """
 
-    candidates: int = 64
-    iterations: int = 4
-    elites: int = 8
-    keep: int = 4
-    smoothing: float = 0.1
-    repeat: float = 0.5
-    carry_over: float = 0.5
-
-    def __post_init__(self) -> None:
-        """Refuses numbers that do not fit together."""
-        check_search(self)
-
-    def weights(self, returns: Floats) -> Floats:
-        """Return equal weights of the elites."""
-        return elite_weights(returns, self.elites)
-
 
 @dataclass(frozen=True)
-class CategoricalMPPI:
+class CategoricalMPPI(CategoricalSettings, PathIntegral):
     """Model-predictive path integral: as `CategoricalCEM`, but every candidate counts, `exp` of its return.
 
-    Attributes:
-        candidates: How many sequences each iteration tries.
-        iterations: How often.
-        temperature: The median candidate counts `exp(-1 / temperature)` of what the best does.
-        keep: See `CategoricalCEM`, as for the other attributes.
-        smoothing: Share of the probabilities before that each iteration keeps.
-        repeat: Probability that a step uses the random number of the step before again.
-        carry_over: Share of the last plan's probabilities in those that the next begins with.
+    Attributes: those of `IteratedSearch`, `PathIntegral` and `CategoricalSettings`, in this order.
 
     Source: G. Williams et al., Information theoretic MPC for model-based reinforcement learning, ICRA 2017. Declared
     deviations: probabilities in place of means, a temperature relative to the gap between best and median, several
     iterations, kept candidates weigh as drawn ones, and the plan is the best candidate, not the mean, of which there is
     none.
     """
-
-    candidates: int = 64
-    iterations: int = 4
-    temperature: float = 0.2
-    keep: int = 4
-    smoothing: float = 0.1
-    repeat: float = 0.5
-    carry_over: float = 0.5
-
-    def __post_init__(self) -> None:
-        """Refuses numbers that do not fit together."""
-        check_search(self)
-        check_least(self, temperature=1e-12)
-
-    def weights(self, returns: Floats) -> Floats:
-        """Return exponential weights."""
-        return exponential_weights(returns, self.temperature)
 
 
 DiscreteSearch = RandomShooting | CategoricalCEM | CategoricalMPPI
@@ -167,7 +130,7 @@ class CategoricalBelief:
 
     Attributes:
         probabilities: `[horizon a]`.
-        repeat: See `CategoricalCEM`.
+        repeat: See `CategoricalSettings`.
         smoothing: Share of the old probabilities in refitted ones.
     """
 
