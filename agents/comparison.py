@@ -9,6 +9,7 @@ from agents.evaluate import Evaluation, compare
 WORLDS = ("imagined", "real")
 ENOUGH_EPISODES = 6
 """With fewer, all differences having one sign is no rare chance: 2 * 0.5**5 is above 5 %."""
+BEATS, WORSE, UNDECIDED = "beats", "is worse than", "is not shown to differ from"
 
 
 def compare_worlds(policies: Mapping[str, Mapping[str, Evaluation]]) -> dict[str, Any]:
@@ -54,16 +55,23 @@ def verdict(name: str, baseline: str, difference: Mapping[str, Any]) -> str:
     Args:
         name: Of the policy.
         baseline: Its name.
-        difference: Policy less baseline, summarised; it counts as shown when its 95 % interval excludes zero
-            and there are at least six episodes.
+        difference: Policy less baseline, summarised.
+    """
+    low, high = difference["ci95"]
+    return (
+        f"In the real environment, {name} {outcome(difference)} {baseline}: {difference['mean']:+.2f} an episode, 95 % "
+        f"interval {low:+.2f} to {high:+.2f}, {difference['episodes']} episodes, the same starts for both."
+    )
+
+
+def outcome(difference: Mapping[str, Any]) -> str:
+    """Say in a verb what a summarised difference shows.
+
+    That is something when its 95 % interval excludes zero and there are at least six episodes.
     """
     low, high = difference["ci95"]
     shown = difference["episodes"] >= ENOUGH_EPISODES and (low > 0 or high < 0)
-    says = ("beats" if low > 0 else "is worse than") if shown else "is not shown to differ from"
-    return (
-        f"In the real environment, {name} {says} {baseline}: {difference['mean']:+.2f} an episode, 95 % "
-        f"interval {low:+.2f} to {high:+.2f}, {difference['episodes']} episodes, the same starts for both."
-    )
+    return (BEATS if low > 0 else WORSE) if shown else UNDECIDED
 
 
 def as_table(report: Mapping[str, Any]) -> str:

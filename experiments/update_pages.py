@@ -1,9 +1,9 @@
-"""Write the numbers on README and checkpoint card from the committed `docs/results/*/result.json`; none is typed.
+"""Write the numbers on README, checkpoint card and page of agents from the committed results; none is typed.
 
     python experiments/update_pages.py
 
-What stands between `<!-- NAME -->` and `<!-- /NAME -->` is replaced. Results of PPO in another checkpoint than the
-shipped one are refused.
+They stand in `docs/results/*/result.json`. What is between `<!-- NAME -->` and `<!-- /NAME -->` is replaced. README
+shows agents of the shipped checkpoint only and refuses others; `docs/agents.md` shows all and says of which they are.
 """
 
 import json
@@ -13,10 +13,13 @@ from typing import Any
 
 import tyro
 
+from agents.found_results import find_results
 from agents.learning_time import as_sentence
+from agents.results_page import agreement_table, page
 from model.checkpoint import weights_digest
 
 RESULTS = Path("docs/results")
+AGENTS_PAGE = Path("docs/agents.md")
 CARD = Path("wmgym/checkpoints/memory-maze-9x9")
 KEPT = ("direction", "both")
 """Rows of the table of the scan that README shows."""
@@ -26,7 +29,7 @@ WORLDS = {"TextureWorld": "", "MemoryMaze": "WORLD=maze "}
 
 @dataclass
 class Args:
-    """Write the numbers on README and checkpoint card."""
+    """Write the numbers on README, checkpoint card and page of agents."""
 
     root: Path = Path(__file__).parent.parent
     """The repository."""
@@ -34,8 +37,10 @@ class Args:
 
 def main(args: Args) -> None:
     """Fills the markers from every result that is there."""
-    fidelity = table_of(args.root, "evaluate_world_model")
     parts, shipped = [], weights_digest(args.root / CARD)
+    agents = find_results(args.root / RESULTS)
+    replace(args.root / AGENTS_PAGE, "agents", page(agents, args.root / RESULTS, shipped))
+    fidelity = table_of(args.root, "evaluate_world_model")
     if fidelity:
         replace(args.root / CARD / "README.md", "numbers", fidelity)
         parts += ["**Held-out mazes** (`experiments/evaluate_world_model.py --recordings recordings/test`)", fidelity]
@@ -50,6 +55,8 @@ def main(args: Args) -> None:
                 )
             parts += [f"**{title}** (`{command_of(result['config'])}`, [{name}]({path}))"]
             parts += [returns(result) + "\n" + learned(result["metrics"])]
+    parts += agreements(args.root, agents)
+    parts += [f"Every run of agents, failures included: [{AGENTS_PAGE}]({AGENTS_PAGE})."] if agents else []
     parts += speeds(args.root)
     memory, costs = (table_of(args.root, name) for name in ("memory_benchmark", "efficiency"))
     if memory:
@@ -67,6 +74,23 @@ def main(args: Args) -> None:
     replace(args.root / "README.md", "results", "\n\n".join(parts))
     record = json.loads((args.root / CARD / "training.json").read_text())
     replace(args.root / CARD / "README.md", "recipe", recipe(record))
+
+
+def agreements(root: Path, agents: dict[str, dict[str, Any]]) -> list[str]:
+    """How well returns in dreams agree with real ones, wherever that was measured."""
+    parts, shipped = [], weights_digest(root / CARD)
+    for name, result in agents.items():
+        if table := agreement_table(result):
+            which = "" if shipped.startswith(result["config"]["world_model"]) else ", of an earlier checkpoint"
+            title = f"Imagined against real returns of {len(result['metrics']['policies'])} policies{which}"
+            parts += [f"**{title}** ([{name}]({RESULTS / name / 'result.json'}))", table]
+            parts += [f"![imagined and real returns]({RESULTS / name / plot.name})" for plot in plots(root, name)]
+    return parts
+
+
+def plots(root: Path, name: str) -> list[Path]:
+    """The plots of a committed result."""
+    return sorted((root / RESULTS / name).glob("*.png"))
 
 
 def speeds(root: Path) -> list[str]:

@@ -1,4 +1,4 @@
-"""README and card show the committed results, all of the shipped checkpoint."""
+"""README, card and page of agents show the committed results; README those of the shipped checkpoint only."""
 
 import json
 import shutil
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.update_pages import CARD, RESULTS, Args, main, recipe
+from experiments.update_pages import AGENTS_PAGE, CARD, RESULTS, Args, main, recipe
 from model.checkpoint import weights_digest
 
 ROOT = Path(__file__).parents[2]
@@ -16,14 +16,15 @@ ROOT = Path(__file__).parents[2]
 def copy(tmp_path):
     """The pages, the results and the checkpoint, without the rest of the repository."""
     for name in (RESULTS, CARD):
-        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("*.gif", "*.png"))
-    shutil.copy(ROOT / "README.md", tmp_path)
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("*.gif"))
+    for page in ("README.md", AGENTS_PAGE):
+        shutil.copy(ROOT / page, tmp_path / page)
     return tmp_path
 
 
 def test_the_committed_pages_are_what_the_results_say(copy):
     main(Args(copy))
-    for page in (Path("README.md"), CARD / "README.md"):
+    for page in (Path("README.md"), CARD / "README.md", AGENTS_PAGE):
         assert (copy / page).read_text() == (ROOT / page).read_text(), "run experiments/update_pages.py"
 
 
@@ -55,6 +56,26 @@ def test_the_command_beside_the_memory_table_names_what_was_trained(copy):
     path.write_text(json.dumps(result | {"metrics": {"rows": [*rows, row | {"steps_trained": 8}]}}))
     with pytest.raises(ValueError, match=r"TextureWorld runs of \[7, 8\] steps, expected one number"):
         main(Args(copy))
+
+
+def test_agreement_of_imagined_and_real_returns_is_shown_on_readme_and_page(copy):
+    folder = copy / RESULTS / "imagined_vs_real"
+    folder.mkdir()
+    result = json.loads((copy / RESULTS / "dream_ppo_demo" / "result.json").read_text())
+    policies = result["metrics"]["policies"]
+    metrics = {"policies": policies, "pearson_r": 0.625, "spearman": None, "mae": 0.25}
+    (folder / "result.json").write_text(json.dumps(result | {"experiment": "imagined_vs_real", "metrics": metrics}))
+    (folder / "imagined_vs_real.png").touch()
+    main(Args(copy))
+    for page, path in ((Path("README.md"), "docs/results"), (AGENTS_PAGE, "results")):
+        text = (copy / page).read_text()
+        assert "| Pearson r, at best 1 | 0.62 |" in text
+        assert f"({path}/imagined_vs_real/imagined_vs_real.png)" in text
+    readme = (copy / "README.md").read_text()
+    assert (
+        f"returns of {len(policies)} policies** ([imagined_vs_real](docs/results/imagined_vs_real/result.json))"
+        in readme
+    )
 
 
 @pytest.mark.parametrize("whose", ["shipped", "earlier"])
