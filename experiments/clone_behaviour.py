@@ -33,6 +33,7 @@ from agents.comparison import as_table, compare_worlds
 from agents.evaluate import RandomPolicy
 from agents.exploration import WithBursts
 from agents.explorer import Explorer
+from agents.forgetful import Forgetful
 from agents.interfaces import Policy
 from agents.results import RESULT_FILE, write_json, write_result
 from agents.sb3 import SB3Policy, load_ppo, make_ppo
@@ -63,7 +64,7 @@ TEACHERS = {"explorer": Explorer, "target_seeker": TargetSeeker}
 RANGES: dict[str, Range] = {
     "epochs": (1, math.inf), "learning_rate": (0, 1), "dropout": (0, 0.99), "temperature": (1e-3, 1e3),
     "hidden": (1, 65_536), "bursts": (0, 1), "steps": (1, REAL_STEPS), "real_episodes": (0, math.inf),
-    "dream_episodes": (1, math.inf), "workers": (1, math.inf),
+    "dream_episodes": (1, math.inf), "forget_every": (1, math.inf), "workers": (1, math.inf),
 }  # fmt: skip
 
 
@@ -109,6 +110,8 @@ class Args:
     """Which held-out real mazes; choose settings on validation only."""
     workers: int = os.cpu_count() or 1
     """Processes that ask the teacher, and that run the real maze."""
+    forget_every: int | None = None
+    """Play the real maze once more with all memory, the policy's and the world model's, emptied after so many steps."""
     evaluate: bool = False
     """Learn nothing: judge the policy in OUTPUT again, and write there. It takes the settings that it learned with."""
     seed: int = 0
@@ -130,14 +133,20 @@ def main(args: Args) -> dict[str, Any]:
         def explore(policy: Policy) -> Policy:
             return WithBursts(policy, space, start=args.bursts, seed=args.seed)
 
-        seed = SEED_RANGES[args.mazes].start
-        found = {
-            name: measure(name, make, worlds_of(args, dreams, observation), steps=args.steps, seed=seed)
-            for name, make, observation in (
-                ("random policy", lambda: explore(RandomPolicy(space, args.seed)), "pixels"),  # looks at nothing
-                (f"clone of {args.teacher}", lambda: explore(SB3Policy(learner, args.seed)), args.observation),
+        clone, every = f"clone of {args.teacher}", args.forget_every
+        compared = partial(measure, steps=args.steps, seed=SEED_RANGES[args.mazes].start)
+        blind = worlds_of(args, dreams, "pixels")  # for what looks at nothing
+        found = {"random policy": compared("random policy", lambda: explore(RandomPolicy(space, args.seed)), blind)}
+        seen = worlds_of(args, dreams, args.observation)
+        found[clone] = compared(clone, lambda: explore(SB3Policy(learner, args.seed)), seen)
+        if every is not None and args.real_episodes:
+            name, real = (
+                f"{clone}, memory emptied every {every} steps",
+                worlds_of(args, dreams, args.observation, every),
             )
-        }
+            found[name] = compared(
+                name, lambda: explore(Forgetful(SB3Policy(learner, args.seed), every)), {"real": real["real"]}
+            )
     metrics = compare_worlds(found) | json.loads((args.output / CLONING_FILE).read_text())
     result = write_result(
         args.output, experiment="clone_behaviour", config=settings_of(args), seed=args.seed,
@@ -274,10 +283,13 @@ def make_dreams(args: Args) -> Any:
     )  # fmt: skip
 
 
-def worlds_of(args: Args, dreams: Any, observation: str) -> dict[str, World]:
+def worlds_of(args: Args, dreams: Any, observation: str, forget_every: int | None = None) -> dict[str, World]:
     """Return dreams, and the real maze as the policy will see it."""
     workers = min(args.workers, max(1, args.real_episodes))
-    mazes = partial(watched_mazes, workers, args.steps, checkpoint=args.checkpoint, observation=observation)
+    mazes = partial(
+        watched_mazes, workers, args.steps, checkpoint=args.checkpoint, observation=observation,
+        forget_every=forget_every,
+    )  # fmt: skip
     return {
         "imagined": World(lambda: nullcontext(dreams), args.dream_episodes),
         "real": World(lambda: closing(mazes()), args.real_episodes),

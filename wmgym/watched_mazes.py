@@ -24,6 +24,7 @@ def watched_maze(
     checkpoint: str | None = None,
     observation: str = "features",
     precision: str = "float32",
+    forget_every: int | None = None,
 ) -> gymnasium.Env[Any, Any]:
     """Make a real maze that shows what a dream shows; its frames come from `render`.
 
@@ -34,13 +35,16 @@ def watched_maze(
         checkpoint: Of the world model that watches; None for the one that ships with wmgym.
         observation: "pixels", of which nothing is made, "latent" or "features".
         precision: "float32" or "bfloat16", as that of the dreams.
+        forget_every: Frames after which what the world model remembers is emptied; None for never.
     """
     if multiprocessing.parent_process() is not None:
         torch.set_num_threads(1)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
     register_all()
     env = gymnasium.make(REAL_MAZE, render_mode="rgb_array", max_episode_steps=steps)
-    return env if observation == "pixels" else WorldModelObservation(env, checkpoint, observation, precision=precision)
+    if observation == "pixels":
+        return env
+    return WorldModelObservation(env, checkpoint, observation, precision=precision, forget_every=forget_every)
 
 
 def watched_mazes(workers: int, steps: int = REAL_STEPS, **watching: Any) -> VectorEnv[Any, Any, Any]:

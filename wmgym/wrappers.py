@@ -5,11 +5,13 @@ from typing import Any
 
 import gymnasium
 import numpy as np
+import torch
 from gymnasium.spaces import Discrete
 from gymnasium.utils import RecordConstructorArgs
 from numpy.typing import NDArray
 
 from wmgym.checkpoint import Checkpoint, open_checkpoint
+from wmgym.codec import frames_to_tensor
 from wmgym.context import Context, first_frame
 from wmgym.dream import Dreams
 from wmgym.observations import observation_space
@@ -32,11 +34,14 @@ class WorldModelObservation(gymnasium.Wrapper[NDArray[Any], Any, NDArray[Any], A
         observation: "features" or "latent".
         device: Where the model runs, as torch names it.
         precision: "float32" or "bfloat16", as that of the dreams.
+        forget_every: Empty the memory each time it has taken in so many frames of an episode, to measure what it is
+            worth; None for never. Latents, which tell of one frame, do not change.
 
     Raises:
         CheckpointError: The checkpoint is missing, damaged or of another version.
         DependencyError: The device needs CUDA.
-        ValueError: The environment's spaces are not the model's, or `observation` or `precision` is none of the two.
+        ValueError: The environment's spaces are not the model's, or `observation` or `precision` is none of the two, or
+            `forget_every` is less than 1.
     """
 
     def __init__(
@@ -46,12 +51,16 @@ class WorldModelObservation(gymnasium.Wrapper[NDArray[Any], Any, NDArray[Any], A
         observation: str = "features",
         device: str = "cpu",
         precision: str = "float32",
+        forget_every: int | None = None,
     ) -> None:
+        if forget_every is not None and forget_every < 1:
+            raise ValueError(f"forget_every = {forget_every}, expected 1 frame or more, or None for never.")
         name = str(checkpoint) if isinstance(checkpoint, Path) else checkpoint  # a spec holds JSON
         # Not copied: it may be an open checkpoint.
         RecordConstructorArgs.__init__(
-            self, _disable_deepcopy=True, checkpoint=name, observation=observation, device=device, precision=precision
-        )
+            self, _disable_deepcopy=True, checkpoint=name, observation=observation, device=device, precision=precision,
+            forget_every=forget_every,
+        )  # fmt: skip
         super().__init__(env)
         opened = open_checkpoint(checkpoint, device)
         config = opened.world.config
@@ -76,6 +85,7 @@ class WorldModelObservation(gymnasium.Wrapper[NDArray[Any], Any, NDArray[Any], A
             )
         self.observation_space = observation_space(config, observation)
         self._observation, self._num_actions = observation, count
+        self._world, self._forget_every, self._remembered = opened.world, forget_every, 0
         self._dreams = Dreams(opened.world, [], num_dreams=1, precision=precision)
 
     def reset(
@@ -88,8 +98,7 @@ class WorldModelObservation(gymnasium.Wrapper[NDArray[Any], Any, NDArray[Any], A
             options: For the real environment.
         """
         frame, info = self.env.reset(seed=seed, options=options)
-        self._dreams.start([0], [first_frame(frame)])
-        return self._shown(), info
+        return self._look(first_frame(frame), begins=True), info
 
     def step(self, action: Any) -> tuple[NDArray[Any], Any, bool, bool, dict[str, Any]]:
         """Step the real environment and let the model observe where it led.
@@ -102,9 +111,20 @@ class WorldModelObservation(gymnasium.Wrapper[NDArray[Any], Any, NDArray[Any], A
         """
         action = read_action(action, self._num_actions)
         frame, reward, terminated, truncated, info = self.env.step(action)
-        self._dreams.observe([Context(frame[None], np.array([action], np.int64))])
-        return self._shown(), reward, terminated, truncated, info
+        looked = self._look(Context(frame[None], np.array([action], np.int64)))
+        return looked, reward, terminated, truncated, info
 
-    def _shown(self) -> NDArray[np.float32]:
+    def _look(self, context: Context, begins: bool = False) -> NDArray[np.float32]:
+        """Take in one frame, and return what is shown of it."""
+        if self._observation == "latent":  # which nothing before has a part in
+            with torch.inference_mode():
+                latent = self._world.tokenizer.encode(frames_to_tensor(context.frames, self._world.device))
+            return latent[0].float().cpu().numpy().copy()
+        if begins or self._remembered == self._forget_every:
+            self._dreams.start([0], [first_frame(context.frames[0])])
+            self._remembered = 1
+        else:
+            self._dreams.observe([context])
+            self._remembered += 1
         shown: NDArray[np.float32] = self._dreams.observations(self._observation)[0]
         return shown
