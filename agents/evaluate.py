@@ -27,11 +27,24 @@ class Evaluation:
         first_seed: Episode `k` is that of seed `first_seed + k`: of the same maze for every policy.
         returns: Sum of rewards of each episode, the last reward included.
         lengths: Steps of each episode.
+        rewards: By episode, the steps (the first is 1) at which a reward other than zero came, each with it; None
+            where they were not kept.
     """
 
     first_seed: int
     returns: tuple[float, ...]
     lengths: tuple[int, ...]
+    rewards: tuple[tuple[tuple[int, float], ...], ...] | None = None
+
+    def returns_until(self, step: int) -> tuple[float, ...]:
+        """Return what each episode had brought after so many steps, or when it ended, if that was before.
+
+        Raises:
+            ValueError: Rewards were not kept.
+        """
+        if self.rewards is None:
+            raise ValueError("this evaluation has no rewards, expected those that `evaluate` keeps. Evaluate again.")
+        return tuple(float(sum(reward for at, reward in episode if at <= step)) for episode in self.rewards)
 
     def summary(self) -> dict[str, Any]:
         """Return mean return, its 95 % bootstrap interval, number of episodes and mean steps of one."""
@@ -85,12 +98,14 @@ def evaluate(
         raise ValueError(f"episodes = {episodes}, expected at least 1.")
     returns: list[float] = []
     lengths: list[int] = []
+    rewards: list[tuple[tuple[int, float], ...]] = []
     while len(returns) < episodes:
         wanted = min(env.num_envs, episodes - len(returns))
-        totals, steps = _run_round(policy, env, wanted, seed + len(returns), on_step)
+        totals, steps, paid = _run_round(policy, env, wanted, seed + len(returns), on_step)
         returns.extend(totals[:wanted].tolist())
         lengths.extend(steps[:wanted].tolist())
-    return Evaluation(seed, tuple(returns), tuple(lengths))
+        rewards.extend(map(tuple, paid[:wanted]))
+    return Evaluation(seed, tuple(returns), tuple(lengths), tuple(rewards))
 
 
 def estimate_seconds(env: VectorEnv[Any, Any, Any], *, episodes: int, steps: int, probe: int = 10) -> float:
@@ -172,9 +187,10 @@ def _run_round(
     wanted: int,
     seed: int,
     on_step: Callable[[int], object] | None,
-) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Run one episode in each environment until the first `wanted` are over; return returns and lengths."""
+) -> tuple[NDArray[np.float64], NDArray[np.int64], list[list[tuple[int, float]]]]:
+    """Run one episode in each environment until the first `wanted` are over; return returns, lengths and rewards."""
     totals, steps = np.zeros(env.num_envs), np.zeros(env.num_envs, dtype=np.int64)
+    paid: list[list[tuple[int, float]]] = [[] for _ in range(env.num_envs)]
     running = np.arange(env.num_envs) < wanted
     is_first = np.ones(env.num_envs, dtype=np.bool_)
     observations, _ = env.reset(seed=seed)
@@ -187,13 +203,15 @@ def _run_round(
             )
         totals[running] += np.asarray(rewards, dtype=np.float64)[running]
         steps[running] += 1
+        for i in map(int, np.flatnonzero(running & (np.asarray(rewards) != 0))):
+            paid[i].append((int(steps[i]), float(rewards[i])))
         if on_step is not None:
             on_step(int(running.sum()))
         is_first = np.asarray(terminated) | np.asarray(truncated)
         running &= ~is_first
         if is_first.any() and running.any() and env.metadata.get("autoreset_mode") == AutoresetMode.DISABLED:
             observations, _ = env.reset(options={"reset_mask": is_first})
-    return totals, steps
+    return totals, steps, paid
 
 
 def _as_vector_env(given: gymnasium.Env[Any, Any] | Sequence[gymnasium.Env[Any, Any]]) -> VectorEnv[Any, Any, Any]:

@@ -12,6 +12,23 @@ BURST_STEPS = (2, 8)
 """Shortest and longest burst."""
 
 
+def start_for_share(share: float) -> float:
+    """Return the `start` of `WithBursts` with which a share of all steps is spent in bursts.
+
+    With bursts of mean length `l`, a burst comes with `1 / start - 1` steps of the policy, so the share is
+    `l / (l + 1 / start - 1)`.
+
+    Args:
+        share: In [0, 1].
+
+    Raises:
+        ValueError: It is none.
+    """
+    if not 0 <= share <= 1:
+        raise ValueError(f"share = {share}, expected one in [0, 1].")
+    return share / (share + sum(BURST_STEPS) / 2 * (1 - share))
+
+
 class WithBursts:
     """A policy whose actions give way to bursts of one random action, as in temporally extended epsilon-greedy.
 

@@ -54,6 +54,23 @@ def test_every_episode_counts_once_whatever_the_number_of_environments(num_envs,
     assert found.first_seed == 5
 
 
+@pytest.mark.parametrize("num_envs", [1, 2, 3, 8])
+@pytest.mark.parametrize("mode", list(AutoresetMode))
+def test_rewards_are_kept_with_the_steps_at_which_they_came(num_envs, mode):
+    found = evaluate(Constant(0), vector(num_envs, mode), episodes=7, seed=5)  # pays in the last step only
+    assert [list(episode) for episode in found.rewards] == [[(2 + seed % 3, 100.0 * seed)] for seed in range(5, 12)]
+    paid = evaluate(Constant(2), vector(num_envs, mode), episodes=7, seed=5)
+    assert [len(episode) for episode in paid.rewards] == list(paid.lengths)
+    assert paid.returns_until(1) == (2.0,) * 7
+    assert paid.returns_until(2) == tuple(4.0 + 100 * seed * (seed % 3 == 0) for seed in range(5, 12))
+    assert paid.returns_until(4) == paid.returns_until(99) == paid.returns
+
+
+def test_an_evaluation_without_rewards_says_so():
+    with pytest.raises(ValueError, match="has no rewards"):
+        Evaluation(0, (1.0,), (5,)).returns_until(3)
+
+
 def test_single_environments_are_run_in_the_same_way():
     assert list(evaluate(Constant(), [SeedWorld(), SeedWorld()], episodes=7, seed=5).returns) == EXPECTED
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from gymnasium.spaces import Discrete
 
-from agents.exploration import BURST_STEPS, WithBursts
+from agents.exploration import BURST_STEPS, WithBursts, start_for_share
 
 
 class Always:
@@ -67,3 +67,14 @@ def test_the_same_seed_explores_the_same_way():
 def test_a_start_that_is_no_probability_is_refused():
     with pytest.raises(ValueError, match="probability"):
         WithBursts(Always(), Discrete(6), start=1.5, seed=0)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.25, 0.5, 0.9, 1.0])
+def test_bursts_take_the_share_of_steps_that_they_shall(share):
+    assert (play(start_for_share(share), steps=20_000) != 99).mean() == pytest.approx(share, abs=0.02)
+
+
+def test_no_share_is_refused():
+    for share in (-0.1, 1.1, float("nan")):
+        with pytest.raises(ValueError, match=r"expected one in \[0, 1\]"):
+            start_for_share(share)

@@ -1,0 +1,114 @@
+"""Policies by their names: what a name means, who is the same, and that mistakes are named."""
+
+import shutil
+
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium.spaces import Discrete
+from gymnasium.vector import AutoresetMode
+
+from agents.behaviour_cloning import sharpen
+from agents.exploration import start_for_share
+from agents.named_policies import named_policy
+from agents.policy_roster import gather_policies
+from agents.sb3 import SB3Policy, load_ppo, make_ppo
+from agents.time_budget import TrainingProgress
+from agents.training_folder import save_training
+
+SPACE = Discrete(2)
+SETTINGS = {
+    "observation": "latent", "recurrent": False, "denoising_steps": 2, "precision": "float32", "temperature": 0.5,
+    "world_model": "here", "checkpoint": None,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory):
+    """The folder of a training like a clone's: two stages, and the second one sharpened."""
+    folder = tmp_path_factory.mktemp("runs") / "clone"
+    (folder / "stages").mkdir(parents=True)
+    env = gymnasium.make_vec("CartPole-v1", 2, "sync", vector_kwargs={"autoreset_mode": AutoresetMode.SAME_STEP})
+    for epoch in (1, 2):
+        learner = make_ppo(env, seed=epoch)
+        learner.policy.action_net.bias.data += 0.3 * epoch
+        learner.save(folder / "stages" / f"epoch-{epoch}.zip")
+    sharpen(learner, SETTINGS["temperature"])
+    save_training(folder, SETTINGS, learner, TrainingProgress())
+    env.close()
+    return folder
+
+
+def gather(*texts, blend=(), world_model="here", say=print):
+    return gather_policies(list(map(str, texts)), blend, bursts=0.08, world_model=world_model, say=say)
+
+
+def actions(policy, seed=3):
+    observations, never = np.random.default_rng(0).normal(size=(50, 4, 4)).astype(np.float32), np.zeros(4, bool)
+    return np.stack([policy.act(each, never) for each in observations])
+
+
+def test_names_say_what_acts_and_how_much_of_it_is_chance(clone):
+    texts = ["random", "random-with-bursts", "sticky@0.5", clone, f"{clone}@0", clone / "stages" / "epoch-1.zip"]
+    found = gather(*texts, blend=[0.25, 0.75])
+    assert [policy.name for policy in found] == [
+        "random", "random-with-bursts", "sticky@0.5", "clone", "clone@0", "clone/epoch-1", "clone/epoch-1@0.25",
+        "clone/epoch-1@0.75",
+    ]  # fmt: skip
+    bursts = [policy.decides["bursts"] for policy in found]
+    assert bursts == [0, 0.08, *map(start_for_share, (0.5,)), 0.08, 0, 0.08, *map(start_for_share, (0.25, 0.75))]
+    assert [policy.observation for policy in found] == [None] * 3 + ["latent"] * 5
+    assert found[3].trained_with["denoising_steps"] == 2
+
+
+def test_a_trained_policy_acts_as_it_was_saved(clone):
+    (bare,) = gather(f"{clone}@0")
+    expected = actions(SB3Policy(load_ppo(clone / "policy.zip"), 3))
+    assert (actions(bare.make(SPACE, 3)) == expected).all()
+    assert (actions(bare.make(SPACE, 4)) != expected).any()
+    (mixed,) = gather(f"{clone}@0.9")
+    assert (actions(mixed.make(SPACE, 3)) != expected).any()
+
+
+def test_a_stage_is_sharpened_as_the_clone_was_so_the_last_one_is_the_clone(clone):
+    told = []
+    stages = sorted((clone / "stages").iterdir())
+    found = gather(clone, *stages, "random", "random", "random-with-bursts@0", say=told.append)
+    assert [policy.name for policy in found] == ["clone", "clone/epoch-1", "random"]
+    assert len(told) == 3
+    assert told[0] == f"left out {stages[1]}: it is the same policy as {clone}"
+
+
+def test_names_grow_until_they_differ(clone, tmp_path):
+    elsewhere = tmp_path / "other" / "clone"
+    shutil.copytree(clone, elsewhere)
+    shutil.copy(clone / "stages" / "epoch-1.zip", elsewhere / "policy.zip")
+    found = gather(clone, elsewhere, f"{elsewhere}@0.5", "random")
+    assert [policy.name for policy in found] == [f"{clone.parent.name}/clone", "other/clone", "clone@0.5", "random"]
+
+
+def test_what_a_policy_is_does_not_depend_on_where_it_lies(clone, tmp_path):
+    shutil.copytree(clone, tmp_path / "moved")
+    one, other = (named_policy(str(path), bursts=0.08, world_model="here") for path in (clone, tmp_path / "moved"))
+    assert one.decides == other.decides
+    assert one.name != other.name
+
+
+def test_mistakes_are_named(clone, tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"policy 'runs/none' given.*expected one of random, .*FOLDER/stages"):
+        gather("runs/none")
+    with pytest.raises(FileNotFoundError, match=r"there is no training\.json"):
+        gather(tmp_path)
+    with pytest.raises(ValueError, match="another world model"):
+        gather(clone, world_model="there")
+    for text in ("random@2", "random@-0.5", "random@much", "random@nan", "random@"):
+        with pytest.raises(ValueError, match=rf"policy '{text}' given, expected a share .* as in random@0\.5"):
+            gather(text)
+    with pytest.raises(ValueError, match=r"0\.5 to blend with given, expected a trained policy among random, sticky"):
+        gather("random", "sticky", blend=[0.5])
+    with pytest.raises(ValueError, match="expected a share"):
+        gather(clone, blend=[1.5])
+    shutil.copytree(clone, tmp_path / "damaged")
+    (tmp_path / "damaged" / "policy.zip").write_bytes(b"none")
+    with pytest.raises(ValueError, match=r"policy\.zip: cannot be read"):
+        gather(tmp_path / "damaged")
