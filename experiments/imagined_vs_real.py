@@ -13,11 +13,12 @@ A policy is called by
     NAME@SHARE                       any of these, but at random in this share of all steps, such as 0.5, in bursts of 2
                                      to 8 and in place of --bursts (of which 0.08 makes a share of 0.3)
 
-All run in the same worlds: episodes of the same length, each from one real first frame, in mazes of seeds that no
-recording for training has. What a policy scored in a world is kept in OUTPUT/policies and not measured again as long as
-nothing changes that decides it: after Ctrl-C the same command goes on, and --policies and --real-episodes may grow.
-Writes `result.json` and `imagined_vs_real.png`. Policies are SB3's format, which has pickled parts: give only folders
-that you trust.
+All run in the same worlds: episodes of the same length in mazes of seeds that no recording for training has, each from
+one real first frame; or, with --starts, from the same moment in both worlds: a dream goes on from the frames of a
+recorded walk, and the real maze from where that walk had led. What a policy scored in a world is kept in
+OUTPUT/policies and not measured again as long as nothing changes that decides it: after Ctrl-C the same command goes
+on, and --policies and --real-episodes may grow. Writes `result.json` and `imagined_vs_real.png`. Policies are SB3's
+format, which has pickled parts: give only folders that you trust.
 """
 
 import math
@@ -38,7 +39,7 @@ from agents.agreement_plot import plot_agreement
 from agents.agreement_report import agreement, as_table, check_count
 from agents.comparison import WORLDS
 from agents.evaluate import Evaluation
-from agents.kept_evaluations import is_kept, keep_or_make
+from agents.kept_evaluations import digest, is_kept, keep_or_make
 from agents.named_policies import NamedPolicy
 from agents.policy_roster import gather_policies
 from agents.results import write_result
@@ -47,13 +48,14 @@ from wmgym.arguments import Range, check_ranges
 from wmgym.checkpoint import fingerprint
 from wmgym.heap import keep_freed_memory
 from wmgym.memory_maze_setup import import_memory_maze_tasks
-from wmgym.recording import SEED_RANGES
+from wmgym.moments import Moment, MomentsOfDreams, read_moments
+from wmgym.recording import SEED_RANGES, scan
 from wmgym.watched_mazes import REAL_STEPS, watched_mazes
 
 DREAM = "LSSVWM-MemoryMaze-v0"
 RANGES: dict[str, Range] = {
     "steps": (1, REAL_STEPS), "dream_episodes": (1, math.inf), "real_episodes": (1, math.inf), "bursts": (0, 1),
-    "workers": (1, math.inf),
+    "workers": (1, math.inf), "context": (1, REAL_STEPS), "lead": (1, REAL_STEPS),
 }  # fmt: skip
 ADVISED = {"policies": 10, "real_episodes": 20}
 
@@ -68,6 +70,12 @@ class Args:
     """Shares of random steps: runs the last trained policy given with each of them, too."""
     output: Path = Path("runs/imagined_vs_real")
     """Folder for everything that is written."""
+    starts: Path | None = None
+    """Folder of held-out episodes (collect_episodes.py --split test): go on from a moment in each, in both worlds."""
+    lead: int | None = 12
+    """Moments lie at most so many steps before a reward of the recorded walk; None: anywhere."""
+    context: int = 32
+    """Frames until that moment that a dream is shown."""
     checkpoint: str | None = None
     """World model: a folder or a Hugging Face Hub id; the shipped one by default."""
     denoising_steps: int = 1
@@ -98,18 +106,19 @@ def main(args: Args) -> dict[str, Any]:
     """Measure what is not measured yet, compare, write and print; return the result."""
     started = time.monotonic()
     keep_freed_memory()
-    metrics = agreement(measure_all(args, policies := prepared(args)), args.horizons)
+    policies, moments = prepared(args)
+    metrics = agreement(measure_all(args, policies, moments), args.horizons)
     plot_agreement(metrics, args.output / "imagined_vs_real.png")
     result = write_result(
-        args.output, experiment="imagined_vs_real", config=settings_of(args, policies), seed=args.seed,
+        args.output, experiment="imagined_vs_real", config=settings_of(args, policies, moments), seed=args.seed,
         minutes=(time.monotonic() - started) / 60, metrics=metrics,
     )  # fmt: skip
     print(f"\n{as_table(metrics)}\nEverything is in {args.output}.")
     return result
 
 
-def prepared(args: Args) -> list[NamedPolicy]:
-    """Return the policies to run; refuse now what would fail after long work, and say what a report may lack."""
+def prepared(args: Args) -> tuple[list[NamedPolicy], list[Moment]]:
+    """Return the policies to run and where from; refuse what would fail after long work, say what a report may lack."""
     check_ranges(args, RANGES)
     if min(args.horizons, default=1) < 1:
         raise ValueError(f"--horizons {' '.join(map(str, args.horizons))} given, expected steps of 1 or more.")
@@ -123,16 +132,24 @@ def prepared(args: Args) -> list[NamedPolicy]:
     for name, count in (("policies", len(found)), ("real_episodes", args.real_episodes)):
         if count < ADVISED[name]:
             print(f"{count} {name.replace('_', ' ')}: a report to rely on has {ADVISED[name]} or more.")
-    return found
+    return found, moments_of(args)
 
 
-def measure_all(args: Args, policies: list[NamedPolicy]) -> dict[str, dict[str, Evaluation]]:
+def moments_of(args: Args) -> list[Moment]:
+    """Return a moment for each episode; none if episodes begin as the maze does."""
+    if args.starts is None:
+        return []
+    return read_moments(scan(args.starts).usable, max(args.dream_episodes, args.real_episodes), args.context, args.lead)
+
+
+def measure_all(args: Args, policies: list[NamedPolicy], moments: list[Moment]) -> dict[str, dict[str, Evaluation]]:
     """Return what every policy scored in both worlds, kept or measured now; say what is kept when interrupted."""
     with closing(make_dreams(args, "latent", 1)) as dreams:
         space = dreams.single_action_space
 
     def count_kept() -> str:
-        kept = [is_kept(args.output / "policies", decides(args, each, world)) for each in policies for world in WORLDS]
+        decided = [decides(args, each, world, moments) for each in policies for world in WORLDS]
+        kept = [is_kept(args.output / "policies", settings) for settings in decided]
         return f"{sum(kept)} of {len(kept)} measurements"
 
     found: dict[str, dict[str, Evaluation]] = {}
@@ -140,24 +157,35 @@ def measure_all(args: Args, policies: list[NamedPolicy]) -> dict[str, dict[str, 
     try:
         for i, policy in enumerate(policies, start=1):
             told = f"{i}/{len(policies)} {policy.name}"
-            found[policy.name] = {world: measured(args, policy, world, space, told) for world in WORLDS}
+            found[policy.name] = {world: measured(args, policy, world, moments, space, told) for world in WORLDS}
     except KeyboardInterrupt:
         print(f"\nInterrupted: {count_kept()} are kept. The same command goes on with the others.")
         raise SystemExit(130) from None
     return found
 
 
-def measured(args: Args, policy: NamedPolicy, world: str, space: Any, told: str) -> Evaluation:
+def measured(args: Args, policy: NamedPolicy, world: str, moments: list[Moment], space: Any, told: str) -> Evaluation:
     """Return what a policy scored in a world: what is kept, or measured now."""
-    worlds, first_seed = {world: world_of(args, policy, world)}, SEED_RANGES[args.mazes].start
+    worlds, first_seed = {world: world_of(args, policy, world, moments)}, first_seed_of(args)
     run = partial(measure, told, partial(policy.make, space, args.seed), worlds, steps=args.steps, seed=first_seed)
-    decided, name = decides(args, policy, world), f"{policy.name}-{world}"
+    decided, name = decides(args, policy, world, moments), f"{policy.name}-{world}"
     return keep_or_make(args.output / "policies", name, decided, lambda: run()[world])
 
 
-def decides(args: Args, policy: NamedPolicy, world: str) -> dict[str, Any]:
+def first_seed_of(args: Args) -> int:
+    """Return the seed of the first episode: that of a maze, or the number of a moment."""
+    return 0 if args.starts is not None else SEED_RANGES[args.mazes].start
+
+
+def decides(args: Args, policy: NamedPolicy, world: str, moments: list[Moment]) -> dict[str, Any]:
     """Return all that decides what a policy scores in a world; of a real one, the world model only if it watches."""
-    chosen = {"world": world, "steps": args.steps, "seed": args.seed, "first_seed": SEED_RANGES[args.mazes].start}
+    chosen = {"world": world, "steps": args.steps, "seed": args.seed, "first_seed": first_seed_of(args)}
+    if moments:
+        chosen |= {
+            "moments": digest({"of": [moment.digest for moment in moments]}),
+            "context": args.context,
+            "lead": args.lead,
+        }
     watching = {"world_model": fingerprint(args.checkpoint), "precision": args.precision}
     if world == "imagined":
         chosen |= watching | {"denoising_steps": args.denoising_steps, "device": args.device}
@@ -165,14 +193,14 @@ def decides(args: Args, policy: NamedPolicy, world: str) -> dict[str, Any]:
     return chosen | policy.decides | {"episodes": args.real_episodes} | (watching if policy.observation else {})
 
 
-def world_of(args: Args, policy: NamedPolicy, world: str) -> World:
+def world_of(args: Args, policy: NamedPolicy, world: str, moments: list[Moment]) -> World:
     """Return dreams, or the real maze, as the policy will see it; what looks at nothing gets what is cheapest."""
     if world == "imagined":
         dreams = partial(make_dreams, args, policy.observation or "latent", min(args.dream_episodes, 64))
-        return World(lambda: closing(dreams()), args.dream_episodes)
+        return World(lambda: closing(MomentsOfDreams(dreams(), moments) if moments else dreams()), args.dream_episodes)
     mazes = partial(
         watched_mazes, min(args.workers, args.real_episodes), args.steps, checkpoint=args.checkpoint,
-        observation=policy.observation or "pixels", precision=args.precision,
+        observation=policy.observation or "pixels", precision=args.precision, moments=moments,
     )  # fmt: skip
     return World(lambda: closing(mazes()), args.real_episodes)
 
@@ -185,11 +213,15 @@ def make_dreams(args: Args, observation: str, count: int) -> VectorEnv[Any, Any,
     )  # fmt: skip
 
 
-def settings_of(args: Args, policies: list[NamedPolicy]) -> dict[str, Any]:
+def settings_of(args: Args, policies: list[NamedPolicy], moments: list[Moment]) -> dict[str, Any]:
     """Return what decides the result, without where things lie on this machine."""
     chosen = asdict(args)
     del chosen["output"], chosen["workers"], chosen["blend"]
     chosen["horizons"] = list(args.horizons)
+    chosen["starts"] = None if args.starts is None else args.starts.name
+    if moments:
+        del chosen["mazes"]
+        chosen["first_and_last_maze"] = [moments[0].seed, moments[-1].seed]
     chosen["policies"] = [{"name": policy.name, **policy.decides} for policy in policies]
     if args.checkpoint is not None:
         chosen["checkpoint"] = Path(args.checkpoint).name

@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import signal
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -10,6 +11,7 @@ import gymnasium
 import torch
 from gymnasium.vector import AsyncVectorEnv, VectorEnv
 
+from wmgym.moments import Moment, MomentsOfReality
 from wmgym.registration import register_all
 from wmgym.wrappers import WorldModelObservation
 
@@ -25,6 +27,7 @@ def watched_maze(
     observation: str = "features",
     precision: str = "float32",
     forget_every: int | None = None,
+    moments: Sequence[Moment] = (),
 ) -> gymnasium.Env[Any, Any]:
     """Make a real maze that shows what a dream shows; its frames come from `render`.
 
@@ -36,15 +39,18 @@ def watched_maze(
         observation: "pixels", of which nothing is made, "latent" or "features".
         precision: "float32" or "bfloat16", as that of the dreams.
         forget_every: Frames after which what the world model remembers is emptied; None for never.
+        moments: Where episodes start, `steps` long from there; none for where the maze itself starts.
     """
     if multiprocessing.parent_process() is not None:
         torch.set_num_threads(1)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
     register_all()
-    env = gymnasium.make(REAL_MAZE, render_mode="rgb_array", max_episode_steps=steps)
-    if observation == "pixels":
-        return env
-    return WorldModelObservation(env, checkpoint, observation, precision=precision, forget_every=forget_every)
+    before = max((len(moment.actions) for moment in moments), default=0)
+    env: gymnasium.Env[Any, Any]
+    env = gymnasium.make(REAL_MAZE, render_mode="rgb_array", max_episode_steps=before + steps)
+    if observation != "pixels":
+        env = WorldModelObservation(env, checkpoint, observation, precision=precision, forget_every=forget_every)
+    return MomentsOfReality(env, moments, steps) if moments else env
 
 
 def watched_mazes(workers: int, steps: int = REAL_STEPS, **watching: Any) -> VectorEnv[Any, Any, Any]:
