@@ -89,7 +89,9 @@ def test_chance_is_new_with_every_frame_and_one_environments_own(micro):
 def test_mistakes_are_named_and_change_nothing(micro):
     followed, frames = walk(micro)
     before = followed.states()[0]
-    with pytest.raises(ContextError, match=r"float64 \(2, 512\), expected uint8 \(2, 64, 64, 3\).*observation='pixels'"):
+    with pytest.raises(
+        ContextError, match=r"float64 \(2, 512\), expected uint8 \(2, 64, 64, 3\).*observation='pixels'"
+    ):
         followed.observe(np.zeros((2, 512)), ACTIONS[0], NONE)
     with pytest.raises(ContextError, match=r"is_first is bool \(1,\), expected bool \(2,\)"):
         followed.observe(frames[:, 0], ACTIONS[0], NONE[:1])
