@@ -16,6 +16,7 @@ episodes, and `watched/`: what was made of the recordings, for the next run. Ctr
 import math
 import time
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -30,6 +31,7 @@ from agents.return_critic import CriticSettings, ReturnCritic, explained_varianc
 from agents.returns_to_come import known_frames, returns_to_come
 from wmgym.arguments import Range, check_ranges
 from wmgym.checkpoint import fingerprint, open_checkpoint
+from wmgym.dreamed_recordings import dream_recordings
 from wmgym.errors import RecordingError
 from wmgym.heap import keep_freed_memory
 from wmgym.recording import SEED_RANGES, read_state, scan
@@ -39,6 +41,7 @@ MIRRORED = (0, 1, 3, 2, 5, 4)
 """Memory Maze's actions, left for right."""
 RANGES: dict[str, Range] = {
     "discount": (0, 1), "epochs": (1, math.inf), "learning_rate": (0, 1), "dropout": (0, 0.99), "hidden": (1, 65_536),
+    "dream_steps": (0, math.inf),
 }  # fmt: skip
 
 
@@ -56,6 +59,9 @@ class Args:
     """World model: a folder or a Hugging Face Hub id; the shipped one by default."""
     observation: Literal["features", "latent"] = "features"
     """What the critic sees of a frame; features carry the model's memory, latents are the frame alone."""
+    dream_steps: int = 12
+    """Learn as well from frames that are dreamed on from recorded ones, under the recorded actions, for up to so many
+    steps: a planner asks for the worth of such, which are paler. 0: from observed frames only."""
     discount: float = 0.97
     """Of a step. 0.97 counts a reward 23 steps away half; the planner takes the same."""
     mirror: bool = True
@@ -82,17 +88,23 @@ def main(args: Args) -> dict[str, Any]:
     refuse_training_seeds(args.validation, held_out)
     known = {"train": known_frames(rewards.shape[1], args.discount)}
     known["validation"] = known_frames(unseen.shape[1], args.discount)
-    seen = watched(args, train, "train")[:, : known["train"]]
-    told = watched(args, held_out, "validation")[:, : known["validation"]]
-    returns = np.tile(returns_to_come(rewards, args.discount)[:, : known["train"]], (2 if args.mirror else 1, 1))
+    shown = watched(args, train, "train")
+    seen = np.concatenate(list(shown.values()))[:, : known["train"]]
+    told = {kind: each[:, : known["validation"]] for kind, each in watched(args, held_out, "validation").items()}
+    once = returns_to_come(rewards, args.discount)[:, : known["train"]]
+    returns = np.tile(once, (len(seen) // len(once), 1))
     returns_unseen = returns_to_come(unseen, args.discount)[:, : known["validation"]]
+
+    def knows(critic: ReturnCritic) -> dict[str, float]:
+        return {kind: explained_variance(critic, each, returns_unseen) for kind, each in told.items()}
+
     curve: list[dict[str, float]] = []
     with tqdm(total=args.epochs, desc="critic", unit="epoch") as bar:
 
         def on_epoch(epoch: int, critic: ReturnCritic) -> None:
-            curve.append({"epoch": epoch, "explained_variance": explained_variance(critic, told, returns_unseen)})
+            curve.append({"epoch": epoch} | knows(critic))
             bar.update()
-            bar.set_postfix(held_out_explained_variance=f"{curve[-1]['explained_variance']:.3f}")
+            bar.set_postfix(explained_variance=f"{curve[-1]['observed']:.3f}", refresh=False)
 
         settings = CriticSettings(
             tuple(seen.shape[2:]), hidden=args.hidden, dropout=args.dropout, epochs=args.epochs,
@@ -100,7 +112,7 @@ def main(args: Args) -> dict[str, Any]:
         )  # fmt: skip
         critic = fit_critic(settings, seen, returns, seed=args.seed, on_epoch=on_epoch)
     metrics = {
-        "explained_variance": curve[-1]["explained_variance"],
+        "explained_variance": knows(critic),
         "explained_variance_train": explained_variance(critic, seen, returns),
         "curve": curve,
         "mean_return": float(returns.mean()),
@@ -116,8 +128,9 @@ def main(args: Args) -> dict[str, Any]:
         args.output, experiment="train_critic", config=config, seed=args.seed, minutes=minutes, metrics=metrics
     )
     print(
-        f"Of the variance of what comes after a frame, {metrics['explained_variance']:.0%} is explained in held-out "
-        f"episodes, {metrics['explained_variance_train']:.0%} in those learned from. Everything is in {args.output}."
+        "Share of the variance of what comes after a frame that is explained: in held-out episodes "
+        + ", ".join(f"{share:.0%} from {kind} frames" for kind, share in metrics["explained_variance"].items())
+        + f"; in those learned from {metrics['explained_variance_train']:.0%}. Everything is in {args.output}."
     )
     return result
 
@@ -164,14 +177,19 @@ def refuse_training_seeds(folder: Path, files: list[Path]) -> None:
         )
 
 
-def watched(args: Args, files: list[Path], name: str) -> NDArray[np.float16]:
-    """Return what the critic would have seen in episodes, `[episodes t ...]`; mirrored ones come last."""
-    world = open_checkpoint(args.checkpoint).world
-    place = args.output / "watched" / f"{args.observation}-{fingerprint(args.checkpoint)}"
+def watched(args: Args, files: list[Path], name: str) -> dict[str, NDArray[np.float16]]:
+    """Return what the critic would have seen in episodes, "observed" and "dreamed", mirrored ones last."""
+    world, place = open_checkpoint(args.checkpoint).world, args.output / "watched"
+    model = f"{args.observation}-{fingerprint(args.checkpoint)}"
     sides = [None, MIRRORED] if args.mirror and name == "train" else [None]
     with tqdm(desc=f"{args.observation}, {name}", unit="frame", unit_scale=True) as bar:
-        found = [watch_recordings(world, files, place, args.observation, side, bar.update) for side in sides]
-    return read_watched([file for side in found for file in side])
+        watch = partial(watch_recordings, world, files, place / model, args.observation, progress=bar.update)
+        found = {"observed": [file for side in sides for file in watch(mirror=side)]}
+        if args.dream_steps:
+            place = place / f"{model}-{args.dream_steps}-dreamed"
+            dream = partial(dream_recordings, world, files, place, args.observation, args.dream_steps)
+            found["dreamed"] = [file for side in sides for file in dream(mirror=side, progress=bar.update)]
+    return {kind: read_watched(paths) for kind, paths in found.items()}
 
 
 def settings_of(args: Args) -> dict[str, Any]:

@@ -33,27 +33,31 @@ def args(micro_folder, tmp_path):
         recordings=(write(tmp_path / "train", range(6)),),
         validation=write(tmp_path / "validation", range(1_000_000, 1_000_003)),
         output=tmp_path / "run", checkpoint=str(micro_folder), discount=0.3, epochs=30, hidden=16, dropout=0.0,
-        learning_rate=1e-2,
+        learning_rate=1e-2, dream_steps=3,
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("observation", ["features", "latent"])
-def test_a_run_leaves_a_critic_that_knows_what_comes(args, observation, capsys):
-    result = main(replace(args, observation=observation))
+@pytest.mark.parametrize(("observation", "dream_steps"), [("features", 3), ("latent", 0)])
+def test_a_run_leaves_a_critic_that_knows_what_comes(args, observation, dream_steps, capsys):
+    """Not of dreams of random weights: there is nothing to be known from."""
+    args = replace(args, observation=observation, dream_steps=dream_steps)
+    kinds = ["observed", "dreamed"] if dream_steps else ["observed"]
+    result = main(args)
     metrics = result["metrics"]
     assert json.loads((args.output / "result.json").read_text()) == result
     assert str(args.output.parent) not in json.dumps(result)
     if observation == "latent":  # the frame before a reward is brighter, in mazes never seen
-        assert metrics["explained_variance"] > 0.3
+        assert metrics["explained_variance"]["observed"] > 0.3
     assert len(metrics["curve"]) == 30
-    assert metrics["frames"] == 6 * 2 * (30 - 3)
-    assert "Of the variance of what comes after a frame" in capsys.readouterr().out
+    assert list(metrics["explained_variance"]) == kinds
+    assert metrics["frames"] == 6 * 2 * len(kinds) * (30 - 3)
+    assert f"from {kinds[-1]} frames" in capsys.readouterr().out
     critic, known = load_critic(args.output, fingerprint(args.checkpoint))
     assert (known["observation"], known["discount"]) == (observation, 0.3)
     assert critic.settings.hidden == 16
     watched = {path: path.stat().st_mtime_ns for path in (args.output / "watched").rglob("*.npy")}
-    assert len(watched) == 6 * 2 + 3
-    again = main(replace(args, observation=observation))
+    assert len(watched) == (6 * 2 + 3) * len(kinds)
+    again = main(args)
     assert again["metrics"] == metrics
     assert {path: path.stat().st_mtime_ns for path in (args.output / "watched").rglob("*.npy")} == watched
 
