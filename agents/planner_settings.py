@@ -32,7 +32,7 @@ class PlannerSettings:
     """
 
     planner: Planner = "cem"
-    horizon: int = 6
+    horizon: int = 4
     hold: int = 2
     candidates: int = 64
     iterations: int = 1

@@ -65,8 +65,9 @@ class Args:
     planner: Planner = "cem"
     """cem learns which actions the best sequences have, mppi weighs all of them, shooting tries at random, tree grows
     the likeliest futures action by action."""
-    horizon: int = 6
-    """Actions of a plan: it looks horizon * hold steps ahead. Dreams are near reality for 10 to 20."""
+    horizon: int = 4
+    """Actions of a plan: it looks horizon * hold steps ahead. Dreams are near reality for 10 to 20, and the further a
+    dream has gone, the less a critic knows of its frames."""
     hold: int = 2
     """Steps that each action is taken for; a step is 18 degrees or a quarter of a cell, so one alone does little."""
     candidates: int = 64
@@ -85,8 +86,9 @@ class Args:
     """Folder of a policy that dream_ppo.py trained: a tree tries first what it would do."""
     branches: int = 256
     """Dreams that are stepped at a time, which bounds the memory needed; told before anything begins."""
-    planner_bursts: float = 0.02
-    """Probability, at a step of the planner, that one random action begins to be repeated 2 to 8 times."""
+    planner_bursts: float = 0.0
+    """Probability, at a step of the planner, that one random action begins to be repeated 2 to 8 times; for planners
+    that stand still."""
     bursts: float = 0.08
     """The same of the random policy that it is compared with."""
     steps: int = REAL_STEPS

@@ -49,7 +49,7 @@ def test_few_candidates_are_a_search_too(planner, candidates):
 
 @pytest.mark.parametrize(
     ("changes", "message"),
-    [({"replan_every": 7}, "replan_every = 7, expected at most horizon = 6"), ({"hold": 0}, "hold = 0"),
+    [({"replan_every": 7}, "replan_every = 7, expected at most horizon = 4"), ({"hold": 0}, "hold = 0"),
      ({"candidates": 0}, "candidates = 0"), ({"iterations": 0}, "iterations = 0"), ({"discount": 1.5}, "discount")],
 )  # fmt: skip
 @pytest.mark.parametrize("planner", NAMES)
