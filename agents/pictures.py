@@ -49,17 +49,20 @@ def plot_learning_and_returns(metrics: dict[str, Any], path: Path) -> None:
     figure.savefig(path, dpi=120)
 
 
-def side_by_side(real: NDArray[np.uint8], imagined: NDArray[np.uint8], caption: str) -> Image.Image:
+def side_by_side(
+    real: NDArray[np.uint8], imagined: NDArray[np.uint8], caption: str, real_caption: str = "real"
+) -> Image.Image:
     """Return two frames at twice their size, with captions.
 
     Args:
         real: `[H W c]` uint8, 0 to 255.
         imagined: The same.
         caption: Above the imagined one.
+        real_caption: Above the other one.
     """
     size = 2 * len(real)
     picture = Image.new("RGB", (2 * size + 4, size + 14), "white")
-    for left, frame, text in ((0, real, "real"), (size + 4, imagined, caption)):
+    for left, frame, text in ((0, real, real_caption), (size + 4, imagined, caption)):
         picture.paste(Image.fromarray(frame).resize((size, size), Image.Resampling.NEAREST), (left, 14))
         ImageDraw.Draw(picture).text((left + 2, 1), text, fill="black")
     return picture.quantize(128)

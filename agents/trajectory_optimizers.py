@@ -103,8 +103,9 @@ def optimise(
 ) -> list[Plan]:
     """Search for the best sequence of each of some problems, all at once.
 
-    Each iteration scores proposals and draws, `candidates` of them together; from the second on, the belief's mode
-    and the best so far are proposed.
+    Each iteration scores draws and proposals, `candidates` of them together; from the second on, the belief's mode
+    and the best so far are proposed. Draws come first, so that where nothing is better than anything else, as where no
+    reward is in reach, a plan is a new draw and not the last one for ever.
 
     Args:
         score: See `Score`; called once an iteration.
@@ -128,7 +129,7 @@ def optimise(
     for _ in range(search.iterations):
         candidates = np.stack(
             [
-                np.concatenate([given, belief.draw(search.candidates - len(given), rng)])
+                np.concatenate([belief.draw(search.candidates - len(given), rng), given])
                 for belief, given, rng in zip(beliefs, proposals, rngs, strict=True)
             ]
         )

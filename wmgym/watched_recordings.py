@@ -50,7 +50,7 @@ def watch_recordings(
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     for path in files:
-        target = folder / f"{_name_of(path)}{'' if mirror is None else '-mirrored'}.npy"
+        target = folder / f"{name_of(path)}{'' if mirror is None else '-mirrored'}.npy"
         written.append(target)
         if target.exists():
             continue
@@ -81,7 +81,12 @@ def read_watched(files: Sequence[Path]) -> NDArray[np.float16]:
     return watched
 
 
-def _name_of(path: Path) -> str:
+def name_of(path: Path) -> str:
+    """Return what a file made of an episode is called: by what the episode's file holds.
+
+    Raises:
+        RecordingError: It cannot be read.
+    """
     return hashlib.sha256(content_digest(path).encode()).hexdigest()[:16]
 
 
@@ -90,7 +95,7 @@ def _watched(world: WorldModel, path: Path, observation: str, mirror: Sequence[i
     episodes = read_all([path])
     refuse_other_worlds(episodes, world.config.dynamics.num_actions, world.config.tokenizer.frame_size)
     if mirror is not None:
-        episodes = [_mirrored(episode, mirror) for episode in episodes]
+        episodes = [mirrored(episode, mirror) for episode in episodes]
     if observation == "features":
         return features_of(world, episodes)[0].numpy()
     images = episodes[0].image
@@ -98,7 +103,12 @@ def _watched(world: WorldModel, path: Path, observation: str, mirror: Sequence[i
     return torch.cat(parts).numpy()
 
 
-def _mirrored(episode: Episode, actions: Sequence[int]) -> Episode:
-    """Images and actions left for right; the state, which would have to be mirrored as well, is left out."""
+def mirrored(episode: Episode, actions: Sequence[int]) -> Episode:
+    """Return an episode left for right; the state, which would have to be mirrored as well, is left out.
+
+    Args:
+        episode: As it was.
+        actions: Where each action then stands.
+    """
     image = np.ascontiguousarray(episode.image[:, :, ::-1])
     return replace(episode, image=image, action=np.array(actions)[episode.action], state={})

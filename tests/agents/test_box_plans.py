@@ -118,9 +118,9 @@ def test_the_next_plan_begins_at_the_last_one_with_a_fresh_std():
         return returns(actions)
 
     plan_box(score, -np.full(1, 12.0), np.full(1, 12.0), HORIZON, rngs(4, 1), search, left)
-    np.testing.assert_array_equal(seen[0][:, 0], [plan.belief.mean for plan in left])
-    np.testing.assert_array_equal(seen[0][:, 1:5], [plan.kept for plan in left])
-    drawn = seen[0][0, 5:] - left[0].belief.mean
+    np.testing.assert_array_equal(seen[0][:, -5], [plan.belief.mean for plan in left])
+    np.testing.assert_array_equal(seen[0][:, -4:], [plan.kept for plan in left])
+    drawn = seen[0][0, :-5] - left[0].belief.mean
     assert drawn.std() == pytest.approx(6.0, rel=0.15)  # half of half of 24, a little of it cut off
 
 

@@ -86,10 +86,21 @@ def test_the_next_plan_begins_between_the_last_one_and_nothing():
     seen = []
     plan_discrete(lambda a: seen.append(a) or np.zeros(a.shape[:2]), 3, 6, rngs(1, 1), search, [before.shifted(2)])
     left = before.shifted(2)
-    np.testing.assert_array_equal(seen[0][0, 1:4], left.kept)  # after the mode
+    np.testing.assert_array_equal(seen[0][0, -3:], left.kept)  # after draws and mode
     expected = 0.5 * left.belief.probabilities + 0.5 / 3
-    shares = np.stack([(seen[0][0, 4:] == action).mean(axis=0) for action in range(3)], axis=1)
+    shares = np.stack([(seen[0][0, :-4] == action).mean(axis=0) for action in range(3)], axis=1)
     np.testing.assert_allclose(shares, expected, atol=0.1)
+
+
+def test_where_nothing_is_better_than_anything_else_plans_change():
+    """Far from any reward, who keeps the first of equal candidates would go on with the last plan for ever."""
+    for search in (RandomShooting(16), CategoricalCEM(16, 2, elites=4), CategoricalMPPI(16, 2)):
+        plan, taken = None, set()
+        for step in range(8):
+            (plan,) = plan_discrete(lambda a: np.zeros(a.shape[:2]), 3, 6, rngs(1, step), search, [plan])
+            taken.add(plan.actions.tobytes())
+            plan = plan.shifted(1)
+        assert len(taken) == 8
 
 
 def test_carrying_over_helps():

@@ -1,0 +1,316 @@
+"""Play the real maze by planning in dreams: what is seen goes into the model's memory, and dreams go on from there.
+
+    python experiments/plan_mpc.py
+    python experiments/train_critic.py --recordings recordings/explorer --validation recordings/explorer_validation
+    python experiments/plan_mpc.py --critic runs/critic --also-without-critic --real-episodes 20
+
+Before every few steps the planner dreams how sequences of actions would go on from what was really seen, and takes the
+beginning of the best. It plans for all mazes at once. The same agent plays dreams too, of which it sees the frames
+only, as of the real maze, so that returns in both worlds can be compared. All policies meet the same mazes.
+
+Writes into OUTPUT: `result.json`, `plan_mpc.gif` (each real frame beside the one imagined for it), and `rounds/`: the
+episodes that are finished. Ctrl-C, or a crash, loses the round under way only: the same command goes on after it.
+"""
+
+import hashlib
+import json
+import math
+import time
+from contextlib import closing
+from dataclasses import asdict, dataclass, fields, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import tyro
+
+from agents.branches import Critic
+from agents.comparison import as_table, compare_worlds
+from agents.critic_folder import WEIGHTS_FILE, load_critic
+from agents.evaluate import RandomPolicy
+from agents.exploration import WithBursts
+from agents.interfaces import Policy
+from agents.plan_film import film_plans
+from agents.planner_settings import NAMES, Planner, PlannerSettings
+from agents.policy_prior import prior_of
+from agents.results import write_result
+from agents.rounds import MakePolicy, Measured, measure_in_rounds
+from agents.sb3 import load_ppo
+from agents.training_folder import POLICY_FILE, settings_of_training
+from agents.tree_search import Prior
+from agents.two_worlds import World
+from agents.watching import WatchingPolicy
+from wmgym.arguments import Range, check_ranges
+from wmgym.checkpoint import Checkpoint, fingerprint, open_checkpoint
+from wmgym.followed import FollowedDreams
+from wmgym.heap import keep_freed_memory
+from wmgym.memory_maze_setup import import_memory_maze_tasks
+from wmgym.recording import SEED_RANGES
+from wmgym.vector_env import DreamVectorEnv
+from wmgym.watched_mazes import REAL_STEPS, watched_maze, watched_mazes
+
+COUNTS = ("horizon", "hold", "candidates", "iterations", "replan_every", "branches", "mazes_at_once", "dream_episodes")
+RANGES: dict[str, Range] = dict.fromkeys(COUNTS, (1, math.inf)) | {
+    "discount": (0, 1), "bursts": (0, 1), "planner_bursts": (0, 1), "steps": (1, REAL_STEPS),
+    "real_episodes": (0, math.inf), "film_steps": (0, REAL_STEPS),
+}  # fmt: skip
+DISCOUNT = 0.97
+"""Of plans without a critic."""
+
+
+@dataclass(frozen=True)
+class Args:
+    """Play the real maze by planning in dreams."""
+
+    planner: Planner = "cem"
+    """cem learns which actions the best sequences have, mppi weighs all of them, shooting tries at random, tree grows
+    the likeliest futures action by action."""
+    horizon: int = 4
+    """Actions of a plan: it looks horizon * hold steps ahead. Dreams are near reality for 10 to 20, and the further a
+    dream has gone, the less a critic knows of its frames."""
+    hold: int = 2
+    """Steps that each action is taken for; a step is 18 degrees or a quarter of a cell, so one alone does little."""
+    candidates: int = 64
+    """Sequences that each iteration tries; of a tree, its simulations."""
+    iterations: int = 1
+    """How often cem and mppi draw, try and learn for one plan."""
+    replan_every: int = 2
+    """Actions of a plan that are taken before the next is made."""
+    discount: float | None = None
+    """Of a step; by default the critic's, and 0.97 without one."""
+    critic: Path | None = None
+    """Folder of train_critic.py: what a plan's last frame is worth. Without it, plans see only rewards within them."""
+    also_without_critic: bool = False
+    """Measure the same planner without its critic, too: what is the critic good for?"""
+    prior: Path | None = None
+    """Folder of a policy that dream_ppo.py trained: a tree tries first what it would do."""
+    branches: int = 256
+    """Dreams that are stepped at a time, which bounds the memory needed; told before anything begins."""
+    planner_bursts: float = 0.0
+    """Probability, at a step of the planner, that one random action begins to be repeated 2 to 8 times; for planners
+    that stand still."""
+    bursts: float = 0.08
+    """The same of the random policy that it is compared with."""
+    steps: int = REAL_STEPS
+    """Steps of an episode, in both worlds."""
+    real_episodes: int = 20
+    """Episodes in the real maze; 0 leaves it out, and needs no memory-maze."""
+    dream_episodes: int = 4
+    """Episodes in dreams."""
+    mazes_at_once: int = 4
+    """Episodes that are played at a time, real ones in a process each; a round of so many is kept when it is over."""
+    mazes: Literal["validation", "test"] = "test"
+    """Which held-out real mazes; choose settings on validation only."""
+    film_steps: int = 120
+    """Steps of the film, in the first maze; 0 for none."""
+    output: Path = Path("runs/plan_mpc")
+    """Folder for everything that is written."""
+    checkpoint: str | None = None
+    """World model: a folder or a Hugging Face Hub id; the shipped one by default."""
+    denoising_steps: int = 1
+    """Sampler steps for a dreamed frame; 1 stays nearest to reality for some steps, and is fastest."""
+    device: str = "cpu"
+    """Where to dream: cpu or cuda."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Of the dreams; bfloat16 is faster where the processor or GPU multiplies it natively."""
+    compile: bool = False
+    """Compile what dreams: faster, after a minute or two; takes a C++ compiler."""
+    seed: int = 0
+    """Fixes plans, bursts and dreams."""
+
+
+@dataclass(frozen=True)
+class Guides:
+    """What a planner goes by: its settings, what else tells it good from bad, and what those see."""
+
+    settings: PlannerSettings
+    critic: Critic | None = None
+    prior: Prior | None = None
+    observation: str = "features"
+
+
+def main(args: Args) -> dict[str, Any]:
+    """Plan and play, write and print; return the result."""
+    started = time.monotonic()
+    guides = prepared(args)
+    keep_freed_memory()
+    opened = open_checkpoint(args.checkpoint, args.device)
+    places = guides.settings.places(args.branches, args.mazes_at_once)
+    with closing(make_dreams(args, opened, places, guides.observation)) as scratch:
+        scratch.reset(seed=args.seed)
+        planning = told_memory(args, guides.settings, scratch.state_nbytes)
+        random = partial(make_random, args, scratch)
+        plan = partial(make_planner, args, opened, scratch)
+        try:
+            name = f"random policy{' with bursts' if args.bursts else ''}"
+            found = {name: measure(args, opened, name, random, decisive(args))}
+            if args.also_without_critic:
+                blind, name = replace(guides, critic=None), f"{NAMES[args.planner]} without critic"
+                alike = decisive(args, guides) | {"critic": None}
+                found[name] = measure(args, opened, name, lambda rows, seed: plan(blind, rows, seed)[0], alike)
+            name = f"{NAMES[args.planner]}{' with critic' if args.critic else ''}"
+            alike = decisive(args, guides)
+            found[name] = measure(args, opened, name, lambda rows, seed: plan(guides, rows, seed)[0], alike)
+            if args.real_episodes and args.film_steps:
+                planning["film_mean_difference"] = save_film(args, opened, guides)
+        except KeyboardInterrupt:
+            print(f"\nInterrupted. Finished rounds are kept in {args.output / 'rounds'}: the same command goes on.")
+            raise SystemExit(130) from None
+    metrics = compare_worlds({name: {w: m.evaluation for w, m in worlds.items()} for name, worlds in found.items()})
+    planning["dreamed_steps_per_step"] = guides.settings.dreamed_steps
+    planning["seconds_per_act"] = {
+        name: {world: m.seconds / m.acts for world, m in worlds.items()} for name, worlds in found.items()
+    }
+    minutes = (time.monotonic() - started) / 60
+    result = write_result(
+        args.output, experiment="plan_mpc", config=settings_of(args, guides), seed=args.seed, minutes=minutes,
+        metrics=metrics | {"planning": planning},
+    )  # fmt: skip
+    print(f"\n{as_table(metrics)}\nEverything is in {args.output}.")
+    return result
+
+
+def prepared(args: Args) -> Guides:
+    """Return what the planner goes by; refuse now what would fail after long work.
+
+    Raises:
+        DependencyError: The real maze is to be played, and not installed.
+        FileNotFoundError: There is no critic or policy.
+        ValueError: Settings do not fit together, or a critic or policy is damaged or of another world model.
+    """
+    check_ranges(args, RANGES)
+    if args.real_episodes:
+        import_memory_maze_tasks()  # if it is not installed, say so now
+    if args.also_without_critic and args.critic is None:
+        raise ValueError("--also-without-critic given, expected --critic with it: there is none to leave out.")
+    if args.prior is not None and args.planner != "tree":
+        raise ValueError(f"--prior given with --planner {args.planner}, expected tree: only trees ask for a prior.")
+    world_model, discount = fingerprint(args.checkpoint), args.discount
+    critic = prior = None
+    shown = {}
+    if args.critic is not None:
+        network, known = load_critic(args.critic, world_model)
+        critic, shown["--critic"], own = network.values, known["observation"], float(known["discount"])
+        if discount not in (None, own):
+            raise ValueError(
+                f"--discount {discount} given with a critic of discount {own}, expected the same: its values count "
+                "rewards so. Fix: leave --discount away, or train a critic with it."
+            )
+        discount = own
+    if args.prior is not None:
+        kept = settings_of_training(args.prior, world_model, ("observation", "recurrent"))
+        prior = prior_of(load_ppo(args.prior / POLICY_FILE, recurrent=kept["recurrent"]))
+        shown["--prior"] = kept["observation"]
+    if len(set(shown.values())) > 1:
+        raise ValueError(f"--critic sees {shown['--critic']}, --prior {shown['--prior']}, expected the same of both.")
+    given = {f.name: getattr(args, f.name) for f in fields(PlannerSettings)}
+    settings = PlannerSettings(**given | {"discount": DISCOUNT if discount is None else discount})
+    return Guides(settings, critic, prior, next(iter(shown.values()), "features"))
+
+
+def make_dreams(args: Args, opened: Checkpoint, count: int, observation: str, **settings: Any) -> DreamVectorEnv:
+    """Return dreams, to plan or to play in."""
+    return DreamVectorEnv(
+        count, checkpoint=opened, observation=observation, device=args.device, precision=args.precision,
+        denoising_steps=args.denoising_steps, **{"compile": args.compile} | settings,
+    )  # fmt: skip
+
+
+def told_memory(args: Args, settings: PlannerSettings, state_nbytes: int) -> dict[str, Any]:
+    """Say, and return, what states take at most."""
+    states = settings.states_at_once(args.branches, args.mazes_at_once)
+    places = settings.places(args.branches, args.mazes_at_once)
+    print(
+        f"{places} branches in flight; a state takes {state_nbytes / 1e6:.2f} MB, the {states} that there are at a "
+        f"time {states * state_nbytes / 1e6:.0f} MB at most. --branches bounds it."
+    )
+    return {"branches": places, "state_nbytes": state_nbytes, "most_bytes_of_states": states * state_nbytes}
+
+
+def make_random(args: Args, scratch: DreamVectorEnv, rows: int, seed: int) -> Policy:
+    """Return the baseline: random actions, and bursts of them."""
+    space, own = scratch.single_action_space, args.seed + seed
+    return WithBursts(RandomPolicy(space, own), space, start=args.bursts, seed=own)
+
+
+def make_planner(
+    args: Args, opened: Checkpoint, scratch: DreamVectorEnv, guides: Guides, rows: int, seed: int
+) -> tuple[Policy, FollowedDreams]:
+    """Return a planner for so many environments, and what tells it where they stand."""
+    own = args.seed + seed
+    followed = FollowedDreams(rows, opened, device=args.device, precision=args.precision, seed=own)
+    agent = guides.settings.agent(
+        scratch, rows=rows, seed=own, root=followed.states, critic=guides.critic, prior=guides.prior
+    )
+    bursting = WithBursts(agent, scratch.single_action_space, start=args.planner_bursts, seed=own)
+    return WatchingPolicy(bursting, followed.observe), followed
+
+
+def measure(
+    args: Args, opened: Checkpoint, name: str, make: MakePolicy, settings: dict[str, Any]
+) -> dict[str, Measured]:
+    """Measure a policy in both worlds, of which it sees frames; rounds that were finished before are not run again."""
+    sizes = {"imagined": args.dream_episodes, "real": args.real_episodes}
+    found = {}
+    for where, episodes in sizes.items():
+        if not episodes:
+            continue
+        rows = min(args.mazes_at_once, episodes)
+        worlds = {
+            "imagined": partial(make_dreams, args, opened, rows, "pixels", max_episode_steps=args.steps, compile=False),
+            "real": partial(watched_mazes, rows, args.steps, observation="pixels"),
+        }
+        kept = settings | {"policy": name, "world": where, "rows": rows}
+        digest = hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:12]
+        found[where] = measure_in_rounds(
+            f"{name}, {where}", make, World(partial(opening, worlds[where]), episodes), steps=args.steps,
+            seed=SEED_RANGES[args.mazes].start, file=args.output / "rounds" / f"{where}-{digest}.json", settings=kept,
+        )  # fmt: skip
+    return found
+
+
+def opening(make: Any) -> Any:
+    """Return what makes environments and closes them."""
+    return closing(make())
+
+
+def save_film(args: Args, opened: Checkpoint, guides: Guides) -> float:
+    """Draw what the planner imagined in the first real maze beside what happened; return how far they are apart."""
+    branches = guides.settings.places(args.branches, 1)
+    with (
+        closing(make_dreams(args, opened, branches, guides.observation, compile=False)) as scratch,
+        closing(make_dreams(args, opened, 1, "pixels", compile=False)) as dream,
+        closing(watched_maze(args.steps, observation="pixels")) as real,
+    ):
+        policy, followed = make_planner(args, opened, scratch, guides, 1, SEED_RANGES[args.mazes].start)
+        return film_plans(
+            real, policy, dream, followed.states, steps=min(args.film_steps, args.steps), every=guides.settings.every,
+            seed=SEED_RANGES[args.mazes].start, path=args.output / "plan_mpc.gif",
+        )  # fmt: skip
+
+
+def settings_of(args: Args, guides: Guides) -> dict[str, Any]:
+    """Return what decides the result, without where things lie on this machine."""
+    chosen = asdict(args) | {"discount": guides.settings.discount}
+    del chosen["output"]
+    for name, file in (("critic", WEIGHTS_FILE), ("prior", POLICY_FILE)):
+        if (folder := getattr(args, name)) is not None:
+            chosen[name] = f"{folder.name} {hashlib.sha256((folder / file).read_bytes()).hexdigest()[:16]}"
+    if args.checkpoint is not None:
+        chosen["checkpoint"] = Path(args.checkpoint).name
+    return chosen | {"world_model": fingerprint(args.checkpoint)}
+
+
+def decisive(args: Args, guides: Guides | None = None) -> dict[str, Any]:
+    """Return what decides the returns of a planner, or, without one, of the baseline."""
+    if guides is None:
+        names = ("seed", "steps", "bursts", "mazes", "denoising_steps", "precision")
+        return {name: getattr(args, name) for name in names} | {"world_model": fingerprint(args.checkpoint)}
+    chosen = settings_of(args, guides)
+    for name in ("real_episodes", "dream_episodes", "mazes_at_once", "bursts", "film_steps", "also_without_critic"):
+        del chosen[name]
+    return chosen
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Args, description=__doc__))

@@ -1,0 +1,207 @@
+"""Train a critic for plan_mpc.py: what going on like the walker of some recordings would return.
+
+    python experiments/train_critic.py --recordings recordings/explorer --validation recordings/explorer_validation
+    python experiments/plan_mpc.py --critic runs/critic
+
+A planner looks a dozen steps ahead; most of what a maze has to give lies beyond. The critic says what a dreamed frame
+is worth: it learns from recorded episodes and their rewards the discounted return that came after each frame, given
+what a world model shows of it. Features carry the model's memory, so it may know what lies around the corner. What it
+tells is the walker's own future, so it is worth what the walker is: record a good one with
+`collect_episodes.py --walkers explorer`.
+
+Writes into OUTPUT: `critic.safetensors` and `critic.json`, `result.json` with the explained variance on held-out
+episodes, and `watched/`: what was made of the recordings, for the next run. Ctrl-C loses what was learned, not that.
+"""
+
+import math
+import time
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import tyro
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from agents.critic_folder import save_critic
+from agents.results import write_result
+from agents.return_critic import CriticSettings, ReturnCritic, explained_variance, fit_critic
+from agents.returns_to_come import known_frames, returns_to_come
+from wmgym.arguments import Range, check_ranges
+from wmgym.checkpoint import fingerprint, open_checkpoint
+from wmgym.dreamed_recordings import dream_recordings
+from wmgym.errors import RecordingError
+from wmgym.heap import keep_freed_memory
+from wmgym.recording import SEED_RANGES, read_state, scan
+from wmgym.watched_recordings import read_watched, watch_recordings
+
+MIRRORED = (0, 1, 3, 2, 5, 4)
+"""Memory Maze's actions, left for right."""
+RANGES: dict[str, Range] = {
+    "discount": (0, 1), "epochs": (1, math.inf), "learning_rate": (0, 1), "dropout": (0, 0.99), "hidden": (1, 65_536),
+    "dream_steps": (0, math.inf),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Args:
+    """Train a critic for plan_mpc.py: what going on like the walker of some recordings would return."""
+
+    recordings: tuple[Path, ...]
+    """Folders of training episodes with rewards, from collect_episodes.py."""
+    validation: Path
+    """Folder of episodes to tell on how much the critic knows."""
+    output: Path = Path("runs/critic")
+    """Folder for everything that is written."""
+    checkpoint: str | None = None
+    """World model: a folder or a Hugging Face Hub id; the shipped one by default."""
+    observation: Literal["features", "latent"] = "features"
+    """What the critic sees of a frame; features carry the model's memory, latents are the frame alone."""
+    dream_steps: int = 12
+    """Learn as well from frames that are dreamed on from recorded ones, under the recorded actions, for up to so many
+    steps: a planner asks for the worth of such, which are paler. 0: from observed frames only."""
+    discount: float = 0.97
+    """Of a step. 0.97 counts a reward 23 steps away half; the planner takes the same."""
+    mirror: bool = True
+    """Learn from all episodes a second time, left for right: twice as many mazes, and twice as long to watch."""
+    epochs: int = 6
+    """Times that every frame is learned from."""
+    learning_rate: float = 1e-3
+    """Of AdamW, at the beginning."""
+    dropout: float = 0.2
+    """Share of the hidden layers that is hidden while learning, against learning mazes by heart."""
+    hidden: int = 256
+    """Width of the two hidden layers."""
+    seed: int = 0
+    """Fixes weights and order."""
+
+
+def main(args: Args) -> dict[str, Any]:
+    """Watch the recordings, fit, tell and write; return the result."""
+    started = time.monotonic()
+    check_ranges(args, RANGES)
+    keep_freed_memory()
+    train, held_out = files_in(args.recordings), files_in((args.validation,))
+    rewards, unseen = rewards_of(train), rewards_of(held_out)
+    refuse_training_seeds(args.validation, held_out)
+    known = {"train": known_frames(rewards.shape[1], args.discount)}
+    known["validation"] = known_frames(unseen.shape[1], args.discount)
+    shown = watched(args, train, "train")
+    seen = np.concatenate(list(shown.values()))[:, : known["train"]]
+    told = {kind: each[:, : known["validation"]] for kind, each in watched(args, held_out, "validation").items()}
+    once = returns_to_come(rewards, args.discount)[:, : known["train"]]
+    returns = np.tile(once, (len(seen) // len(once), 1))
+    returns_unseen = returns_to_come(unseen, args.discount)[:, : known["validation"]]
+
+    def knows(critic: ReturnCritic) -> dict[str, float]:
+        return {kind: explained_variance(critic, each, returns_unseen) for kind, each in told.items()}
+
+    curve: list[dict[str, float]] = []
+    with tqdm(total=args.epochs, desc="critic", unit="epoch") as bar:
+
+        def on_epoch(epoch: int, critic: ReturnCritic) -> None:
+            curve.append({"epoch": epoch} | knows(critic))
+            bar.update()
+            bar.set_postfix(explained_variance=f"{curve[-1]['observed']:.3f}", refresh=False)
+
+        settings = CriticSettings(
+            tuple(seen.shape[2:]), hidden=args.hidden, dropout=args.dropout, epochs=args.epochs,
+            learning_rate=args.learning_rate,
+        )  # fmt: skip
+        critic = fit_critic(settings, seen, returns, seed=args.seed, on_epoch=on_epoch)
+    metrics = {
+        "explained_variance": knows(critic),
+        "explained_variance_train": explained_variance(critic, seen, returns),
+        "curve": curve,
+        "mean_return": float(returns.mean()),
+        "return_std": float(returns.std()),
+        "frames": int(returns.size),
+        "rewards_an_episode": float(rewards.sum(axis=1).mean()),
+    }
+    config = settings_of(args)
+    facts = {key: config[key] for key in ("discount", "observation", "world_model")}
+    save_critic(args.output, critic, facts | {"explained_variance": metrics["explained_variance"]})
+    minutes = (time.monotonic() - started) / 60
+    result = write_result(
+        args.output, experiment="train_critic", config=config, seed=args.seed, minutes=minutes, metrics=metrics
+    )
+    print(
+        "Share of the variance of what comes after a frame that is explained: in held-out episodes "
+        + ", ".join(f"{share:.0%} from {kind} frames" for kind, share in metrics["explained_variance"].items())
+        + f"; in those learned from {metrics['explained_variance_train']:.0%}. Everything is in {args.output}."
+    )
+    return result
+
+
+def files_in(folders: tuple[Path, ...]) -> list[Path]:
+    """Return the usable episodes of some folders; say which are not."""
+    found = [scan(folder) for folder in folders]
+    for path, reason in [pair for each in found for pair in each.unusable.items()]:
+        print(f"left out {path}: {reason}")
+    files = [path for each in found for path in each.usable]
+    if not files:
+        raise RecordingError(
+            f"no episode in {', '.join(map(str, folders))}, expected some. Record with experiments/collect_episodes.py."
+        )
+    return files
+
+
+def rewards_of(files: list[Path]) -> NDArray[np.float32]:
+    """Return the rewards of episodes, `[episodes t]`; refuse those of several lengths, and those without any."""
+    found = [read_state(file, ("reward",))[0]["reward"] for file in files]
+    lengths = sorted({len(rewards) for rewards in found})
+    if len(lengths) > 1:
+        raise RecordingError(
+            f"episodes of {', '.join(map(str, lengths))} frames given, expected one length. Most likely some were "
+            "ended early: move them away."
+        )
+    rewards = np.stack(found)
+    if not rewards.any():
+        raise RecordingError(
+            f"no reward in {len(files)} episodes such as {files[0]}, expected some: there is nothing to learn. Fix: "
+            "record a walker that finds rewards, collect_episodes.py --walkers explorer."
+        )
+    return rewards
+
+
+def refuse_training_seeds(folder: Path, files: list[Path]) -> None:
+    """Refuse to judge on mazes that may have been learned from."""
+    seeds = [read_state(file, ())[1] for file in files]
+    known = [seed for seed in seeds if seed is not None and seed in SEED_RANGES["train"]]
+    if known:
+        raise RecordingError(
+            f"{len(known)} episodes in {folder} have training seeds, such as {known[0]}, expected held-out ones. Fix: "
+            "record with experiments/collect_episodes.py --split validation."
+        )
+
+
+def watched(args: Args, files: list[Path], name: str) -> dict[str, NDArray[np.float16]]:
+    """Return what the critic would have seen in episodes, "observed" and "dreamed", mirrored ones last."""
+    world, place = open_checkpoint(args.checkpoint).world, args.output / "watched"
+    model = f"{args.observation}-{fingerprint(args.checkpoint)}"
+    sides = [None, MIRRORED] if args.mirror and name == "train" else [None]
+    with tqdm(desc=f"{args.observation}, {name}", unit="frame", unit_scale=True) as bar:
+        watch = partial(watch_recordings, world, files, place / model, args.observation, progress=bar.update)
+        found = {"observed": [file for side in sides for file in watch(mirror=side)]}
+        if args.dream_steps:
+            place = place / f"{model}-{args.dream_steps}-dreamed"
+            dream = partial(dream_recordings, world, files, place, args.observation, args.dream_steps)
+            found["dreamed"] = [file for side in sides for file in dream(mirror=side, progress=bar.update)]
+    return {kind: read_watched(paths) for kind, paths in found.items()}
+
+
+def settings_of(args: Args) -> dict[str, Any]:
+    """Return what decides the result, without where things lie on this machine."""
+    chosen = asdict(args)
+    del chosen["output"]
+    chosen["recordings"] = [folder.name for folder in args.recordings]
+    chosen["validation"] = args.validation.name
+    if args.checkpoint is not None:
+        chosen["checkpoint"] = Path(args.checkpoint).name
+    return chosen | {"world_model": fingerprint(args.checkpoint)}
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Args, description=__doc__))

@@ -1,0 +1,166 @@
+"""The whole story of plan_mpc.py in seconds, with a world model of random weights."""
+
+import importlib.util
+import json
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from agents.critic_folder import save_critic
+from agents.evaluate import evaluate
+from agents.return_critic import CriticSettings, ReturnCritic
+from experiments import dream_ppo, plan_mpc
+from experiments.plan_mpc import Args, main
+from wmgym.checkpoint import fingerprint, open_checkpoint
+from wmgym.observations import observation_space
+
+needs_maze = pytest.mark.skipif(importlib.util.find_spec("memory_maze") is None, reason="memory-maze is not installed")
+
+
+@pytest.fixture
+def args(micro_folder, tmp_path):
+    return Args(
+        checkpoint=str(micro_folder), output=tmp_path / "run", horizon=2, candidates=6, steps=6, real_episodes=0,
+        dream_episodes=3, mazes_at_once=2, film_steps=5, planner_bursts=0.0,
+    )  # fmt: skip
+
+
+def write_critic(folder, checkpoint, observation="features", discount=0.9, seen=None):
+    """Write a critic that learned nothing; `seen` is another width of what it sees."""
+    shape = observation_space(open_checkpoint(checkpoint).world.config, observation).shape
+    critic = ReturnCritic(CriticSettings(shape if seen is None else (seen,), hidden=8))
+    known = {"discount": discount, "observation": observation, "world_model": fingerprint(checkpoint)}
+    save_critic(folder, critic.eval(), known)
+    return folder
+
+
+@pytest.mark.parametrize("planner", ["cem", "mppi", "shooting", "tree"])
+def test_a_run_leaves_what_it_promises_and_is_not_run_again(planner, args, capsys, monkeypatch):
+    args = replace(args, planner=planner)
+    result = main(args)
+    assert json.loads((args.output / "result.json").read_text()) == result
+    assert str(args.output) not in json.dumps(result)
+    random, planned = result["metrics"]["policies"]
+    assert (random["name"], planned["name"]) == ("random policy with bursts", plan_mpc.NAMES[planner])
+    for row in (random, planned):
+        assert (row["imagined"]["episodes"], row["imagined"]["steps"]) == (3, 6)
+        assert "real" not in row
+    planning = result["metrics"]["planning"]
+    told = capsys.readouterr().out
+    assert f"{planning['branches']} branches in flight" in told
+    assert planning["most_bytes_of_states"] > planning["branches"] * planning["state_nbytes"] > 0
+    assert math.isfinite(planning["seconds_per_act"][planned["name"]]["imagined"])
+    assert len(list((args.output / "rounds").iterdir())) == 2
+
+    def refuse(*_, **__):
+        raise AssertionError("was run again")
+
+    monkeypatch.setattr("agents.rounds.evaluate", refuse)
+    assert main(args)["metrics"]["episode_returns"] == result["metrics"]["episode_returns"]
+    with pytest.raises(AssertionError, match="was run again"):
+        main(replace(args, hold=1))
+
+
+def test_it_is_the_critic_that_is_asked_and_its_discount_that_counts(args, tmp_path):
+    """The planner with and without it in one run, on the same episodes; what it sees decides what is dreamed."""
+    folder = write_critic(tmp_path / "critic", args.checkpoint, "latent", discount=0.5)
+    result = main(replace(args, critic=folder, also_without_critic=True))
+    names = [row["name"] for row in result["metrics"]["policies"]]
+    assert names == ["random policy with bursts", "CEM planner without critic", "CEM planner with critic"]
+    assert result["config"]["discount"] == 0.5
+    assert result["config"]["critic"].startswith("critic ")
+    guides = plan_mpc.prepared(replace(args, critic=folder))
+    assert guides.observation == "latent"
+    assert guides.settings.discount == 0.5
+    opened = open_checkpoint(args.checkpoint)
+    asked = []
+
+    def spy(observations):
+        asked.append(observations.shape)
+        return guides.critic(observations)
+
+    with plan_mpc.closing(plan_mpc.make_dreams(args, opened, 6, guides.observation)) as scratch:
+        policy, _ = plan_mpc.make_planner(args, opened, scratch, replace(guides, critic=spy), 1, 0)
+        policy.act(np.zeros((1, 64, 64, 3), np.uint8), np.ones(1, bool))
+    assert asked == [scratch.observation_space.shape]
+
+
+def test_a_policy_learned_in_dreams_is_a_trees_prior(args, tmp_path):
+    learned = tmp_path / "ppo"
+    dream_ppo.main(
+        replace(
+            dream_ppo.PRESETS["tiny"], checkpoint=args.checkpoint, output=learned, real_episodes=0, dream_episodes=1,
+            steps=4, minutes=0.01, observation="latent",
+        )
+    )  # fmt: skip
+    tree = replace(args, planner="tree", prior=learned, dream_episodes=1)
+    assert main(tree)["metrics"]["policies"][1]["name"] == "tree planner"
+    features = write_critic(tmp_path / "critic", args.checkpoint, "features")
+    with pytest.raises(ValueError, match="--critic sees features, --prior latent, expected the same"):
+        main(replace(tree, critic=features))
+
+
+def test_ctrl_c_keeps_the_rounds_that_are_finished(args, monkeypatch, capsys):
+    whole = main(replace(args, output=args.output / "whole"))
+    calls = []
+
+    def breaking(*given, **settings):
+        calls.append(settings["seed"])
+        if len(calls) == 4:  # the planner's second round
+            raise KeyboardInterrupt
+        return evaluate(*given, **settings)
+
+    monkeypatch.setattr("agents.rounds.evaluate", breaking)
+    with pytest.raises(SystemExit) as ended:
+        main(args)
+    assert ended.value.code == 130
+    assert "Finished rounds are kept" in capsys.readouterr().out
+    calls.clear()
+    calls.extend(range(10))
+    again = main(args)
+    assert len(calls) == 11  # one round was left
+    assert again["metrics"]["episode_returns"] == whole["metrics"]["episode_returns"]
+
+
+@needs_maze
+def test_the_real_maze_is_played_and_filmed(args):
+    """And seen alike whatever is planned in: frame for frame, the first one imagined follows from the same past."""
+    result = main(replace(args, real_episodes=2, dream_episodes=2))
+    for row in result["metrics"]["policies"]:
+        assert (row["real"]["episodes"], row["real"]["steps"]) == (2, 6)
+    assert len(result["metrics"]["verdicts"]) == 1
+    assert 0 < result["metrics"]["planning"]["film_mean_difference"] < 255
+    with Image.open(args.output / "plan_mpc.gif") as film:
+        assert film.n_frames == 5
+        assert film.size == (260, 142)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [({"steps": 1001}, "--steps 1001 given, expected 1 to 1000"), ({"branches": 0}, "--branches 0 given"),
+     ({"dream_episodes": 0}, "--dream-episodes 0 given"), ({"discount": 1.5}, r"--discount 1\.5 given"),
+     ({"replan_every": 3}, "replan_every = 3, expected at most horizon = 2"),
+     ({"also_without_critic": True}, "--also-without-critic given, expected --critic with it"),
+     ({"prior": "here"}, "--prior given with --planner cem, expected tree")],
+)  # fmt: skip
+def test_what_does_not_fit_is_refused_before_anything_is_done(changes, message, args, tmp_path):
+    if "prior" in changes:
+        changes = {"prior": tmp_path}
+    with pytest.raises(ValueError, match=message):
+        main(replace(args, **changes))
+    assert not args.output.exists()
+
+
+def test_critics_that_do_not_fit_are_named(args, tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"there is no critic\.json"):
+        main(replace(args, critic=tmp_path))
+    folder = write_critic(tmp_path / "critic", args.checkpoint)
+    with pytest.raises(ValueError, match=r"--discount 0\.8 given with a critic of discount 0\.9"):
+        main(replace(args, critic=folder, discount=0.8))
+    main(replace(args, critic=folder, discount=0.9, dream_episodes=1, steps=1))
+    wrong = write_critic(tmp_path / "wrong", args.checkpoint, seen=3)
+    with pytest.raises(ValueError, match=r"observations of shape .* given, expected \[b, 3\]"):
+        main(replace(args, critic=wrong, dream_episodes=1, steps=1))

@@ -1,0 +1,86 @@
+"""The script that trains critics: what it leaves, what is not made again, and that mistakes are named."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from agents.critic_folder import load_critic
+from experiments.train_critic import Args, main
+from tests.wmgym.maze_walks import walk
+from wmgym.checkpoint import fingerprint
+from wmgym.errors import RecordingError
+from wmgym.recording import write_episode
+
+
+def write(folder, seeds, frames=30, rewards=0.2):
+    """A new folder of episodes of noise, with a bright frame before each reward."""
+    folder.mkdir()
+    for seed in seeds:
+        episode = walk(seed, frames=frames)
+        reward = (np.random.default_rng(seed).random(frames) < rewards).astype(np.float32)
+        reward[0] = 0
+        image = episode.image // 2
+        image[:-1][reward[1:] > 0] += 128
+        write_episode(folder / f"{seed}.npz", replace(episode, reward=reward, image=image))
+    return folder
+
+
+@pytest.fixture
+def args(micro_folder, tmp_path):
+    return Args(
+        recordings=(write(tmp_path / "train", range(6)),),
+        validation=write(tmp_path / "validation", range(1_000_000, 1_000_003)),
+        output=tmp_path / "run", checkpoint=str(micro_folder), discount=0.3, epochs=30, hidden=16, dropout=0.0,
+        learning_rate=1e-2, dream_steps=3,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(("observation", "dream_steps"), [("features", 3), ("latent", 0)])
+def test_a_run_leaves_a_critic_that_knows_what_comes(args, observation, dream_steps, capsys):
+    """Not of dreams of random weights: there is nothing to be known from."""
+    args = replace(args, observation=observation, dream_steps=dream_steps)
+    kinds = ["observed", "dreamed"] if dream_steps else ["observed"]
+    result = main(args)
+    metrics = result["metrics"]
+    assert json.loads((args.output / "result.json").read_text()) == result
+    assert str(args.output.parent) not in json.dumps(result)
+    if observation == "latent":  # the frame before a reward is brighter, in mazes never seen
+        assert metrics["explained_variance"]["observed"] > 0.3
+    assert len(metrics["curve"]) == 30
+    assert list(metrics["explained_variance"]) == kinds
+    assert metrics["frames"] == 6 * 2 * len(kinds) * (30 - 3)
+    assert f"from {kinds[-1]} frames" in capsys.readouterr().out
+    critic, known = load_critic(args.output, fingerprint(args.checkpoint))
+    assert (known["observation"], known["discount"]) == (observation, 0.3)
+    assert critic.settings.hidden == 16
+    watched = {path: path.stat().st_mtime_ns for path in (args.output / "watched").rglob("*.npy")}
+    assert len(watched) == (6 * 2 + 3) * len(kinds)
+    again = main(args)
+    assert again["metrics"] == metrics
+    assert {path: path.stat().st_mtime_ns for path in (args.output / "watched").rglob("*.npy")} == watched
+
+
+def test_mistakes_are_named_before_anything_is_watched(args, tmp_path):
+    (tmp_path / "empty").mkdir()
+    longer = write(tmp_path / "longer", range(2), frames=31)
+    for changes, message in (
+        ({"recordings": (tmp_path / "empty",)}, r"no episode in .*empty, expected some"),
+        ({"recordings": (*args.recordings, longer)}, r"episodes of 30, 31 frames given, expected one length"),
+        (
+            {"recordings": (write(tmp_path / "poor", range(2), rewards=0),)},
+            r"no reward in 2 episodes.*--walkers explorer",
+        ),
+        ({"validation": args.recordings[0]}, r"6 episodes in .*train have training seeds, such as 0"),
+        ({"validation": tmp_path / "none"}, r"no such folder"),
+    ):
+        with pytest.raises(RecordingError, match=message):
+            main(replace(args, **changes))
+    for changes, message in (
+        ({"discount": 0.97}, r"episodes of 30 frames and discount = 0\.97 given"),
+        ({"epochs": 0}, "--epochs 0 given"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            main(replace(args, **changes))
+    assert not args.output.exists()

@@ -1,0 +1,105 @@
+"""What really happened as a state to dream on from: the same as a dream that began with these frames."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from gymnasium.error import ResetNeeded
+
+from tests.wmgym.test_wrappers import Noisy
+from wmgym.errors import ContextError, InvalidActionError
+from wmgym.followed import FollowedDreams
+from wmgym.vector_env import DreamVectorEnv
+from wmgym.wrappers import WorldModelObservation
+
+ACTIONS = np.array([[1, 3], [4, 0], [0, 5], [2, 2]])
+BOTH, NONE = np.ones(2, bool), np.zeros(2, bool)
+
+
+def walk(micro):
+    """Two environments, followed for four steps: what follows them, and the frames of each."""
+    envs = [Noisy(), Noisy()]
+    frames = [np.stack([env.reset(seed=5 + i)[0] for i, env in enumerate(envs)])]
+    followed = FollowedDreams(2, micro, seed=3)
+    followed.observe(frames[0], np.zeros(2, int), BOTH)
+    for actions in ACTIONS:
+        frames.append(np.stack([env.step(a)[0] for env, a in zip(envs, actions, strict=True)]))
+        followed.observe(frames[-1], actions, NONE)
+    return followed, np.stack(frames, axis=1)
+
+
+@pytest.mark.parametrize("kind", ["features", "latent"])
+def test_it_knows_what_an_observed_environment_shows(micro, kind):
+    followed, _ = walk(micro)
+    for i, state in enumerate(followed.states()):
+        env = WorldModelObservation(Noisy(), micro, observation=kind)
+        env.reset(seed=5 + i)
+        for action in ACTIONS[:, i]:
+            shown, *_ = env.step(action)
+        np.testing.assert_allclose(getattr(state, kind)[0], shown, atol=1e-5)
+
+
+def test_dreams_go_on_from_it_as_from_the_same_frames_as_context(micro):
+    """Steps are counted anew, and with the generator of the one the other dreams the same."""
+    followed, frames = walk(micro)
+    states = followed.states()
+    actions = np.concatenate([np.zeros((1, 2), int), ACTIONS])
+    told = DreamVectorEnv(2, checkpoint=micro, observation="features", max_episode_steps=3)
+    told.reset(seed=0, options={"context": [{"frames": frames[i], "actions": actions[:, i]} for i in range(2)]})
+    restored = DreamVectorEnv(2, checkpoint=micro, observation="features", max_episode_steps=3)
+    for i, state in enumerate(states):
+        restored.restore_state(replace(state, generators=told.clone_state([i]).generators), [i])
+    for step in range(3):
+        expected, expected_reward, _, expected_truncated, _ = told.step([1, 4])
+        shown, reward, _, truncated, _ = restored.step([1, 4])
+        assert truncated.tolist() == expected_truncated.tolist() == [step == 2] * 2
+        if step < 2:  # then other dreams begin
+            np.testing.assert_allclose(shown, expected, atol=1e-4)
+        np.testing.assert_array_equal(reward, expected_reward)
+    other = DreamVectorEnv(2, checkpoint=micro, observation="features")
+    other.restore_state(states[0])  # without the second one's past
+    assert np.abs(other.step([1, 4])[0][1] - restored.reset(seed=1)[0][1]).max() > 1e-3
+
+
+def test_an_episode_that_begins_empties_its_own_memory_only(micro):
+    followed, frames = walk(micro)
+    fresh = FollowedDreams(2, micro)
+    fresh.observe(frames[:, 0], np.zeros(2, int), BOTH)
+    last, newest = followed.states()[1], frames[:, 0].copy()
+    followed.observe(newest, np.array([99, 1]), np.array([True, False]))  # what led to a first frame means nothing
+    begun, gone_on = followed.states()
+    np.testing.assert_allclose(begun.features, fresh.states()[0].features, atol=1e-5)
+    assert (gone_on.features - fresh.states()[1].features).abs().max() > 1e-3
+    assert (gone_on.features - last.features).abs().max() > 1e-3
+
+
+def test_chance_is_new_with_every_frame_and_one_environments_own(micro):
+    followed, frames = walk(micro)
+    first = followed.states()
+    assert all(a.generators.equal(b.generators) for a, b in zip(first, followed.states(), strict=True))
+    assert not first[0].generators.equal(first[1].generators)
+    followed.observe(frames[:, 0], np.zeros(2, int), NONE)
+    assert not first[0].generators.equal(followed.states()[0].generators)
+    alone = FollowedDreams(1, micro, seed=3)
+    for t in range(frames.shape[1]):
+        alone.observe(frames[:1, t], ACTIONS[t - 1][:1], BOTH[:1] if t == 0 else NONE[:1])
+    assert alone.states()[0].generators.equal(first[0].generators)
+
+
+def test_mistakes_are_named_and_change_nothing(micro):
+    followed, frames = walk(micro)
+    before = followed.states()[0]
+    with pytest.raises(
+        ContextError, match=r"float64 \(2, 512\), expected uint8 \(2, 64, 64, 3\).*observation='pixels'"
+    ):
+        followed.observe(np.zeros((2, 512)), ACTIONS[0], NONE)
+    with pytest.raises(ContextError, match=r"is_first is bool \(1,\), expected bool \(2,\)"):
+        followed.observe(frames[:, 0], ACTIONS[0], NONE[:1])
+    with pytest.raises(InvalidActionError, match="expected 0 to 5"):
+        followed.observe(frames[:, 0], [1, 6], NONE)
+    assert followed.states()[0].features.equal(before.features)
+    unseen = FollowedDreams(2, micro)
+    with pytest.raises(ResetNeeded, match=r"environments \[1\] have shown no first frame"):
+        unseen.observe(frames[:, 0], ACTIONS[0], np.array([True, False]))
+    with pytest.raises(ResetNeeded, match="nothing was seen yet"):
+        unseen.states()

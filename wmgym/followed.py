@@ -1,0 +1,110 @@
+"""Where dreams would go on from, beside environments that are only seen: how a planner knows what is real.
+
+frames, actions that led to them -> observe -> one Memory an environment -> states -> restore_state of dreams
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from gymnasium.error import ResetNeeded
+from numpy.typing import NDArray
+
+from wmgym.arrays import as_array
+from wmgym.checkpoint import Checkpoint, open_checkpoint
+from wmgym.context import Context, first_frame
+from wmgym.dream import Bools, Dreams
+from wmgym.dream_state import DreamState
+from wmgym.errors import ContextError
+from wmgym.vector_inputs import read_actions
+
+
+class FollowedDreams:
+    """Remembers what each of some environments has shown, and gives it as states from which dreams go on.
+
+    One model observes the frames of all environments in one batch, as `wmgym.wrappers.WorldModelObservation` does those
+    of one. A state is that of a dream which has just been reset with all frames of the episode as its context, so a
+    planning `DreamVectorEnv` of the same checkpoint can restore it. Nothing is imagined here.
+
+    Args:
+        num_envs: How many environments.
+        checkpoint: Folder, Hugging Face Hub id, open checkpoint, or None for the one that ships with wmgym.
+        device: Where the model runs, as torch names it.
+        precision: "float32" or "bfloat16", as that of the dreams.
+        seed: Fixes the generators in the states; environment `i` has its own stream.
+
+    Raises:
+        CheckpointError: The checkpoint is missing, damaged or of another version.
+        DependencyError: The device needs CUDA.
+        ValueError: `precision` is none of the two.
+
+    Randomness: with every observation, the next states get new generators, so that no two plans meet the same chance.
+    """
+
+    def __init__(
+        self,
+        num_envs: int,
+        checkpoint: str | Path | Checkpoint | None = None,
+        *,
+        device: str = "cpu",
+        precision: str = "float32",
+        seed: int = 0,
+    ) -> None:
+        world = open_checkpoint(checkpoint, device).world
+        size = world.config.tokenizer.frame_size
+        self._num_actions = world.config.dynamics.num_actions
+        self._shape = (num_envs, size, size, 3)
+        self._dreams = Dreams(world, [], num_envs, precision=precision)
+        self._rngs = [np.random.default_rng([seed, row]) for row in range(num_envs)]
+
+    def observe(self, frames: Any, actions: Any, is_first: Bools) -> None:
+        """Take in the newest frame of every environment.
+
+        Args:
+            frames: `[n H W c]` uint8, 0 to 255.
+            actions: `[n]`: what led to them, elements of the environments' action space; those of first frames are
+                ignored.
+            is_first: `[n]`: whose episode begins with this frame: its memory is emptied before.
+
+        Raises:
+            ContextError: Frames or `is_first` do not fit. Nothing has changed then.
+            InvalidActionError: An action does not. Nothing has changed then.
+            ResetNeeded: An environment has shown no first frame yet. Nothing has changed then.
+        """
+        frames, is_first = self._read(frames, is_first)
+        given = as_array(actions, "actions", ContextError)
+        if given.shape == is_first.shape:
+            given = np.where(is_first, 0, given)
+        given = read_actions(given, len(frames), self._num_actions)
+        if (missing := np.flatnonzero(~self._dreams.started & ~is_first)).size:
+            raise ResetNeeded(f"environments {missing} have shown no first frame, expected is_first = True there.")
+        if not is_first.all():
+            self._dreams.observe([Context(f[None], a[None]) for f, a in zip(frames, given, strict=True)])
+        if is_first.any():
+            rows = np.flatnonzero(is_first).tolist()
+            self._dreams.start(rows, [first_frame(frames[row]) for row in rows])
+        self._dreams.steps[:] = 0  # of a dream that goes on from here
+        for row, rng in enumerate(self._rngs):
+            self._dreams.seed(row, int(rng.integers(2**63)))
+
+    def states(self) -> list[DreamState]:
+        """Return where each environment stands, a state of one dream each; the same until the next observation.
+
+        Raises:
+            ResetNeeded: Nothing was observed yet.
+        """
+        if not self._dreams.started.all():
+            raise ResetNeeded("Call observe() before states(): nothing was seen yet.")
+        return [self._dreams.clone([row]) for row in range(self._shape[0])]
+
+    def _read(self, frames: Any, is_first: Any) -> tuple[NDArray[np.uint8], Bools]:
+        """Return frames and mask, checked."""
+        frames, is_first = as_array(frames, "frames", ContextError), as_array(is_first, "is_first", ContextError)
+        if frames.dtype != np.uint8 or frames.shape != self._shape:
+            raise ContextError(
+                f"frames are {frames.dtype} {frames.shape}, expected uint8 {self._shape}: one of each environment. "
+                "Likely cause: environments that show latents or features. Fix: observation='pixels'."
+            )
+        if is_first.dtype != np.bool_ or is_first.shape != self._shape[:1]:
+            raise ContextError(f"is_first is {is_first.dtype} {is_first.shape}, expected bool {self._shape[:1]}.")
+        return frames, is_first
