@@ -16,9 +16,7 @@ from agents.training_guard import check_weights
 Settings = TypeVar("Settings", bound=Any)
 
 POLICY_FILE, TRAINING_FILE = "policy.zip", "training.json"
-OLDER = {
-    "precision": "float32", "start_from": None, "critic_warmup": 0, "pessimism": 0.0, "disagreement_samples": 0,
-}  # fmt: skip
+OLDER = {"precision": "float32", "start_from": None, "critic_warmup": 0, "pessimism": 0.0}
 """Settings that were not recorded once, as they were then."""
 
 

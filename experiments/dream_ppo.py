@@ -36,19 +36,20 @@ from tqdm import tqdm
 import wmgym  # noqa: F401  (registers the ids)
 from agents.algorithms import LABELS, Algorithm, as_sb3_names, with_defaults
 from agents.comparison import as_table, compare_worlds
-from agents.dqn import ManyDreamsDQN
 from agents.evaluate import RandomPolicy, estimate_seconds
 from agents.exploration import WithBursts
 from agents.fine_tuning import CriticWarmup, continue_policy, policy_to_continue
 from agents.first_reward import EndAtReward
 from agents.interfaces import Policy
 from agents.learning_time import as_sentence, watch_learning
+from agents.pessimism import Pessimism
 from agents.pictures import dream_on, plot_learning_and_returns, record
 from agents.results import write_result
 from agents.sb3 import SB3Policy, load_learner, make_learner
 from agents.time_budget import TimeBudget, TrainingProgress
 from agents.training_folder import POLICY_FILE, name_of_agent, read_training, save_training, with_settings_of
 from agents.training_guard import TrainingError, learn_for
+from agents.training_resume import resume_training
 from agents.two_worlds import World, measure
 from wmgym.arguments import Range, check_minutes, check_ranges
 from wmgym.checkpoint import fingerprint, open_checkpoint
@@ -58,15 +59,17 @@ from wmgym.recording import SEED_RANGES
 from wmgym.watched_mazes import REAL_STEPS, watched_maze, watched_mazes
 
 DREAM = "LSSVWM-MemoryMaze-v0"
+DISAGREEMENT_SAMPLES = 2  # enough, because a latent has a thousand numbers
 RESERVE = 45.0  # seconds kept for starting processes, pictures, loading and saving
 COUNTS = ("num_envs", "horizon", "rollout", "dream_episodes", "workers")
 RANGES: dict[str, Range] = dict.fromkeys(COUNTS, (1, math.inf)) | {
     "real_episodes": (0, math.inf), "steps": (1, REAL_STEPS), "bursts": (0, 1), "learning_rate": (0, 1),
-    "entropy": (0, math.inf), "discount": (0, 1), "critic_warmup": (0, math.inf),
+    "entropy": (0, math.inf), "discount": (0, 1), "critic_warmup": (0, math.inf), "pessimism": (0, 1_000),
 }  # fmt: skip
 SEEN_BY_POLICY = ("observation", "algorithm", "denoising_steps", "precision")
 CHOSEN_BY_ALGORITHM = ("learning_rate", "rollout", "entropy", "critic_warmup")
-LEARNING = (*CHOSEN_BY_ALGORITHM, "num_envs", "horizon", "end_at_reward", "starts", "discount", "start_from", "seed")
+OF_DREAMS = ("num_envs", "horizon", "end_at_reward", "starts", "pessimism")
+LEARNING = (*CHOSEN_BY_ALGORITHM, *OF_DREAMS, "discount", "start_from", "seed")
 
 Preset = Literal["demo", "full", "tiny"]
 
@@ -103,6 +106,8 @@ class Args:
     """Steps of a dream in training; then another one starts. Short ones stay near reality."""
     end_at_reward: bool = True
     """End a dream in training with its first reward, so that none is learned from what the model says after it."""
+    pessimism: float = 0.0
+    """Reward taken off a training step for each unit by which draws of its frame disagree; takes 3 times as long."""
     starts: Literal["clips", "first_frames"] = "clips"
     """Where dreams start in training: in recorded clips, most of them shortly before a reward, or as episodes do."""
     denoising_steps: int = 1
@@ -230,11 +235,14 @@ def watching(args: Args) -> dict[str, Any]:
     return {name: getattr(args, name) for name in ("checkpoint", "observation", "precision")}
 
 
-def make_dreams(args: Args, count: int, steps: int, starts: str = "first_frames") -> VectorEnv[Any, Any, Any]:
+def make_dreams(
+    args: Args, count: int, steps: int, starts: str = "first_frames", samples: int = 0
+) -> VectorEnv[Any, Any, Any]:
     """Return dreams that end after so many steps."""
     return gymnasium.make_vec(
         DREAM, count, checkpoint=args.checkpoint, observation=args.observation, device=args.device, starts=starts,
         denoising_steps=args.denoising_steps, max_episode_steps=steps, precision=args.precision, compile=args.compile,
+        disagreement_samples=samples,
     )  # fmt: skip
 
 
@@ -255,13 +263,18 @@ def evaluation_seconds(args: Args, dreams: VectorEnv[Any, Any, Any]) -> float:
     return seconds
 
 
+def make_training_dreams(args: Args) -> VectorEnv[Any, Any, Any]:
+    """Return the dreams to train in."""
+    samples = DISAGREEMENT_SAMPLES if args.pessimism else 0
+    dreams = make_dreams(args, args.num_envs, args.horizon, args.starts, samples)
+    env = EndAtReward(dreams) if args.end_at_reward else dreams
+    return Pessimism(env, args.pessimism) if args.pessimism else env
+
+
 def train(args: Args, seconds: float) -> None:
     """Train in dreams for so long, and save."""
-    dreams = make_dreams(args, args.num_envs, args.horizon, args.starts)
-    with (
-        closing(EndAtReward(dreams) if args.end_at_reward else dreams) as env,
-        tqdm(total=round(seconds), unit="s", desc=f"{LABELS[args.algorithm]} in dreams") as bar,
-    ):
+    label = f"{LABELS[args.algorithm]} in dreams"
+    with closing(make_training_dreams(args)) as env, tqdm(total=round(seconds), unit="s", desc=label) as bar:
 
         def show(progress: TrainingProgress) -> None:
             bar.update(min(round(progress.seconds - earlier.seconds), bar.total) - bar.n)
@@ -278,14 +291,9 @@ def train(args: Args, seconds: float) -> None:
 
 
 def learner_of(args: Args, env: VectorEnv[Any, Any, Any], say: Callable[[str], Any]) -> tuple[Any, TrainingProgress]:
-    """Return who learns, and how far it has come."""
+    """Return what learns, and how far it has come."""
     if args.resume:
-        learner = load_learner(args.output / POLICY_FILE, args.algorithm, env)
-        earlier = TrainingProgress(**read_training(args.output)["progress"])
-        learner.set_random_seed(args.seed + earlier.steps)  # SB3 goes back to the first seed, and its dreams
-        if isinstance(learner, ManyDreamsDQN):
-            say(f"DQN's replay buffer is not kept: the policy fills it with {learner.fill_again():,} steps first.")
-        return learner, earlier
+        return resume_training(args.output, args.algorithm, env, seed=args.seed, say=say)
     settings = as_sb3_names(
         args.algorithm, learning_rate=args.learning_rate, rollout=args.rollout, entropy=args.entropy,
         discount=args.discount,
