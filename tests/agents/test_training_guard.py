@@ -89,7 +89,9 @@ def goes_on_from(folder, algorithm):
 @pytest.mark.parametrize("what", ["rewards", "observations", "last observations of episodes"])
 def test_what_is_not_finite_ends_a_training_that_can_go_on(what, algorithm, tmp_path):
     learner = make_learner(algorithm, Failing(20, what), seed=0, **SMALL[algorithm])
-    with pytest.raises(TrainingError, match=rf"the {what} are not finite after (168|200) steps.*of 1\d\d steps is saved"):
+    with pytest.raises(
+        TrainingError, match=rf"the {what} are not finite after (168|200) steps.*of 1\d\d steps is saved"
+    ):
         learn_for(learner, budget_for(tmp_path))
     before, after = goes_on_from(tmp_path, algorithm)
     assert 128 <= before <= 192

@@ -10,7 +10,7 @@ import torch
 from agents.sb3 import load_learner, make_learner
 from agents.time_budget import TrainingProgress
 from agents.training_folder import save_training
-from experiments.dream_ppo import PRESETS, main, make_dreams, prepared
+from experiments.dream_ppo import LEARNING, PRESETS, main, make_dreams, make_training_dreams, prepared
 from wmgym.checkpoint import fingerprint
 
 
@@ -59,6 +59,18 @@ def test_every_algorithm_learns_is_judged_and_goes_on(algorithm, args, capsys):
     assert resumed["metrics"]["training"]["steps"] > result["metrics"]["training"]["steps"]
     told = capsys.readouterr()
     assert ("replay buffer is not kept" in told.out + told.err) == (algorithm == "dqn")
+
+
+def test_pessimism_is_of_training_alone(args):
+    env = make_training_dreams(replace(args, pessimism=100.0))
+    env.reset(seed=0)
+    rewards = env.step(np.array([1, 2]))[1]
+    penalties = 100 * env.unwrapped.disagreement
+    assert (penalties > 1).all()
+    np.testing.assert_allclose(np.round(rewards + penalties), rewards + penalties, atol=1e-4)  # what is left is 0 or 1
+    assert not hasattr(make_training_dreams(args).unwrapped, "disagreement")
+    assert not hasattr(make_dreams(replace(args, pessimism=100.0), 2, 6).unwrapped, "disagreement")  # of evaluation
+    assert "pessimism" in LEARNING
 
 
 @pytest.mark.parametrize(
