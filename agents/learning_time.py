@@ -11,7 +11,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env import VecMonitor
 
 from agents.first_reward import EndAtReward
-from agents.sb3 import SB3VecEnv
+from agents.sb3_vec_env import SB3VecEnv
 
 REST = "rest of SB3"
 Part = tuple[type, str, str]
@@ -84,6 +84,7 @@ def watch_learning(learner: BaseAlgorithm, environment: Sequence[Part] = ()) -> 
         (SB3VecEnv, "step_wait", "adapter"),
         (VecMonitor, "step_wait", "adapter"),
         (type(learner.policy), "forward", "acting"),
+        (type(learner.policy), "predict", "acting"),
         (type(learner), "train", "learning"),
     ]
     watch = Stopwatch()

@@ -36,7 +36,7 @@ def plot_learning_and_returns(metrics: dict[str, Any], path: Path) -> None:
     figure = Figure(figsize=(10, 4), layout="constrained")
     left, right = figure.subplots(1, 2)
     left.plot([p["steps"] for p in training["curve"]], [p["return"] for p in training["curve"]])
-    left.set(xlabel="steps in dreams", ylabel=f"return of {training['horizon']} steps", title="PPO in dreams")
+    left.set(xlabel="steps in dreams", ylabel=f"return of {training['horizon']} steps", title="learning in dreams")
     for i, world in enumerate(("imagined", "real")):
         found = [row[world] for row in policies if world in row]
         means = np.array([row["mean"] for row in found])

@@ -1,158 +1,29 @@
-"""Stable-Baselines3 in any Gymnasium vector environment: the adapter it needs, PPO with sane settings.
+"""Stable-Baselines3 in dreams: learners with settings that fit, and policies as evaluation wants them."""
 
-SB3 knows only its own `VecEnv`. What it reads from one, and what decides the values PPO learns, is put
-together here: `terminal_observation`, `TimeLimit.truncated`, and `episode` by SB3's own `VecMonitor`.
-"""
-
-from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import gymnasium
 import numpy as np
 import torch
-from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
-from stable_baselines3 import PPO
+from stable_baselines3 import DQN
 from stable_baselines3.common.base_class import BaseAlgorithm
-from stable_baselines3.common.env_util import is_wrapped
 from stable_baselines3.common.preprocessing import is_image_space
 from stable_baselines3.common.vec_env import VecEnv, VecMonitor
 
+from agents.algorithms import Algorithm, algorithm_class, settings_in_dreams
+from agents.dqn import ManyDreamsDQN
 from agents.grid_extractor import GridExtractor, is_grid_space
-
-Indices = int | Iterable[int] | None
-_FINAL_KEYS = ("final_obs", "_final_obs", "final_info", "_final_info")
-
-
-class SB3VecEnv(VecEnv):
-    """A Gymnasium vector environment as SB3 wants it, step for step what SB3's own `DummyVecEnv` gives.
-
-    Observations may be numpy arrays or tensors on any device; one copy to the host is made per step, and
-    what is handed out is never overwritten. Closing it closes the environment.
-
-    Args:
-        env: Must reset itself in the step that ends an episode, since SB3 expects the next episode's first
-            observation there and the last one in `infos[i]["terminal_observation"]`.
-
-    Raises:
-        ValueError: The environment resets itself in another way, or does not say how.
-    """
-
-    def __init__(self, env: VectorEnv[Any, Any, Any]) -> None:
-        mode = env.metadata.get("autoreset_mode")
-        if mode not in (AutoresetMode.SAME_STEP, AutoresetMode.SAME_STEP.value):
-            raise ValueError(
-                f"{env} has autoreset_mode = {mode}, expected {AutoresetMode.SAME_STEP}. Gymnasium's own "
-                "vector environments default to another. Fix: "
-                'gymnasium.make_vec(id, vector_kwargs={"autoreset_mode": AutoresetMode.SAME_STEP}), or, '
-                'with vectorization_mode="vector_entry_point", autoreset_mode=AutoresetMode.SAME_STEP.'
-            )
-        self.env = env
-        super().__init__(env.num_envs, env.single_observation_space, env.single_action_space)
-
-    def reset(self) -> Any:
-        """Reset all environments, with the seeds and options set before, once."""
-        base = self._seeds[0]
-        options = self._options[0]
-        if any(other != options for other in self._options):
-            raise ValueError(
-                "set_options was given different options for different environments, but a Gymnasium vector "
-                "environment takes one dictionary for all. Fix: pass one dictionary."
-            )
-        observations, infos = self.env.reset(seed=base, options=options or None)
-        self.reset_infos = split_infos(infos, self.num_envs)
-        self._reset_seeds()
-        self._reset_options()
-        return _to_host(observations)
-
-    def step_async(self, actions: NDArray[Any]) -> None:
-        """Keep the actions for `step_wait`."""
-        self._actions = actions
-
-    def step_wait(self) -> Any:
-        """Step all environments; return observations, rewards, ends, and one information dictionary each."""
-        observations, rewards, terminated, truncated, batched = self.env.step(self._actions)
-        terminated, truncated = _to_host(terminated), _to_host(truncated)
-        ended = terminated | truncated
-        finals = {key: batched[key] for key in _FINAL_KEYS if key in batched}
-        infos = split_infos({key: v for key, v in batched.items() if key not in _FINAL_KEYS}, self.num_envs)
-        last_infos = split_infos(finals.get("final_info", {}), self.num_envs)
-        for i in map(int, np.flatnonzero(ended)):
-            self.reset_infos[i] = infos[i]
-            infos[i] = last_infos[i] | {"terminal_observation": _to_host(_take(finals["final_obs"], i))}
-        for i, info in enumerate(infos):
-            info["TimeLimit.truncated"] = bool(truncated[i] and not terminated[i])
-        return _to_host(observations), _to_host(rewards).astype(np.float32), ended, infos
-
-    def close(self) -> None:
-        """Close the environment."""
-        self.env.close()
-
-    def get_images(self) -> Sequence[NDArray[np.uint8] | None]:
-        """Return the rendered frame of each environment."""
-        frames = self.env.render()
-        return [None] * self.num_envs if frames is None else [np.asarray(frame) for frame in frames]
-
-    def get_attr(self, attr_name: str, indices: Indices = None) -> list[Any]:
-        """Return an attribute of each environment; of the whole, repeated, where all are stepped as one."""
-        chosen = list(self._get_indices(indices))
-        members = self._members()
-        if members is not None:
-            return [members[i].get_wrapper_attr(attr_name) for i in chosen]
-        whole = self.env.unwrapped
-        if not hasattr(whole, attr_name) and hasattr(whole, "get_attr"):  # in other processes
-            values = whole.get_attr(attr_name)
-            return [values[i] for i in chosen]
-        return [getattr(whole, attr_name)] * len(chosen)
-
-    def set_attr(self, attr_name: str, value: Any, indices: Indices = None) -> None:
-        """Set an attribute of each environment; of the whole where all are stepped as one."""
-        members, whole = self._members(), self.env.unwrapped
-        if members is not None:
-            for i in self._get_indices(indices):
-                members[i].set_wrapper_attr(attr_name, value)
-            return
-        self._refuse_some("set_attr", indices)
-        if hasattr(whole, "set_attr"):
-            whole.set_attr(attr_name, [value] * self.num_envs)
-        else:
-            setattr(whole, attr_name, value)
-
-    def env_method(
-        self, method_name: str, *method_args: Any, indices: Indices = None, **method_kwargs: Any
-    ) -> list[Any]:
-        """Call a method of each environment; once, its result repeated, where all are stepped as one."""
-        members, whole = self._members(), self.env.unwrapped
-        if members is not None:
-            chosen = [members[i] for i in self._get_indices(indices)]
-            return [env.get_wrapper_attr(method_name)(*method_args, **method_kwargs) for env in chosen]
-        self._refuse_some("env_method", indices)
-        if hasattr(whole, "call"):
-            return list(whole.call(method_name, *method_args, **method_kwargs))
-        return [getattr(whole, method_name)(*method_args, **method_kwargs)] * self.num_envs
-
-    def env_is_wrapped(self, wrapper_class: type[Any], indices: Indices = None) -> list[bool]:
-        """Say for each environment whether it is wrapped so; no where single ones are out of sight."""
-        members, chosen = self._members(), self._get_indices(indices)
-        return [members is not None and is_wrapped(members[i], wrapper_class) for i in chosen]
-
-    def _members(self) -> Sequence[gymnasium.Env[Any, Any]] | None:
-        """Return the single environments, if they are there in this process."""
-        members: Sequence[gymnasium.Env[Any, Any]] | None = getattr(self.env.unwrapped, "envs", None)
-        return members
-
-    def _refuse_some(self, what: str, indices: Indices) -> None:
-        """Raise unless all environments are meant."""
-        if set(self._get_indices(indices)) != set(range(self.num_envs)):
-            raise ValueError(f"{what} got indices = {indices}, expected None: {self.env} can only be asked as a whole.")
+from agents.sb3_vec_env import SB3VecEnv, to_host
 
 
 class SB3Policy:
     """A trained SB3 model as evaluation wants it; a recurrent one keeps its state from call to call.
 
     Args:
-        model: PPO, RecurrentPPO, or any SB3 algorithm.
+        model: PPO, RecurrentPPO, A2C, DQN, or any other SB3 algorithm. DQN's takes the best action always: what it
+            explored by in training is no part of its policy.
         seed: Fixes the actions drawn.
         deterministic: Take the likeliest action instead of drawing one. In mazes it gets stuck more easily.
 
@@ -161,7 +32,7 @@ class SB3Policy:
 
     def __init__(self, model: BaseAlgorithm, seed: int, *, deterministic: bool = False) -> None:
         self._model = model
-        self._deterministic = deterministic
+        self._deterministic = deterministic or isinstance(model, DQN)
         self._memory: Any = None
         self._rng = torch.Generator().manual_seed(seed).get_state()
 
@@ -171,62 +42,63 @@ class SB3Policy:
         with torch.random.fork_rng(devices):
             torch.set_rng_state(self._rng)
             actions, self._memory = self._model.predict(
-                _to_host(observations), self._memory, is_first, self._deterministic
+                to_host(observations), self._memory, is_first, self._deterministic
             )
             self._rng = torch.get_rng_state()
         return actions
 
 
-def make_ppo(
+def make_learner(
+    algorithm: Algorithm,
     env: VectorEnv[Any, Any, Any],
     *,
     seed: int,
-    recurrent: bool = False,
     tensorboard: Path | None = None,
     **settings: Any,
 ) -> BaseAlgorithm:
-    """Make a PPO learner with a network that fits the observations and settings that fit dreams.
+    """Make a learner with a network that fits the observations and settings that fit dreams.
 
     Images get SB3's convolutional network, grids of floats one of our own, and what comes out, or anything else, two
-    hidden layers of 128. Settings are for many environments, short rollouts and rare rewards.
+    hidden layers of 128. Settings are for many environments, short episodes and rare rewards.
 
     Args:
+        algorithm: "ppo", "recurrent_ppo" (of sb3-contrib, for observations without memory), "a2c" or "dqn".
         env: A vector environment that resets itself in the step that ends an episode.
         seed: Fixes initial weights, actions and the order of learning, and seeds the environment.
-        recurrent: Use a recurrent network (RecurrentPPO of sb3-contrib), for observations without memory.
         tensorboard: Folder for TensorBoard.
-        **settings: Any of PPO's own, in place of ours; of `policy_kwargs` only those that are given.
+        **settings: Any of the algorithm's own, in place of ours; of `policy_kwargs` only those that are given.
 
     Raises:
-        ValueError: The environment resets itself in another way.
-        ImportError: `recurrent`, and sb3-contrib is not installed.
+        ValueError: There is no such algorithm, or the environment resets itself in another way.
+        ImportError: It takes sb3-contrib, which is not installed.
 
-    Source: J. Schulman et al., Proximal policy optimization algorithms, arXiv:1707.06347.
+    Source: J. Schulman et al., Proximal policy optimization algorithms, arXiv:1707.06347; V. Mnih et al., Asynchronous
+    methods for deep reinforcement learning, arXiv:1602.01783; V. Mnih et al., Human-level control through deep
+    reinforcement learning, Nature 518, 2015.
     """
-    monitored = VecMonitor(SB3VecEnv(env))
-    image = is_image_space(env.single_observation_space)
-    looking = {"features_extractor_class": GridExtractor} if is_grid_space(env.single_observation_space) else {}
+    create = algorithm_class(algorithm)
+    monitored, space = _monitored(env), env.single_observation_space
+    image = is_image_space(space)
+    looking = {"features_extractor_class": GridExtractor} if is_grid_space(space) else {}
     chosen: dict[str, Any] = {
-        "learning_rate": 3e-4,
-        "n_steps": 64,
-        "batch_size": 512,
-        "n_epochs": 4,
-        "gamma": 0.99,
-        "gae_lambda": 0.95,
-        "ent_coef": 0.01,
+        **settings_in_dreams(algorithm, space, env.num_envs),
         "policy_kwargs": ({} if image else {"net_arch": [128, 128]} | looking) | settings.pop("policy_kwargs", {}),
         "device": "auto" if image else "cpu",
         "tensorboard_log": None if tensorboard is None else str(tensorboard),
         "seed": seed,
     } | settings
-    chosen["batch_size"] = min(chosen["batch_size"], chosen["n_steps"] * env.num_envs)
-    name = ("Cnn" if image else "Mlp") + ("LstmPolicy" if recurrent else "Policy")
-    learner: BaseAlgorithm = _algorithm(recurrent)(name, monitored, **chosen)
+    if "n_epochs" in chosen:
+        chosen["batch_size"] = min(chosen["batch_size"], chosen["n_steps"] * env.num_envs)
+    name = ("Cnn" if image else "Mlp") + ("LstmPolicy" if algorithm == "recurrent_ppo" else "Policy")
+    learner: BaseAlgorithm = create(name, monitored, **chosen)
     return learner
 
 
-def load_ppo(path: Path, *, recurrent: bool = False, env: VectorEnv[Any, Any, Any] | None = None) -> BaseAlgorithm:
+def load_learner(path: Path, algorithm: Algorithm, env: VectorEnv[Any, Any, Any] | None = None) -> BaseAlgorithm:
     """Load what SB3's `save` wrote, onto the CPU; with an environment to go on learning in, or without.
+
+    DQN's replay buffer is not saved. Learning goes on once the policy has filled it again
+    (`ManyDreamsDQN.fill_again`), exploring as it last did.
 
     SB3 keeps part of its settings pickled inside the zip file, and unpickling can run code: load only files
     that you or someone you trust has written.
@@ -234,57 +106,37 @@ def load_ppo(path: Path, *, recurrent: bool = False, env: VectorEnv[Any, Any, An
     Raises:
         FileNotFoundError: There is no such file.
         ValueError: It is damaged, of another algorithm, or of an agent that sees or does something else.
-        ImportError: `recurrent`, and sb3-contrib is not installed.
+        ImportError: The algorithm takes sb3-contrib, which is not installed.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file, expected a policy that Stable-Baselines3 saved.")
-    algorithm = _algorithm(recurrent)
-    monitored = None if env is None else VecMonitor(SB3VecEnv(env))
+    create = algorithm_class(algorithm)
+    monitored = None if env is None else _monitored(env)
+    changed: dict[str, Any] = {"replay_buffer_class": None} if algorithm == "dqn" else {}  # or SB3 warns of its own
+    if algorithm == "dqn" and env is None:
+        changed["buffer_size"] = 1  # nothing to remember without learning
     try:
-        learner: BaseAlgorithm = algorithm.load(path, monitored, device="cpu")
+        learner: BaseAlgorithm = create.load(path, monitored, device="cpu", **changed)
     except Exception as error:  # from zipfile, json, pickle, torch and SB3, each with its own
         raise ValueError(
-            f"{path}: cannot be read ({error}), expected a policy of {algorithm.__name__} that fits its environment. "
-            "Most likely the file is truncated, or recurrent is not as in training. Train again."
+            f"{path}: cannot be read ({error}), expected a policy of {create.__name__} that fits its environment. "
+            "Most likely the file is truncated, or the algorithm is not that of the training. Train again."
         ) from error
+    if isinstance(learner, ManyDreamsDQN) and env is not None:
+        learner.fill_again()
     return learner
 
 
-def split_infos(batched: dict[str, Any], num_envs: int) -> list[dict[str, Any]]:
-    """Turn Gymnasium's dictionary of arrays, a mask `_key` beside each `key`, into one dictionary each."""
-    infos: list[dict[str, Any]] = [{} for _ in range(num_envs)]
-    for key, values in batched.items():
-        if key.startswith("_") and key[1:] in batched:
-            continue
-        mask = batched.get(f"_{key}", np.ones(num_envs, dtype=np.bool_))
-        each = split_infos(values, num_envs) if isinstance(values, dict) else values
-        for i in np.flatnonzero(mask):
-            infos[i][key] = each[i]
-    return infos
+def make_ppo(env: VectorEnv[Any, Any, Any], *, seed: int, recurrent: bool = False, **settings: Any) -> BaseAlgorithm:
+    """Make a learner of PPO, or of RecurrentPPO, as `make_learner` does."""
+    return make_learner("recurrent_ppo" if recurrent else "ppo", env, seed=seed, **settings)
 
 
-def _algorithm(recurrent: bool) -> type[Any]:
-    """Return PPO, or RecurrentPPO."""
-    if not recurrent:
-        return PPO
-    try:
-        from sb3_contrib import RecurrentPPO
-    except ImportError as error:
-        raise ImportError("recurrent=True needs sb3-contrib. Fix: pip install 'wmgym[sb3]'.") from error
-    return RecurrentPPO
+def load_ppo(path: Path, *, recurrent: bool = False, env: VectorEnv[Any, Any, Any] | None = None) -> BaseAlgorithm:
+    """Load a learner of PPO, or of RecurrentPPO, as `load_learner` does."""
+    return load_learner(path, "recurrent_ppo" if recurrent else "ppo", env)
 
 
-def _to_host(values: Any) -> Any:
-    """Copy an array, a tensor on any device, or a dictionary of them into new numpy arrays."""
-    if isinstance(values, dict):
-        return {key: _to_host(v) for key, v in values.items()}
-    if isinstance(values, torch.Tensor):
-        return values.detach().cpu().numpy().copy()
-    return np.array(values)
-
-
-def _take(observations: Any, i: int) -> Any:
-    """Return one environment's observation out of an array of them, or a dictionary of arrays."""
-    if isinstance(observations, dict):
-        return {key: v[i] for key, v in observations.items()}
-    return observations[i]
+def _monitored(env: VectorEnv[Any, Any, Any]) -> VecEnv:
+    """Return the environment as SB3 wants it, telling what episodes were worth."""
+    return VecMonitor(SB3VecEnv(env))

@@ -1,5 +1,6 @@
 """Train an SB3 learner for a time instead of a number of steps, saving on the way."""
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from copy import deepcopy
@@ -7,6 +8,9 @@ from dataclasses import dataclass, field
 
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
+
+POINT_EVERY = 1.0
+"""Seconds from one point of the learning curve to the next, at least: DQN's rollouts are short."""
 
 
 @dataclass
@@ -18,13 +22,22 @@ class TrainingProgress:
     seconds: float = 0.0
     """Time spent on it, in all its runs."""
     curve: list[dict[str, int | float]] = field(default_factory=list)
-    """`{"steps", "return"}` after each rollout: mean return of the last hundred episodes that ended."""
+    """`{"steps", "return"}` after rollouts: mean return of the last hundred episodes that ended."""
     parts: dict[str, float] = field(default_factory=dict)
     """Of these seconds, how many went where (`agents.learning_time`)."""
+    planned: float = 0.0
+    """Seconds that it was to take when it began: what schedules, such as DQN's exploration, run over."""
 
 
 class TimeBudget(BaseCallback):
     """Ends `learn` when its time is over; give that a number of steps that is never reached.
+
+    Schedules of SB3 that run over all steps run over the time that was planned when the training began, and stay at
+    their ends when it goes on for longer.
+
+    Attributes:
+        progress: How far it has come.
+        saved: Steps after which it was last saved, by earlier runs too; None if it never was.
 
     Args:
         seconds: How long to train, the update in progress and what earlier runs took not counted.
@@ -47,6 +60,8 @@ class TimeBudget(BaseCallback):
     ) -> None:
         super().__init__()
         self.progress = TrainingProgress() if earlier is None else deepcopy(earlier)
+        self.saved: int | None = self.progress.steps or None
+        self._last_point = -math.inf
         self._seconds, self._save, self._show, self._save_every = seconds, save, show, save_every
         if self.progress.seconds and not self.progress.parts:  # of earlier runs it is not known, so not of all
             parts = None
@@ -56,17 +71,21 @@ class TimeBudget(BaseCallback):
         self._started = time.monotonic() - self.progress.seconds
         self._end = self.progress.seconds + self._seconds
         self._next_save = self.progress.seconds + self._save_every
+        self.progress.planned = self.progress.planned or self._end
 
     def _on_step(self) -> bool:
         """Say whether there is time left."""
         self.progress.steps = self.num_timesteps
         self.progress.seconds = time.monotonic() - self._started
+        share = min(1.0, self.progress.seconds / self.progress.planned)
+        self.model._total_timesteps = round(self.num_timesteps / max(share, 1e-9))  # of which SB3 reckons its progress
         self._show(self.progress)
         return self.progress.seconds < self._end
 
     def _on_rollout_end(self) -> None:
         episodes = self.model.ep_info_buffer
-        if episodes:
+        if episodes and self.progress.seconds >= self._last_point + POINT_EVERY:
+            self._last_point = self.progress.seconds
             mean = sum(float(episode["r"]) for episode in episodes) / len(episodes)
             self.progress.curve.append({"steps": self.num_timesteps, "return": mean})
         if self.progress.seconds >= self._next_save:
@@ -81,3 +100,4 @@ class TimeBudget(BaseCallback):
         before = self._parts_before
         self.progress.parts = before | {name: before.get(name, 0.0) + spent for name, spent in self._parts.items()}
         self._save(self.model, self.progress)
+        self.saved = self.progress.steps

@@ -2,29 +2,37 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from stable_baselines3.common.base_class import BaseAlgorithm
 
+from agents.algorithms import LABELS
 from agents.results import write_json
 from agents.time_budget import TrainingProgress
+from agents.training_guard import check_weights
+
+Settings = TypeVar("Settings", bound=Any)
 
 POLICY_FILE, TRAINING_FILE = "policy.zip", "training.json"
-OLDER = {"precision": "float32"}
+OLDER = {"precision": "float32", "start_from": None, "critic_warmup": 0, "pessimism": 0.0}
 """Settings that were not recorded once, as they were then."""
 
 
 def save_training(folder: Path, config: dict[str, Any], learner: BaseAlgorithm, progress: TrainingProgress) -> None:
-    """Write policy, settings and progress; each file appears whole or not at all.
+    """Write policy, settings and progress; each file appears whole or not at all, and never with broken weights.
 
     Args:
         folder: Where to.
         config: The settings of the training, as JSON has them.
         learner: Whose policy, optimizer included.
         progress: How far it has come.
+
+    Raises:
+        TrainingError: Weights of the policy are not finite. What was there before stays.
     """
+    check_weights(learner)
     partial_file = folder / "policy.partial.zip"
     learner.save(partial_file)
     partial_file.replace(folder / POLICY_FILE)
@@ -34,6 +42,8 @@ def save_training(folder: Path, config: dict[str, Any], learner: BaseAlgorithm, 
 def read_training(folder: Path) -> dict[str, Any]:
     """Return what `save_training` wrote beside the policy, under "config" and "progress".
 
+    Settings that were not recorded once are there, as they were then.
+
     Raises:
         FileNotFoundError: There is nothing of the kind.
         ValueError: It is damaged.
@@ -42,7 +52,9 @@ def read_training(folder: Path) -> dict[str, Any]:
     expected = "expected the folder of a training in dreams"
     try:
         found = json.loads(path.read_text())
-        return {"config": dict(found["config"]), "progress": dict(found["progress"])}
+        config = dict(found["config"])
+        algorithm = "recurrent_ppo" if config.get("recurrent") else "ppo"  # how it was told once, and clones tell it
+        return {"config": OLDER | {"algorithm": algorithm} | config, "progress": dict(found["progress"])}
     except FileNotFoundError as error:
         raise FileNotFoundError(
             f"{folder}: there is no {TRAINING_FILE} in it, {expected}. One that was killed within its first minute "
@@ -71,10 +83,31 @@ def settings_of_training(folder: Path, world_model: str, names: Sequence[str]) -
             f"{config['checkpoint'] or 'that ships with wmgym'!r}, weights {config['world_model']}) than the one "
             "chosen now. Pass the same --checkpoint as in training."
         )
-    config = OLDER | config
     if missing := [name for name in names if name not in config]:
         raise ValueError(
             f"{folder}: its {TRAINING_FILE} says nothing of {', '.join(missing)}, expected the folder of a training by "
             "the same script. Most likely another one trained this policy: judge it, or go on, with that one."
         )
     return {name: config[name] for name in names}
+
+
+def with_settings_of(folder: Path, args: Settings, world_model: str, names: Sequence[str]) -> Settings:
+    """Return arguments with some settings of the training in a folder; print which of them were asked to be others.
+
+    Args:
+        folder: Of the training.
+        args: A dataclass with these settings.
+        world_model: In whose dreams; see `settings_of_training`, also for what is raised.
+        names: Of the settings.
+    """
+    kept = settings_of_training(folder, world_model, names)
+    changed = [name for name in names if getattr(args, name) not in (None, kept[name])]
+    if changed:
+        print(f"As in the training in {folder}: " + ", ".join(f"{name} = {kept[name]}" for name in changed))
+    return replace(args, **kept)
+
+
+def name_of_agent(config: dict[str, Any]) -> str:
+    """Return what to call a policy trained in dreams, from the settings of its training."""
+    begun = f", from {config['start_from']}" if config["start_from"] else ""
+    return f"{LABELS[config['algorithm']]} trained in dreams{begun}"

@@ -6,7 +6,7 @@
 The teacher says what it would do at each frame of the recordings, whoever walked there: by default one that knows what
 it has seen of the maze and nothing else. The clone sees what a world model makes of the frames, and remembers by an
 LSTM. It never acts while it learns. Writes into OUTPUT: `policy.zip` and `training.json` after every epoch (which
-`dream_ppo.py --evaluate OUTPUT --recurrent` takes), `stages/` with the policies of earlier epochs, `result.json`, and
+`dream_ppo.py --start-from OUTPUT` goes on from), `stages/` with the policies of earlier epochs, `result.json`, and
 `watched/`: what was made of the recordings, for the next run.
 """
 

@@ -1,16 +1,19 @@
 """Train PPO in dreams only, then measure it in dreams and in the real maze: is the dream to be trusted?
 
     python experiments/dream_ppo.py --preset demo
+    python experiments/dream_ppo.py --algorithm dqn --output runs/dream_dqn
+    python experiments/dream_ppo.py --start-from runs/clone_behaviour --output runs/tuned_clone
     python experiments/dream_ppo.py --evaluate runs/dream_ppo
     python experiments/dream_ppo.py --resume --minutes 60
 
-Writes into OUTPUT: `policy.zip` and `training.json` (once a minute while training, so a killed run can still
-be evaluated), `result.json`, `dream_ppo.png`, `dream_beside_reality.gif` and TensorBoard events. Ctrl-C ends
-the training early and goes on to the evaluation.
+Writes into OUTPUT: `policy.zip` and `training.json` (once a minute while training, so a killed run can be evaluated or
+go on), `result.json`, `dream_ppo.png`, `dream_beside_reality.gif` and TensorBoard events. Ctrl-C ends the training
+early and goes on to the evaluation; SIGTERM saves and ends. Numbers that are not finite, or a policy that runs away,
+end the training with a message, and what was saved before them stays.
 
-All policies, random ones and PPO, are measured by the same code in both worlds: episodes of the same length, each from
-one real first frame, in mazes of seeds that no recording for training has; `--bursts` of random actions keep them from
-standing at walls. `policy.zip` is SB3's format, which has pickled parts: evaluate only folders that you trust.
+All policies, random and learned ones, are measured by the same code in both worlds: episodes of the same length, each
+from one real first frame, in mazes of seeds that no recording for training has; `--bursts` of random actions keep them
+from standing at walls. `policy.zip` is SB3's format, which has pickled parts: evaluate only folders that you trust.
 """
 
 import argparse
@@ -31,17 +34,22 @@ from gymnasium.vector import VectorEnv
 from tqdm import tqdm
 
 import wmgym  # noqa: F401  (registers the ids)
+from agents.algorithms import LABELS, Algorithm, as_sb3_names, with_defaults
 from agents.comparison import as_table, compare_worlds
 from agents.evaluate import RandomPolicy, estimate_seconds
 from agents.exploration import WithBursts
+from agents.fine_tuning import CriticWarmup, continue_policy, policy_to_continue
 from agents.first_reward import EndAtReward
 from agents.interfaces import Policy
 from agents.learning_time import as_sentence, watch_learning
+from agents.pessimism import Pessimism
 from agents.pictures import dream_on, plot_learning_and_returns, record
 from agents.results import write_result
-from agents.sb3 import SB3Policy, load_ppo, make_ppo
+from agents.sb3 import SB3Policy, load_learner, make_learner
 from agents.time_budget import TimeBudget, TrainingProgress
-from agents.training_folder import POLICY_FILE, read_training, save_training, settings_of_training
+from agents.training_folder import POLICY_FILE, name_of_agent, read_training, save_training, with_settings_of
+from agents.training_guard import TrainingError, learn_for
+from agents.training_resume import resume_training
 from agents.two_worlds import World, measure
 from wmgym.arguments import Range, check_minutes, check_ranges
 from wmgym.checkpoint import fingerprint, open_checkpoint
@@ -51,13 +59,17 @@ from wmgym.recording import SEED_RANGES
 from wmgym.watched_mazes import REAL_STEPS, watched_maze, watched_mazes
 
 DREAM = "LSSVWM-MemoryMaze-v0"
+DISAGREEMENT_SAMPLES = 2  # enough, because a latent has a thousand numbers
 RESERVE = 45.0  # seconds kept for starting processes, pictures, loading and saving
 COUNTS = ("num_envs", "horizon", "rollout", "dream_episodes", "workers")
 RANGES: dict[str, Range] = dict.fromkeys(COUNTS, (1, math.inf)) | {
-    "real_episodes": (0, math.inf), "steps": (1, REAL_STEPS), "bursts": (0, 1),
+    "real_episodes": (0, math.inf), "steps": (1, REAL_STEPS), "bursts": (0, 1), "learning_rate": (0, 1),
+    "entropy": (0, math.inf), "discount": (0, 1), "critic_warmup": (0, math.inf), "pessimism": (0, 1_000),
 }  # fmt: skip
-SEEN_BY_POLICY = ("observation", "recurrent", "denoising_steps", "precision")
-LEARNING = ("num_envs", "horizon", "end_at_reward", "starts", "learning_rate", "rollout", "discount", "entropy", "seed")
+SEEN_BY_POLICY = ("observation", "algorithm", "denoising_steps", "precision")
+CHOSEN_BY_ALGORITHM = ("learning_rate", "rollout", "entropy", "critic_warmup")
+OF_DREAMS = ("num_envs", "horizon", "end_at_reward", "starts", "pessimism")
+LEARNING = (*CHOSEN_BY_ALGORITHM, *OF_DREAMS, "discount", "start_from", "seed")
 
 Preset = Literal["demo", "full", "tiny"]
 
@@ -68,82 +80,64 @@ class Args:
 
     preset: Preset = "demo"
     """Defaults of all the rest: demo (10 minutes on 2 cores), full (hours), tiny (seconds, for tests)."""
-
     output: Path = Path("runs/dream_ppo")
     """Folder for everything that is written."""
-
     evaluate: Path | None = None
     """Train nothing: evaluate the policy in this folder again, and write there."""
-
     resume: bool = False
     """Go on with the training in OUTPUT, with its settings, for another --minutes."""
-
     checkpoint: str | None = None
     """World model: a folder or a Hugging Face Hub id; the shipped one by default."""
-
     observation: Literal["features", "latent", "pixels"] = "features"
     """What the policy sees. Features carry the model's memory; pixels get a convolutional network."""
-
-    recurrent: bool = False
-    """Learn with RecurrentPPO, which has a memory of its own; meant for pixels and latents."""
-
+    algorithm: Algorithm = "ppo"
+    """What learns. recurrent_ppo has a memory of its own: meant for pixels and latents."""
+    start_from: Path | None = None
+    """Folder of a policy to go on from, such as a clone: what it sees and its actor are kept, its critic is new."""
+    critic_warmup: int | None = None
+    """With --start-from: rollouts in which only the critic learns. None: 20, with a2c 320."""
     minutes: float = 8.5
     """For the whole run: training gets what evaluation leaves, which the random policy tells beforehand."""
-
+    save_every: float = 60.0
+    """Seconds of training from one save to the next: what a kill can lose."""
     num_envs: int = 64
     """Dreams trained in at once."""
-
     horizon: int = 16
     """Steps of a dream in training; then another one starts. Short ones stay near reality."""
-
     end_at_reward: bool = True
     """End a dream in training with its first reward, so that none is learned from what the model says after it."""
-
+    pessimism: float = 0.0
+    """Reward taken off a training step for each unit by which draws of its frame disagree; takes 3 times as long."""
     starts: Literal["clips", "first_frames"] = "clips"
     """Where dreams start in training: in recorded clips, most of them shortly before a reward, or as episodes do."""
-
     denoising_steps: int = 1
     """Sampler steps for a dreamed frame, in training and evaluation; 1 stays nearest to reality for some steps."""
-
-    learning_rate: float = 7e-4
-    """PPO's."""
-
-    rollout: int = 32
-    """Steps of each dream from one update of the policy to the next."""
-
+    learning_rate: float | None = None
+    """None: 7e-4 for ppo and a2c, 3e-4 for recurrent_ppo and dqn, 1e-4 with --start-from."""
+    rollout: int | None = None
+    """Steps of each dream from one update of the policy to the next. None: 32, with a2c 8, with dqn 4."""
     discount: float = 0.95
-    """PPO's gamma."""
-
-    entropy: float = 0.01
-    """Weight of PPO's entropy bonus, which keeps it exploring."""
-
+    """Of rewards, a step: gamma."""
+    entropy: float | None = None
+    """Weight of the bonus that keeps a policy exploring, which dqn has not. None: 0.01, with --start-from 0.001."""
     bursts: float = 0.08
     """Probability, at a step of evaluation, that one random action begins to be repeated 2 to 8 times; 0: never."""
-
     steps: int = REAL_STEPS // 2
     """Steps of an episode in evaluation, in both worlds; at most 1,000, the real maze's limit."""
-
     dream_episodes: int = 16
     """Episodes to evaluate a policy in dreams."""
-
     real_episodes: int = 10
     """Episodes to evaluate a policy in the real maze; 0 leaves it out, and needs no memory-maze."""
-
     mazes: Literal["validation", "test"] = "test"
     """Which held-out real mazes; choose settings on validation only."""
-
     workers: int = os.cpu_count() or 1
     """Processes that run the real maze."""
-
     device: str = "cpu"
     """Where to dream: cpu or cuda."""
-
     precision: Literal["float32", "bfloat16"] = "float32"
     """Of the dreams; bfloat16 is faster where the processor or GPU multiplies it natively."""
-
     compile: bool = False
     """Compile what dreams: faster, after a minute or two; takes a C++ compiler."""
-
     seed: int = 0
     """Fixes weights, actions and dreams, but not how many steps fit into the minutes."""
 
@@ -175,11 +169,11 @@ def main(args: Args) -> dict[str, Any]:
         if args.evaluate is None:
             left = 60 * args.minutes - RESERVE - evaluation_seconds(args, dreams) - (time.monotonic() - started)
             train(args, max(left, 60 * args.minutes / 4))
-        learner = load_ppo(args.output / POLICY_FILE, recurrent=args.recurrent)
-        agent = "PPO trained in dreams"
+        learner = load_learner(args.output / POLICY_FILE, args.algorithm)
+        training = read_training(args.output)
+        agent = name_of_agent(training["config"])
         found[agent] = compared(agent, lambda: explore(SB3Policy(learner, args.seed)), worlds_of(args, dreams))
     metrics = compare_worlds(found)
-    training = read_training(args.output)
     progress = training["progress"]
     known = {"minutes": round(progress["seconds"] / 60, 2), "horizon": training["config"]["horizon"]}
     metrics["training"] = progress | known
@@ -191,7 +185,7 @@ def main(args: Args) -> dict[str, Any]:
         minutes=(time.monotonic() - started) / 60, metrics=metrics,
     )  # fmt: skip
     if progress.get("parts"):
-        print(f"PPO made {as_sentence(progress['parts'], progress['steps'])}")
+        print(f"{LABELS[args.algorithm]} made {as_sentence(progress['parts'], progress['steps'])}")
     print(f"\n{as_table(metrics)}\nEverything is in {args.output}; curves: tensorboard --logdir {args.output}")
     return result
 
@@ -200,16 +194,31 @@ def prepared(args: Args) -> Args:
     """Return arguments with what a training before decides; refuse now what would fail after long work."""
     check_minutes(args.minutes)
     check_ranges(args, RANGES)
+    world_model = fingerprint(args.checkpoint)
+    if sum(map(bool, (args.evaluate, args.resume, args.start_from))) > 1:
+        raise ValueError(
+            "of --evaluate, --resume and --start-from several were given, expected one: the first trains nothing, the "
+            "second goes on as before, the third begins a new training."
+        )
     if args.evaluate is not None:
-        if args.resume:
-            raise ValueError("--resume and --evaluate were given, expected one: --evaluate trains nothing.")
-        args = with_settings_of(args.evaluate, args, (*SEEN_BY_POLICY, "horizon"))
+        args = replace(
+            with_settings_of(args.evaluate, args, world_model, (*SEEN_BY_POLICY, "horizon")), output=args.evaluate
+        )
     elif args.resume:
-        args = with_settings_of(args.output, args, SEEN_BY_POLICY + LEARNING)
-    elif (args.output / POLICY_FILE).exists():
-        print(f"{args.output} holds the policy of an earlier run: it will be replaced. --resume would go on with it.")
+        args = with_settings_of(args.output, args, world_model, SEEN_BY_POLICY + LEARNING)
+    elif args.start_from is not None:
+        if args.start_from.resolve() == args.output.resolve():
+            raise ValueError(f"--start-from and --output are both {args.output}, expected another folder to write to.")
+        before = policy_to_continue(args.start_from, args.algorithm, world_model)
+        args = with_settings_of(args.start_from, args, world_model, ("observation",))
+        args = replace(args, algorithm=before.algorithm)
+    if args.evaluate is None and not args.resume:
+        given = {name: getattr(args, name) for name in CHOSEN_BY_ALGORITHM}
+        args = replace(args, **with_defaults(args.algorithm, given, fine_tuning=args.start_from is not None))
+        if (args.output / POLICY_FILE).exists():
+            print(f"{args.output} holds the policy of an earlier run: it is replaced. --resume would go on with it.")
     if args.resume or args.evaluate is not None:
-        load_ppo(args.output / POLICY_FILE, recurrent=args.recurrent)  # if it is damaged, say so now
+        load_learner(args.output / POLICY_FILE, args.algorithm)  # if it is damaged, say so now
     if args.evaluate is None:
         open_checkpoint(args.checkpoint).starts(args.starts)  # if there are none, say so now
         args.output.mkdir(parents=True, exist_ok=True)
@@ -226,11 +235,14 @@ def watching(args: Args) -> dict[str, Any]:
     return {name: getattr(args, name) for name in ("checkpoint", "observation", "precision")}
 
 
-def make_dreams(args: Args, count: int, steps: int, starts: str = "first_frames") -> VectorEnv[Any, Any, Any]:
+def make_dreams(
+    args: Args, count: int, steps: int, starts: str = "first_frames", samples: int = 0
+) -> VectorEnv[Any, Any, Any]:
     """Return dreams that end after so many steps."""
     return gymnasium.make_vec(
         DREAM, count, checkpoint=args.checkpoint, observation=args.observation, device=args.device, starts=starts,
         denoising_steps=args.denoising_steps, max_episode_steps=steps, precision=args.precision, compile=args.compile,
+        disagreement_samples=samples,
     )  # fmt: skip
 
 
@@ -251,13 +263,18 @@ def evaluation_seconds(args: Args, dreams: VectorEnv[Any, Any, Any]) -> float:
     return seconds
 
 
+def make_training_dreams(args: Args) -> VectorEnv[Any, Any, Any]:
+    """Return the dreams to train in."""
+    samples = DISAGREEMENT_SAMPLES if args.pessimism else 0
+    dreams = make_dreams(args, args.num_envs, args.horizon, args.starts, samples)
+    env = EndAtReward(dreams) if args.end_at_reward else dreams
+    return Pessimism(env, args.pessimism) if args.pessimism else env
+
+
 def train(args: Args, seconds: float) -> None:
-    """Train PPO in dreams for so long, and save it."""
-    dreams = make_dreams(args, args.num_envs, args.horizon, args.starts)
-    with (
-        closing(EndAtReward(dreams) if args.end_at_reward else dreams) as env,
-        tqdm(total=round(seconds), unit="s", desc="PPO in dreams") as bar,
-    ):
+    """Train in dreams for so long, and save."""
+    label = f"{LABELS[args.algorithm]} in dreams"
+    with closing(make_training_dreams(args)) as env, tqdm(total=round(seconds), unit="s", desc=label) as bar:
 
         def show(progress: TrainingProgress) -> None:
             bar.update(min(round(progress.seconds - earlier.seconds), bar.total) - bar.n)
@@ -265,24 +282,27 @@ def train(args: Args, seconds: float) -> None:
                 imagined_return = f"{progress.curve[-1]['return']:.2f}"
                 bar.set_postfix(steps=progress.steps, imagined_return=imagined_return, refresh=False)
 
-        if args.resume:
-            learner = load_ppo(args.output / POLICY_FILE, recurrent=args.recurrent, env=env)
-            earlier = TrainingProgress(**read_training(args.output)["progress"])
-            learner.set_random_seed(args.seed + earlier.steps)  # SB3 goes back to the first seed, and its dreams
-        else:
-            learner = make_ppo(
-                env, seed=args.seed, recurrent=args.recurrent, tensorboard=args.output / "tensorboard",
-                learning_rate=args.learning_rate, ent_coef=args.entropy, n_steps=args.rollout, gamma=args.discount,
-            )  # fmt: skip
-            earlier = TrainingProgress()
+        learner, earlier = learner_of(args, env, bar.write)
         save = partial(save_training, args.output, settings_of(args))
+        warmup = CriticWarmup(args.critic_warmup or 0)
         with watch_learning(learner, DREAM_PARTS) as parts:
-            budget = TimeBudget(seconds, save=save, show=show, earlier=earlier, parts=parts)
-            try:
-                learner.learn(10**12, callback=budget, tb_log_name="ppo", reset_num_timesteps=not args.resume)
-            except KeyboardInterrupt:
-                budget.save_now()
-                bar.write("The training was interrupted; what was learned so far is evaluated.")
+            budget = TimeBudget(seconds, save=save, show=show, save_every=args.save_every, earlier=earlier, parts=parts)
+            learn_for(learner, budget, also=[warmup], goes_on=args.resume, name=args.algorithm, say=bar.write)
+
+
+def learner_of(args: Args, env: VectorEnv[Any, Any, Any], say: Callable[[str], Any]) -> tuple[Any, TrainingProgress]:
+    """Return what learns, and how far it has come."""
+    if args.resume:
+        return resume_training(args.output, args.algorithm, env, seed=args.seed, say=say)
+    settings = as_sb3_names(
+        args.algorithm, learning_rate=args.learning_rate, rollout=args.rollout, entropy=args.entropy,
+        discount=args.discount,
+    )  # fmt: skip
+    settings |= {"seed": args.seed, "tensorboard": args.output / "tensorboard"}
+    if args.start_from is None:
+        return make_learner(args.algorithm, env, **settings), TrainingProgress()
+    before = policy_to_continue(args.start_from, args.algorithm, fingerprint(args.checkpoint))
+    return continue_policy(before, env, **settings), TrainingProgress()
 
 
 def save_side_by_side(args: Args, policy: Policy, path: Path, context: int = 40, horizon: int = 120) -> None:
@@ -300,16 +320,9 @@ def settings_of(args: Args) -> dict[str, Any]:
     del chosen["output"], chosen["evaluate"], chosen["resume"]
     if args.checkpoint is not None:
         chosen["checkpoint"] = Path(args.checkpoint).name
+    if args.start_from is not None:
+        chosen["start_from"] = Path(args.start_from).name
     return chosen | {"world_model": fingerprint(args.checkpoint)}
-
-
-def with_settings_of(folder: Path, args: Args, names: tuple[str, ...]) -> Args:
-    """Return arguments with some settings of the training in a folder, and with that folder to write to."""
-    kept = settings_of_training(folder, fingerprint(args.checkpoint), names)
-    changed = [name for name in names if getattr(args, name) != kept[name]]
-    if changed:
-        print(f"As in the training in {folder}: " + ", ".join(f"{name} = {kept[name]}" for name in changed))
-    return replace(args, output=folder, **kept)
 
 
 def parse(arguments: list[str]) -> Args:
@@ -321,4 +334,7 @@ def parse(arguments: list[str]) -> Args:
 
 
 if __name__ == "__main__":
-    main(parse(sys.argv[1:]))
+    try:
+        main(parse(sys.argv[1:]))
+    except TrainingError as fault:
+        sys.exit(str(fault))

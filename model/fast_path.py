@@ -87,8 +87,23 @@ class FastPath:
 
         The memory given stays what it was until the one returned is stepped (`FastMemory`).
         """
-        led = torch.where(action == START_ACTION, self.config.num_actions, action)
+        led = self._led(action)
         bias = self._bias(memory)
+        latent = self._draw(memory, led, bias, noise, denoising_steps)
+        features, memory = self._take_in(memory, latent, led, bias)
+        reward, terminated = self._heads.decide(features)
+        return Prediction(latent, features, reward, terminated), memory
+
+    def draw(self, memory: FastMemory, action: Int[Tensor, " b"], noise: Latent, denoising_steps: int) -> Latent:
+        """The frame that `imagine` would imagine, without taking it in: the memory stays what it is."""
+        return self._draw(memory, self._led(action), self._bias(memory), noise, denoising_steps)
+
+    def _led(self, action: Int[Tensor, " b"]) -> Int[Tensor, " b"]:
+        """Rows of the tables of modulations."""
+        return torch.where(action == START_ACTION, self.config.num_actions, action)
+
+    def _draw(self, memory: FastMemory, led: Tensor, bias: Tensor, noise: Latent, denoising_steps: int) -> Latent:
+        """Walks from noise to the next frame."""
 
         def denoise(z: Latent, level: int, stride: int) -> Latent:
             tables = self._tables[level, stride]
@@ -98,17 +113,13 @@ class FastPath:
             cells = self._unembed(torch.addcmul(shift, normed, scale))
             return latents_of(cells.float(), self.config)
 
-        latent = sample(denoise, noise, denoising_steps, self.config.max_denoising_steps)
-        features, memory = self._take_in(memory, latent, led, bias)
-        reward, terminated = self._heads.decide(features)
-        return Prediction(latent, features, reward, terminated), memory
+        return sample(denoise, noise, denoising_steps, self.config.max_denoising_steps)
 
     def observe(
         self, memory: FastMemory, latent: Latent, action: Int[Tensor, " b"]
     ) -> tuple[Float[Tensor, "b f"], FastMemory]:
         """As `LSSVWM.observe` for one frame a dream."""
-        led = torch.where(action == START_ACTION, self.config.num_actions, action)
-        return self._take_in(memory, latent, led, self._bias(memory))
+        return self._take_in(memory, latent, self._led(action), self._bias(memory))
 
     def decode(self, latent: Latent) -> Float[Tensor, "b c H W"]:
         """As `Tokenizer.decode`."""

@@ -28,6 +28,7 @@ from model.world_model import WorldModel
 from wmgym.checkpoint import refuse_unsteppable
 from wmgym.codec import tensor_to_frames
 from wmgym.context import Context
+from wmgym.disagreement import Disagreement
 from wmgym.dream_state import DreamState, Indices, as_rows
 from wmgym.observing import take_in
 from wmgym.start_memories import StartMemories
@@ -54,6 +55,7 @@ class Dreams:
         steps: `[n]`: steps of each dream since its start.
         started: `[n]`: whether it was ever started or restored.
         over: `[n]`: whether it has ended.
+        disagreement: `[n]` of the last step, None where it is not measured; a start or a restored state leaves it.
 
     Args:
         world: The model; its device is where dreams happen.
@@ -64,9 +66,10 @@ class Dreams:
         fast: Step by the fast path, if the model has one: the same, to rounding.
         precision: Of the fast path: "float32" or "bfloat16".
         compiled: Put the fast path through `torch.compile`.
+        disagreement_samples: Draws by which to measure it, see `wmgym.disagreement`; 0 to leave that.
 
     Raises:
-        ValueError: `denoising_steps` or `precision` is none of those.
+        ValueError: `disagreement_samples`, `denoising_steps` or `precision` is none of those.
         CheckpointError: The model is conditioned on poses, or its frames depend on later ones.
     """
 
@@ -79,6 +82,7 @@ class Dreams:
         fast: bool = True,
         precision: str = "float32",
         compiled: bool = False,
+        disagreement_samples: int = 0,
     ) -> None:
         config = world.config.dynamics
         check_denoising_steps(denoising_steps, config.max_denoising_steps)
@@ -92,6 +96,13 @@ class Dreams:
         self._latent = torch.zeros(num_dreams, *self._latent_shape, device=world.device)
         self._features = torch.zeros(num_dreams, config.features, device=world.device)
         self._frames: NDArray[np.uint8] | None = None
+        self._disagreement: Disagreement | None = None
+        self.disagreement: NDArray[np.float32] | None = None
+        if disagreement_samples:
+            self._disagreement = Disagreement(
+                disagreement_samples, self._latent_shape, world.device, denoising_steps, config.max_denoising_steps
+            )
+            self.disagreement = np.zeros(num_dreams, np.float32)
         self._undo: list[Callable[[], Any]] | None = None  # what was put in place of what, while it can be taken back
         self.steps = np.zeros(num_dreams, np.int64)
         self.started, self.over = np.zeros(num_dreams, np.bool_), np.zeros(num_dreams, np.bool_)
@@ -174,6 +185,9 @@ class Dreams:
             everyone = torch.zeros(self.num_dreams, *self._latent_shape, device=noise.device)
             noise = everyone.index_copy(0, torch.tensor(busy, dtype=torch.int64, device=noise.device), noise)
         action = torch.from_numpy(actions).to(self._world.device)
+        if self._disagreement is not None:  # before the step itself: what is written for a draw is overwritten by it
+            apart = self._disagreement.measure(self._stepping, self._memory, action).cpu().numpy()
+            self.disagreement = apart if idle is None else np.where(idle, np.float32(0), apart)
         imagined, memory = self._stepping.imagine(self._memory, action, noise, self._denoising_steps)
         self._show(memory, imagined.latent, imagined.features)
         self.steps += 1

@@ -1,5 +1,6 @@
 """What a step of dreams is made of: the methods to watch where the time goes (`agents.learning_time`)."""
 
+from wmgym.disagreement import Disagreement
 from wmgym.dream import Dreams
 from wmgym.stepping import FastStepping, PlainStepping
 from wmgym.vector_env import DreamVectorEnv
@@ -7,6 +8,7 @@ from wmgym.vector_env import DreamVectorEnv
 DREAM_PARTS: tuple[tuple[type, str, str], ...] = (
     (FastStepping, "imagine", "dreaming"),
     (PlainStepping, "imagine", "dreaming"),
+    (Disagreement, "measure", "disagreement"),
     (Dreams, "frames", "decoding"),
     (Dreams, "start", "starting dreams"),
     (Dreams, "step", "environment"),

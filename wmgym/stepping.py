@@ -44,6 +44,9 @@ class Stepping(Protocol):
     ) -> tuple[Prediction, Any]:
         """As `LSSVWM.imagine`."""
 
+    def draw(self, memory: Any, action: Int[Tensor, " b"], noise: Latent, denoising_steps: int) -> Latent:
+        """The frame that `imagine` would imagine from this noise; the memory stays as it is."""
+
     def observe(self, memory: Any, contexts: Sequence[Context]) -> tuple[Any, Latent, Float[Tensor, "b f"]]:
         """As `wmgym.observing.take_in`."""
 
@@ -103,6 +106,10 @@ class PlainStepping:
         """As `Stepping` has it."""
         return self._world.dynamics.imagine(memory, action, noise, denoising_steps)
 
+    def draw(self, memory: Memory, action: Int[Tensor, " b"], noise: Latent, denoising_steps: int) -> Latent:
+        """As `Stepping` has it."""
+        return self._world.dynamics.imagine(memory, action, noise, denoising_steps)[0].latent
+
     def observe(self, memory: Memory, contexts: Sequence[Context]) -> tuple[Memory, Latent, Float[Tensor, "b f"]]:
         """As `Stepping` has it."""
         return take_in(self._world, memory, contexts)
@@ -140,6 +147,10 @@ class FastStepping:
     ) -> tuple[Prediction, FastMemory]:
         """As `Stepping` has it."""
         return self._path.imagine(memory, action, noise, denoising_steps)
+
+    def draw(self, memory: FastMemory, action: Int[Tensor, " b"], noise: Latent, denoising_steps: int) -> Latent:
+        """As `Stepping` has it."""
+        return self._path.draw(memory, action, noise, denoising_steps)
 
     def observe(
         self, memory: FastMemory, contexts: Sequence[Context]

@@ -58,6 +58,8 @@ class DreamVectorEnv(VectorEnv[NDArray[Any], NDArray[np.int64], NDArray[Any]]):
         render_mode: None, "rgb_array", or "human" (a window with all dreams).
         max_episode_steps: Truncate a dream after so many steps; None or -1 for never.
         autoreset_mode: See above.
+        disagreement_samples: 2 or more to tell `disagreement`: the next frame is drawn so many times more. With 2 a
+            step takes about three times as long. 0: not at all.
 
     Raises:
         CheckpointError: The checkpoint is missing, damaged or of another version, or has no clips.
@@ -87,6 +89,7 @@ class DreamVectorEnv(VectorEnv[NDArray[Any], NDArray[np.int64], NDArray[Any]]):
         render_mode: str | None = None,
         max_episode_steps: int | None = None,
         autoreset_mode: AutoresetMode | str = AutoresetMode.SAME_STEP,
+        disagreement_samples: int = 0,
     ) -> None:
         self.autoreset_mode = AutoresetMode(autoreset_mode)
         num_envs = read_integer(num_envs, "num_envs", least=1)
@@ -102,7 +105,9 @@ class DreamVectorEnv(VectorEnv[NDArray[Any], NDArray[np.int64], NDArray[Any]]):
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
         self._config = world.config
-        self._dreams = Dreams(world, opened.starts(starts), num_envs, denoising_steps, fast, precision, compile)
+        self._dreams = Dreams(
+            world, opened.starts(starts), num_envs, denoising_steps, fast, precision, compile, disagreement_samples
+        )
         self._seeded = np.zeros(num_envs, np.bool_)
         self._window = Window(RENDER_FPS) if render_mode == "human" else None
 
@@ -195,6 +200,23 @@ class DreamVectorEnv(VectorEnv[NDArray[Any], NDArray[np.int64], NDArray[Any]]):
         """Close the window, if there is one."""
         if self._window is not None:
             self._window.close()
+
+    @property
+    def disagreement(self) -> NDArray[np.float32]:
+        """How unsure the model was of the last step's frame, `[num_envs]`; 0 before the first, and for idle dreams.
+
+        The root mean square, over the numbers of a latent, of the standard deviation over frames that are drawn from
+        the same state and action by several noises, in units of latents, whose variance is about 1
+        (`wmgym.disagreement`). It tells what the model finds open, not what it has wrong. Where a dream has ended in
+        the last step and started again, it is that of its last frame. The dreams are the same with it and without.
+
+        Raises:
+            AttributeError: It is not measured.
+        """
+        measured = self._dreams.disagreement
+        if measured is None:
+            raise AttributeError("disagreement is not measured: make the dreams with disagreement_samples=2 or more")
+        return measured.copy()
 
     @property
     def state_nbytes(self) -> int:

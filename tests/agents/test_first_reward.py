@@ -8,7 +8,7 @@ import pytest
 from gymnasium.vector import AutoresetMode, VectorEnv
 
 from agents.first_reward import EndAtReward
-from agents.sb3 import SB3VecEnv
+from agents.sb3_vec_env import SB3VecEnv
 
 
 class Counting(VectorEnv):

@@ -88,7 +88,7 @@ def test_a_training_goes_on_where_it_ended_with_its_own_settings(dreamed, tmp_pa
     assert all(after["parts"][name] > spent for name, spent in before["parts"].items())
     assert after["curve"][: len(before["curve"])] == before["curve"]
     assert resumed["config"]["num_envs"] == args.num_envs
-    assert resumed["config"]["learning_rate"] == args.learning_rate
+    assert resumed["config"]["learning_rate"] == result["config"]["learning_rate"] == 7e-4
     assert (folder / "policy.zip").read_bytes() != (args.output / "policy.zip").read_bytes()
     assert "replaced" not in capsys.readouterr().out
 
@@ -140,7 +140,9 @@ def test_nothing_to_resume_is_said_so(checkpoint, tmp_path):
         main(replace(args, resume=True, evaluate=tmp_path))
 
 
-@pytest.mark.parametrize("changes", [{"observation": "latent"}, {"observation": "pixels", "recurrent": True}])
+@pytest.mark.parametrize(
+    "changes", [{"observation": "latent"}, {"observation": "pixels", "algorithm": "recurrent_ppo"}]
+)
 def test_other_observations_and_networks_run_too(changes, checkpoint, tmp_path):
     args = replace(
         PRESETS["tiny"], checkpoint=checkpoint, output=tmp_path, real_episodes=0, dream_episodes=2, steps=6,
@@ -189,8 +191,8 @@ def test_dreams_have_the_precision_asked_for(checkpoint):
 
 def test_the_preset_decides_what_the_command_line_leaves_open():
     assert parse([]) == PRESETS["demo"]
-    chosen = parse(["--preset", "full", "--seed", "3", "--recurrent"])
-    assert chosen == replace(PRESETS["full"], seed=3, recurrent=True)
+    chosen = parse(["--preset", "full", "--seed", "3", "--algorithm", "a2c"])
+    assert chosen == replace(PRESETS["full"], seed=3, algorithm="a2c")
     assert PRESETS["demo"].minutes < 10
     assert PRESETS["demo"].mazes == PRESETS["full"].mazes == "test"
 
