@@ -16,12 +16,12 @@ from agents.behaviour_cloning import sharpen
 from agents.blind_policies import BLIND
 from agents.exploration import WithBursts, start_for_share
 from agents.interfaces import Policy
-from agents.sb3 import SB3Policy, load_ppo
+from agents.sb3 import SB3Policy, load_learner
 from agents.training_folder import POLICY_FILE, read_training, settings_of_training
 
 RANDOM_WITH_BURSTS = "random-with-bursts"
 STAGES = "stages"
-TRAINED_WITH = ("observation", "recurrent", "denoising_steps", "precision")
+TRAINED_WITH = ("observation", "algorithm", "denoising_steps", "precision")
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ def trained(path: Path, start: float, world_model: str) -> NamedPolicy:
     is_stage = file.parent.name == STAGES
     folder = file.parent.parent if is_stage else file.parent
     settings = settings_of_training(folder, world_model, TRAINED_WITH)
-    learner: Any = load_ppo(file, recurrent=settings["recurrent"])
+    learner: Any = load_learner(file, settings["algorithm"])
     if is_stage:
         sharpen(learner, read_training(folder)["config"].get("temperature", 1.0))  # stages are saved before that
     hashed = hashlib.sha256()

@@ -35,7 +35,7 @@ from agents.planner_settings import NAMES, Planner, PlannerSettings
 from agents.policy_prior import prior_of
 from agents.results import write_result
 from agents.rounds import MakePolicy, Measured, measure_in_rounds
-from agents.sb3 import load_ppo
+from agents.sb3 import load_learner
 from agents.training_folder import POLICY_FILE, settings_of_training
 from agents.tree_search import Prior
 from agents.two_worlds import World
@@ -198,8 +198,8 @@ def prepared(args: Args) -> Guides:
             )
         discount = own
     if args.prior is not None:
-        kept = settings_of_training(args.prior, world_model, ("observation", "recurrent"))
-        prior = prior_of(load_ppo(args.prior / POLICY_FILE, recurrent=kept["recurrent"]))
+        kept = settings_of_training(args.prior, world_model, ("observation", "algorithm"))
+        prior = prior_of(load_learner(args.prior / POLICY_FILE, kept["algorithm"]))
         shown["--prior"] = kept["observation"]
     if len(set(shown.values())) > 1:
         raise ValueError(f"--critic sees {shown['--critic']}, --prior {shown['--prior']}, expected the same of both.")
