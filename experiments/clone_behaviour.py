@@ -1,10 +1,11 @@
 """Clone a teacher from recordings, and judge the clone in dreams and in the real maze.
 
-    python experiments/clone_behaviour.py --recordings recordings/train --validation recordings/validation
-    python experiments/clone_behaviour.py --recordings recordings/train --validation recordings/validation --evaluate
+    python experiments/clone_behaviour.py --recordings recordings/explorer --validation recordings/explorer_validation
+    python experiments/clone_behaviour.py --recordings ... --validation ... --evaluate --forget-every 20
 
 The teacher says what it would do at each frame of the recordings, whoever walked there: by default one that knows what
-it has seen of the maze and nothing else. The clone sees what a world model makes of the frames, and remembers by an
+it has seen of the maze and nothing else. Best it walked itself, now and then pushed off its way: where others went, it
+mostly wants to turn around. The clone sees what a world model makes of the frames, and remembers by an
 LSTM. It never acts while it learns. Writes into OUTPUT: `policy.zip` and `training.json` after every epoch (which
 `dream_ppo.py --start-from OUTPUT` goes on from), `stages/` with the policies of earlier epochs, `result.json`, and
 `watched/`: what was made of the recordings, for the next run.
@@ -88,17 +89,17 @@ class Args:
     """Learn from all episodes a second time, left for right: twice as many mazes."""
     teacher: Literal["explorer", "target_seeker"] = "explorer"
     """Who says what to do: one that uses what it has seen, or one that knows where the target is."""
-    epochs: int = 8
+    epochs: int = 12
     """Times that every step is learned from."""
     learning_rate: float = 1e-3
     """Of Adam, at the beginning."""
-    dropout: float = 0.3
+    dropout: float = 0.2
     """Share of what is seen of a frame that is hidden while learning, against learning mazes by heart."""
-    hidden: int = 256
+    hidden: int = 512
     """Numbers that the LSTM remembers."""
-    temperature: float = 0.6
+    temperature: float = 1.0
     """Of the actions that are drawn, once all is learned: the log odds are divided by it."""
-    bursts: float = 0.08
+    bursts: float = 0.02
     """Probability, at a step of evaluation, that one random action begins to be repeated 2 to 8 times; 0: never."""
     steps: int = REAL_STEPS
     """Steps of an episode in evaluation, in both worlds."""
