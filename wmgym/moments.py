@@ -66,11 +66,7 @@ def read_moments(
                 f"{path}: the seed {episode.seed} given, expected one of a held-out world. Fix: record with "
                 "experiments/collect_episodes.py --split test."
             )
-        paid = np.flatnonzero(episode.reward > 0) if lead is not None else np.arange(len(episode.image))
-        nearest = paid[np.searchsorted(paid, np.arange(len(episode.image)), side="right").clip(max=len(paid) - 1)]
-        steps = nearest - np.arange(len(nearest)) if len(paid) else np.zeros(0)
-        fits = np.flatnonzero((steps > 0) & (steps <= (lead or 1)))
-        fits = fits[fits >= frames - 1]
+        fits = _fitting(episode.reward, frames, lead)
         if len(fits):
             at = int(np.random.default_rng([seed, episode.seed]).choice(fits))
             span = slice(at + 1 - frames, at + 1)
@@ -83,6 +79,15 @@ def read_moments(
             f"{count}. Fix: record more, or longer ones, with experiments/collect_episodes.py --split test."
         )
     return moments
+
+
+def _fitting(reward: NDArray[np.float32], frames: int, lead: int | None) -> NDArray[np.int64]:
+    """Return the frames at which a moment may lie."""
+    times = np.arange(frames - 1, len(reward) - 1)
+    if lead is None:
+        return times
+    paid = np.append(np.flatnonzero(reward > 0), len(reward) + lead)  # none comes after the last
+    return times[paid[np.searchsorted(paid, times, side="right")] - times <= lead]
 
 
 class MomentsOfDreams(VectorWrapper[Any, Any, Any, Any]):

@@ -60,6 +60,11 @@ def test_moments_lie_shortly_before_a_reward(tmp_path):
         np.testing.assert_array_equal(moment.context.frames, episode.image[at - 2 : at + 1])
     with pytest.raises(RecordingError, match="and a reward within 2 steps after, expected 1"):
         read_moments([tmp_path / "one.npz"], 1, 14, lead=2)
+    write_episode(tmp_path / "none.npz", replace(episode, reward=0 * episode.reward))
+    with pytest.raises(RecordingError, match="0 of 1 recordings"):
+        read_moments([tmp_path / "none.npz"], 1, 3, lead=2)
+    anywhere = {len(read_moments([tmp_path / "none.npz"], 1, 14, seed=seed)[0].actions) for seed in range(20)}
+    assert anywhere == {13, 14}  # never the last of 16 frames
 
 
 @pytest.fixture(scope="module")
