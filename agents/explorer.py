@@ -39,12 +39,19 @@ class Explorer(GoalWalker):
         self._unseen: set[Cell] | None = None
         self._current: Cell | None = None
 
+    @property
+    def knows_target(self) -> bool:
+        """Whether the current target was seen in this episode, as of the last time it was asked what to do."""
+        return self._current is None
+
     def _goal(self, position: Point, info: Mapping[str, Any]) -> Point:
         layout, direction = np.asarray(info["maze_layout"]), np.asarray(info["agent_dir"], np.float64)
         if self._unseen is None:
             self._unseen = {(int(x), int(y)) for y, x in np.argwhere(layout != 0)}
         here, target = cell_of(layout, position), cell_of(layout, np.asarray(info["target_pos"], np.float64))
-        self._unseen -= {cell for cell in self._unseen if cell == here or _is_seen(layout, position, direction, cell)}
+        self._unseen -= {
+            cell for cell in self._unseen if cell == here or is_in_view(layout, position, direction, np.add(cell, 0.5))
+        }
         if target not in self._unseen or not self._unseen:
             self._current = None
             return np.asarray(info["target_pos"], np.float64)
@@ -53,9 +60,16 @@ class Explorer(GoalWalker):
         return np.add(self._current, 0.5)
 
 
-def _is_seen(layout: NDArray[np.uint8], position: Point, direction: Point, cell: Cell) -> bool:
-    """Say whether the middle of a cell is in view."""
-    offset = np.add(cell, 0.5) - position
+def is_in_view(layout: NDArray[np.uint8], position: Point, direction: Point, point: Point) -> bool:
+    """Say whether a point is in view, as far as the camera sees and walls let it.
+
+    Args:
+        layout: `[y, x]`, 0 where there is wall.
+        position: Of the camera, in cells.
+        direction: Unit vector that it looks along.
+        point: In cells.
+    """
+    offset = point - position
     distance = float(np.linalg.norm(offset))
     if distance > FARTHEST_CELLS or direction @ offset < distance * np.cos(np.radians(HALF_VIEW_DEGREES)):
         return False

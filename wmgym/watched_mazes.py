@@ -28,6 +28,7 @@ def watched_maze(
     precision: str = "float32",
     forget_every: int | None = None,
     moments: Sequence[Moment] = (),
+    global_observables: bool = False,
 ) -> gymnasium.Env[Any, Any]:
     """Make a real maze that shows what a dream shows; its frames come from `render`.
 
@@ -40,6 +41,7 @@ def watched_maze(
         precision: "float32" or "bfloat16", as that of the dreams.
         forget_every: Frames after which what the world model remembers is emptied; None for never.
         moments: Where episodes start, `steps` long from there; none for where the maze itself starts.
+        global_observables: Tell in `info` where agent, targets and walls are: for those who watch, not for agents.
     """
     if multiprocessing.parent_process() is not None:
         torch.set_num_threads(1)
@@ -47,7 +49,9 @@ def watched_maze(
     register_all()
     before = max((len(moment.actions) for moment in moments), default=0)
     env: gymnasium.Env[Any, Any]
-    env = gymnasium.make(REAL_MAZE, render_mode="rgb_array", max_episode_steps=before + steps)
+    env = gymnasium.make(
+        REAL_MAZE, render_mode="rgb_array", max_episode_steps=before + steps, global_observables=global_observables
+    )
     if observation != "pixels":
         env = WorldModelObservation(env, checkpoint, observation, precision=precision, forget_every=forget_every)
     return MomentsOfReality(env, moments, steps) if moments else env
