@@ -57,7 +57,8 @@ def test_a_run_leaves_what_it_promises(dreamed):
     assert metrics["verdicts"] == []
     assert metrics["training"]["steps"] >= 4
     assert metrics["training"]["horizon"] == 8
-    assert sum(metrics["training"]["parts"].values()) == pytest.approx(metrics["training"]["seconds"], rel=0.5)
+    parts = sum(metrics["training"]["parts"].values())  # up to the last update, which comes after the last step
+    assert 0.9 * metrics["training"]["seconds"] <= parts <= 60 * (result["minutes"] + 0.01)
     assert (args.output / "policy.zip").stat().st_size < 5_000_000
     with Image.open(args.output / "dream_ppo.png") as picture:
         assert picture.size[0] > 500
