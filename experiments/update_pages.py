@@ -21,6 +21,7 @@ from model.checkpoint import weights_digest
 RESULTS = Path("docs/results")
 AGENTS_PAGE = Path("docs/agents.md")
 CARD = Path("wmgym/checkpoints/memory-maze-9x9")
+WORLDS_OF_AGENTS = ("imagined", "real")
 KEPT = ("direction", "both")
 """Rows of the table of the scan that README shows."""
 WORLDS = {"TextureWorld": "", "MemoryMaze": "WORLD=maze "}
@@ -55,6 +56,9 @@ def main(args: Args) -> None:
                 )
             parts += [f"**{title}** (`{command_of(result['config'])}`, [{name}]({path}))"]
             parts += [returns(result) + "\n" + learned(result["metrics"])]
+    if diagnosis := table_of(args.root, "diagnose_agent"):
+        given = ("policies", "episodes", "bursts")
+        parts += [heading("What agents fail at", args.root, "diagnose_agent", given), diagnosis]
     parts += agreements(args.root, agents)
     parts += [f"Every run of agents, failures included: [{AGENTS_PAGE}]({AGENTS_PAGE})."] if agents else []
     parts += speeds(args.root)
@@ -155,16 +159,27 @@ def memory_command(result: dict[str, Any]) -> str:
 def ppo_command(config: dict[str, Any]) -> str:
     """How long and how much was asked of a run of PPO."""
     names = ("preset", "minutes", "steps", "dream_episodes", "real_episodes")
-    return f"experiments/dream_ppo.py {' '.join(flag(name, config[name]) for name in names)}"
+    given = [flag(name, config[name]) for name in names]
+    if config.get("start_from"):
+        given = [f"--start-from runs/{config['start_from']}", *given, flag("bursts", config["bursts"])]
+    return f"experiments/dream_ppo.py {' '.join(given)}"
 
 
 def clone_command(config: dict[str, Any]) -> str:
     """What was cloned from, and how."""
     folders = [f"recordings/{name}" for name in config["recordings"]]
     parts = [flag("recordings", folders), f"--validation recordings/{config['validation']}"]
-    names = ("epochs", "dropout", "temperature", "bursts", "steps", "dream_episodes", "real_episodes")
+    names = ("epochs", "hidden", "dropout", "temperature", "bursts", "steps", "dream_episodes", "real_episodes")
     parts += [flag(name, config[name]) for name in names]
+    parts += [flag("forget_every", config["forget_every"])] if config.get("forget_every") else []
     return f"experiments/clone_behaviour.py {' '.join(parts)}"
+
+
+def plan_command(config: dict[str, Any]) -> str:
+    """How far was planned, and by whose help."""
+    names = ("planner", "horizon", "hold", "candidates", "replan_every", "mazes_at_once", "dream_episodes", "precision")
+    parts = [f"--critic runs/{config['critic'].split()[0]} --also-without-critic"] if config["critic"] else []
+    return f"experiments/plan_mpc.py {' '.join([*parts, *(flag(name, config[name]) for name in names)])}"
 
 
 def flag(name: str, value: Any) -> str:
@@ -179,18 +194,18 @@ def returns(result: dict[str, Any]) -> str:
     lines = [f"Mean return of {steps} steps:", ""]
     lines += ["| policy | imagined | 95 % | real | 95 % | real episodes |", "|" + "---|" * 6]
     for policy in result["metrics"]["policies"]:
-        imagined, real = policy["imagined"], policy["real"]
-        lines.append(
-            f"| {policy['name']} | {imagined['mean']:.2f} | {imagined['ci95'][0]:.2f} to {imagined['ci95'][1]:.2f} | "
-            f"{real['mean']:.2f} | {real['ci95'][0]:.2f} to {real['ci95'][1]:.2f} | {real['episodes']} |"
-        )
+        cells = []
+        for world in WORLDS_OF_AGENTS:
+            found = policy.get(world)
+            cells += [f"{found['mean']:.2f}", "{:.2f} to {:.2f}".format(*found["ci95"])] if found else ["", ""]
+        lines.append(f"| {' | '.join([policy['name'], *cells, str(policy['real']['episodes'])])} |")
     return "\n".join([*lines, "", *result["metrics"]["verdicts"]])
 
 
 def learned_in_dreams(metrics: dict[str, Any]) -> str:
     """How long PPO learned, and where the time went."""
     training = metrics["training"]
-    learned = f"PPO learned for {training['minutes']:.0f} minutes, {training['steps']:,} steps in dreams."
+    learned = f"It learned for {training['minutes']:.0f} minutes, {training['steps']:,} steps in dreams."
     if training.get("parts"):
         learned += f" It made {as_sentence(training['parts'], training['steps'])}"
     return learned
@@ -203,8 +218,17 @@ def learned_by_cloning(metrics: dict[str, Any]) -> str:
     return (
         f"The clone learned from {metrics['frames']:,} recorded frames{mirrored}, {last['epoch']} times each, and "
         "acted in no world on the way. On held-out recordings the teacher's action is its likeliest at "
-        f"{last['accuracy']:.1%} of the steps (the commonest action is right at {commonest:.1%}). Both policies act "
+        f"{last['accuracy']:.1%} of the steps (the commonest action is right at {commonest:.1%}). All policies act "
         "with the same bursts of random actions."
+    )
+
+
+def learned_to_plan(metrics: dict[str, Any]) -> str:
+    """What planning took."""
+    planning = metrics["planning"]
+    return (
+        f"The planner dreams {planning['dreamed_steps_per_step']:.0f} steps for each step that it takes, up to "
+        f"{planning['branches']} branches at a time of {planning['state_nbytes'] / 1e6:.2f} MB each."
     )
 
 
@@ -212,6 +236,8 @@ AGENTS = {
     "dream_ppo_demo": ("PPO trained only in the dream", ppo_command, learned_in_dreams),
     "dream_ppo_full": ("PPO trained only in the dream", ppo_command, learned_in_dreams),
     "clone_behaviour": ("A teacher cloned from recordings", clone_command, learned_by_cloning),
+    "dream_ppo_from_clone": ("The clone goes on in dreams", ppo_command, learned_in_dreams),
+    "plan_mpc": ("Planning in the dream", plan_command, learned_to_plan),
 }
 """Experiments with agents by their folders: title, command, and how they learned."""
 
