@@ -82,7 +82,7 @@ def as_table(report: Mapping[str, Any]) -> str:
     width = max(len(name) for name, _ in rows) + 2
     lines = [" " * width + "".join(f"{world:>28}" for world in WORLDS)]
     lines += [f"{name:{width}}" + "".join(f"{_cell(row.get(world)):>28}" for world in WORLDS) for name, row in rows]
-    steps = base["imagined"]["steps"]
+    steps = next(base[world]["steps"] for world in WORLDS if world in base)
     legend = f"mean return of {steps} steps [95 % interval], episodes"
     return "\n".join([legend, *lines, *report["verdicts"]])
 

@@ -75,3 +75,11 @@ def test_without_the_real_environment_nothing_is_claimed():
 def test_policies_of_other_episodes_are_not_compared():
     with pytest.raises(ValueError, match="the same episodes"):
         compare_worlds({"random": {"real": scored(1)}, "PPO": {"real": scored(1, first_seed=5)}})
+
+
+def test_a_table_of_policies_that_were_only_measured_in_reality():
+    runs = {name: {"real": Evaluation(0, (score,) * 6, (9,) * 6)} for name, score in (("one", 1.0), ("two", 3.0))}
+    table = as_table(compare_worlds(runs))
+    assert "mean return of 9 steps" in table
+    assert "not measured" in table
+    assert "two beats one: +2.00" in table
