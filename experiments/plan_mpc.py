@@ -49,10 +49,10 @@ from wmgym.recording import SEED_RANGES
 from wmgym.vector_env import DreamVectorEnv
 from wmgym.watched_mazes import REAL_STEPS, watched_maze, watched_mazes
 
-COUNTS = ("horizon", "hold", "candidates", "iterations", "replan_every", "branches", "mazes_at_once", "dream_episodes")
+COUNTS = ("horizon", "hold", "candidates", "iterations", "replan_every", "branches", "mazes_at_once")
 RANGES: dict[str, Range] = dict.fromkeys(COUNTS, (1, math.inf)) | {
     "discount": (0, 1), "bursts": (0, 1), "planner_bursts": (0, 1), "steps": (1, REAL_STEPS),
-    "real_episodes": (0, math.inf), "film_steps": (0, REAL_STEPS),
+    "real_episodes": (0, math.inf), "dream_episodes": (0, math.inf), "film_steps": (0, REAL_STEPS),
 }  # fmt: skip
 DISCOUNT = 0.97
 """Of plans without a critic."""
@@ -96,7 +96,7 @@ class Args:
     real_episodes: int = 20
     """Episodes in the real maze; 0 leaves it out, and needs no memory-maze."""
     dream_episodes: int = 4
-    """Episodes in dreams."""
+    """Episodes in dreams; 0 leaves them out."""
     mazes_at_once: int = 4
     """Episodes that are played at a time, real ones in a process each; a round of so many is kept when it is over."""
     mazes: Literal["validation", "test"] = "test"
@@ -179,6 +179,8 @@ def prepared(args: Args) -> Guides:
         ValueError: Settings do not fit together, or a critic or policy is damaged or of another world model.
     """
     check_ranges(args, RANGES)
+    if not args.real_episodes and not args.dream_episodes:
+        raise ValueError("--real-episodes 0 --dream-episodes 0 given, expected one of them to be more: nothing to do.")
     if args.real_episodes:
         import_memory_maze_tasks()  # if it is not installed, say so now
     if args.also_without_critic and args.critic is None:
