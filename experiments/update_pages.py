@@ -13,6 +13,7 @@ from typing import Any
 
 import tyro
 
+from agents.blind_policies import BLIND
 from agents.found_results import find_results
 from agents.learning_time import as_sentence
 from agents.results_page import agreement_table, page
@@ -21,6 +22,10 @@ from model.checkpoint import weights_digest
 RESULTS = Path("docs/results")
 AGENTS_PAGE = Path("docs/agents.md")
 CARD = Path("wmgym/checkpoints/memory-maze-9x9")
+READ_DIAGNOSIS = (
+    "\n\nWhere the current target is, as one knows who remembers all that was seen: in how many of the steps, and how "
+    "often the agent does then what the teacher would, on the agent's own walk."
+)
 WORLDS_OF_AGENTS = ("imagined", "real")
 KEPT = ("direction", "both")
 """Rows of the table of the scan that README shows."""
@@ -57,8 +62,14 @@ def main(args: Args) -> None:
             parts += [f"**{title}** (`{command_of(result['config'])}`, [{name}]({path}))"]
             parts += [returns(result) + "\n" + learned(result["metrics"])]
     if diagnosis := table_of(args.root, "diagnose_agent"):
-        given = ("policies", "episodes", "bursts")
-        parts += [heading("What agents fail at", args.root, "diagnose_agent", given), diagnosis]
+        config = json.loads((args.root / RESULTS / "diagnose_agent" / "result.json").read_text())["config"]
+        named = " ".join(name if name in BLIND else f"runs/{name}" for name in config["policies"])
+        more = " ".join(flag(name, config[name]) for name in ("episodes", "bursts"))
+        title = f"What agents fail at, in {config['mazes']} mazes"
+        parts += [
+            f"**{title}** (`experiments/diagnose_agent.py --policies {named} {more}`)",
+            diagnosis + READ_DIAGNOSIS,
+        ]
     parts += agreements(args.root, agents)
     parts += [f"Every run of agents, failures included: [{AGENTS_PAGE}]({AGENTS_PAGE})."] if agents else []
     parts += speeds(args.root)
