@@ -126,6 +126,12 @@ def _until(policies: Mapping[str, Mapping[str, Evaluation]], steps: int) -> dict
 
 
 def _check_episodes(policies: Mapping[str, Mapping[str, Evaluation]]) -> None:
+    longest = {world: max(max(found[world].lengths) for found in policies.values()) for world in WORLDS}
+    if len(set(longest.values())) > 1:
+        raise ValueError(
+            f"episodes of up to {longest['imagined']} steps in dreams and {longest['real']} in reality, expected the "
+            "same time limit in both worlds."
+        )
     for world in WORLDS:
         ran = {name: (found[world].first_seed, len(found[world].returns)) for name, found in policies.items()}
         (first, (seed, count)), *others = ran.items()

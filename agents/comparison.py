@@ -8,7 +8,7 @@ from agents.evaluate import Evaluation, compare
 
 WORLDS = ("imagined", "real")
 ENOUGH_EPISODES = 6
-"""With fewer, all differences having one sign is no rare chance: 2 * 0.5**5 is above 5 %."""
+"""That differ. With fewer, all differences having one sign is no rare chance: 2 * 0.5**5 is above 5 %."""
 BEATS, WORSE, UNDECIDED = "beats", "is worse than", "is not shown to differ from"
 
 
@@ -67,10 +67,10 @@ def verdict(name: str, baseline: str, difference: Mapping[str, Any]) -> str:
 def outcome(difference: Mapping[str, Any]) -> str:
     """Say in a verb what a summarised difference shows.
 
-    That is something when its 95 % interval excludes zero and there are at least six episodes.
+    That is something when its 95 % interval excludes zero and at least six episodes differ.
     """
     low, high = difference["ci95"]
-    shown = difference["episodes"] >= ENOUGH_EPISODES and (low > 0 or high < 0)
+    shown = difference.get("differ", difference["episodes"]) >= ENOUGH_EPISODES and (low > 0 or high < 0)
     return (BEATS if low > 0 else WORSE) if shown else UNDECIDED
 
 

@@ -163,7 +163,8 @@ def bootstrap_interval(values: Sequence[float], seed: int = 0) -> tuple[float, f
 def compare(candidate: Evaluation, baseline: Evaluation) -> dict[str, Any]:
     """Return by how much a candidate's return exceeds a baseline's, as `summarise` does, episode by episode.
 
-    Both met the same mazes, so the interval is that of the mean of paired differences.
+    Both met the same mazes, so the interval is that of the mean of paired differences. "differ" says in how many
+    episodes there is any: with rare rewards these are few, and the interval says too much.
 
     Raises:
         ValueError: The two did not run the same episodes.
@@ -178,7 +179,7 @@ def compare(candidate: Evaluation, baseline: Evaluation) -> dict[str, Any]:
             f"{theirs[0]}; expected the same episodes. Fix: evaluate both with the same seed and episodes."
         )
     differences = np.subtract(candidate.returns, baseline.returns)
-    return summarise(differences.tolist(), candidate.lengths)
+    return summarise(differences.tolist(), candidate.lengths) | {"differ": int(np.count_nonzero(differences))}
 
 
 def _run_round(

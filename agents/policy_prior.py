@@ -17,9 +17,14 @@ def prior_of(learner: BaseAlgorithm) -> Prior:
         learner: With an actor-critic policy of discrete actions; what it sees is what the planning environment shows.
 
     Raises:
-        ValueError: It is recurrent: what it remembers is not part of the states that a tree branches from.
+        ValueError: It is recurrent: what it remembers is not part of the states that a tree branches from; or it has
+            no probabilities, as DQN has not.
     """
     policy: Any = learner.policy
+    if not hasattr(policy, "get_distribution"):
+        raise ValueError(
+            f"a policy of {type(learner).__name__} given, expected one with probabilities of actions, such as PPO's."
+        )
     if hasattr(policy, "lstm_actor"):
         raise ValueError(
             "a recurrent policy given, expected one without a memory of its own: branches of a tree would need a copy "

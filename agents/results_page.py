@@ -101,7 +101,8 @@ def learned_from(result: Mapping[str, Any], name: str) -> str:
     if "frames" in metrics and config.get("recordings"):
         return f"{metrics['frames']:,} recorded frames ({', '.join(Path(each).name for each in config['recordings'])})"
     if "planning" in metrics:
-        helped = [f"{part} {Path(config[part]).name}" for part in ("critic", "prior") if config.get(part)]
+        parts = [part for part in ("critic", "prior") if config.get(part) and not name.endswith(f"without {part}")]
+        helped = [f"{part} {Path(config[part].split()[0]).name}" for part in parts]
         return f"{' and '.join(helped) or 'nothing'}; plans in dreams"
     return "not said"
 

@@ -22,7 +22,7 @@ from agents.time_budget import TimeBudget
 MOST_KL = 5.0
 """Nats from the policy before an update to the one after it, by SB3's estimate, that are no learning any more; usual
 are 0.01 to 0.1."""
-TERMINATED = 128 + int(signal.SIGTERM)
+TERMINATED, INTERRUPTED = 128 + int(signal.SIGTERM), 128 + int(signal.SIGINT)
 """What a shell takes for the exit status of a process that was terminated."""
 
 
@@ -132,6 +132,9 @@ def learn_for(
             callbacks = [TrainingGuard(), *also, budget]
             learner.learn(10**12, callback=callbacks, tb_log_name=name, reset_num_timesteps=not goes_on)
     except KeyboardInterrupt as asked:
+        if not hasattr(budget, "model"):  # SB3 had not begun
+            say("The training was interrupted before its first step: there is nothing to save.")
+            raise SystemExit(TERMINATED if isinstance(asked, Terminated) else INTERRUPTED) from None
         try:
             budget.save_now()
         except TrainingError as broken:

@@ -13,10 +13,10 @@ from agents.walkers import cell_of
 
 SITUATIONS = ("in sight", "seen before", "never seen")
 """Where the current target is, as one knows who remembers the whole episode."""
-STUCK_STEPS, STUCK_CELLS = 8, 0.1
-"""Who came no farther in so many steps, in which one can also turn around, is stuck."""
+STUCK_STEPS, STUCK_CELLS = 12, 0.1
+"""Who came no farther in so many steps, in which one can also turn around (ten, of 18 degrees), is stuck."""
 REACH_STEPS = 25
-"""A target that came into sight counts as reached if it is within so many steps."""
+"""A target that came into sight counts as reached if it is within so many steps; if fewer are left, it is left out."""
 
 
 class WalkWatcher:
@@ -80,7 +80,9 @@ class WalkWatcher:
         came = np.linalg.norm(positions[STUCK_STEPS:] - positions[:-STUCK_STEPS], axis=1)
         found["stuck"] = float((came < STUCK_CELLS).mean()) if len(came) else None
         appears = np.flatnonzero((situations == 0) & np.concatenate([[True], situations[:-1] != 0]))
-        reached = [bool((rewards[at : at + REACH_STEPS] > 0).any()) for at in appears]
+        reached = [
+            bool((rewards[at : at + REACH_STEPS] > 0).any()) for at in appears if at + REACH_STEPS <= len(rewards)
+        ]
         found["sightings"], found["reached"] = float(len(appears)), float(np.mean(reached)) if reached else None
         visited = {cell_of(self._layout, position) for position in positions}
         found["cells"] = len(visited) / int((self._layout != 0).sum())

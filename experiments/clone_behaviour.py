@@ -55,8 +55,8 @@ from wmgym.watched_recordings import read_watched, watch_recordings
 DREAM = "LSSVWM-MemoryMaze-v0"
 CLONING_FILE = "cloning.json"
 LEARNING = (
-    "observation", "recurrent", "mirror", "teacher", "epochs", "learning_rate", "dropout", "hidden", "temperature",
-    "seed",
+    "recordings", "validation", "observation", "recurrent", "mirror", "teacher", "epochs", "learning_rate", "dropout",
+    "hidden", "temperature", "seed",
 )  # fmt: skip
 """Settings that a policy keeps when it is judged again."""
 MIRRORED = (0, 1, 3, 2, 5, 4)
@@ -137,7 +137,8 @@ def main(args: Args) -> dict[str, Any]:
         clone, every = f"clone of {args.teacher}", args.forget_every
         compared = partial(measure, steps=args.steps, seed=SEED_RANGES[args.mazes].start)
         blind = worlds_of(args, dreams, "pixels")  # for what looks at nothing
-        found = {"random policy": compared("random policy", lambda: explore(RandomPolicy(space, args.seed)), blind)}
+        random = f"random policy{' with bursts' if args.bursts else ''}"
+        found = {random: compared(random, lambda: explore(RandomPolicy(space, args.seed)), blind)}
         seen = worlds_of(args, dreams, args.observation)
         found[clone] = compared(clone, lambda: explore(SB3Policy(learner, args.seed)), seen)
         if every is not None and args.real_episodes:
@@ -170,7 +171,8 @@ def prepared(args: Args) -> Args:
     if not args.evaluate:
         return args
     kept = settings_of_training(args.output, fingerprint(args.checkpoint), LEARNING)
-    return replace(args, **kept)
+    places = {"recordings": tuple(map(Path, kept["recordings"])), "validation": Path(kept["validation"])}
+    return replace(args, **kept | places)  # of which only names are known, to be told again
 
 
 def learn(args: Args, dreams: Any) -> Any:

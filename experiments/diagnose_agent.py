@@ -93,7 +93,7 @@ def watch(args: Args, policy: NamedPolicy) -> dict[str, Any]:
     first = SEED_RANGES[args.mazes].start
     with closing(mazes), tqdm(total=args.episodes * args.steps, unit="step", desc=policy.name) as bar:
         while len(reports) < args.episodes:
-            acting = policy.make(Discrete(6), args.seed)
+            acting = policy.make(Discrete(6), args.seed + len(reports))  # no round draws like another
             watchers, begins = [WalkWatcher() for _ in range(places)], np.ones(places, np.bool_)
             seen, infos = mazes.reset(seed=first + len(reports))
             for _ in range(args.steps):

@@ -202,7 +202,7 @@ def prepared(args: Args) -> Args:
         )
     if args.evaluate is not None:
         args = replace(
-            with_settings_of(args.evaluate, args, world_model, (*SEEN_BY_POLICY, "horizon")), output=args.evaluate
+            with_settings_of(args.evaluate, args, world_model, SEEN_BY_POLICY + LEARNING), output=args.evaluate
         )
     elif args.resume:
         args = with_settings_of(args.output, args, world_model, SEEN_BY_POLICY + LEARNING)

@@ -17,8 +17,8 @@ All run in the same worlds: episodes of the same length in mazes of seeds that n
 one real first frame; or, with --starts, from the same moment in both worlds: a dream goes on from the frames of a
 recorded walk, and the real maze from where that walk had led. What a policy scored in a world is kept in
 OUTPUT/policies and not measured again as long as nothing changes that decides it: after Ctrl-C the same command goes
-on, and --policies and --real-episodes may grow. Writes `result.json` and `imagined_vs_real.png`. Policies are SB3's
-format, which has pickled parts: give only folders that you trust.
+on, and --policies may grow. Writes `result.json` and `imagined_vs_real.png`. Policies are SB3's format, which has
+pickled parts: give only folders that you trust.
 """
 
 import math
@@ -139,7 +139,8 @@ def moments_of(args: Args) -> list[Moment]:
     """Return a moment for each episode; none if episodes begin as the maze does."""
     if args.starts is None:
         return []
-    return read_moments(scan(args.starts).usable, max(args.dream_episodes, args.real_episodes), args.context, args.lead)
+    count, latest = max(args.dream_episodes, args.real_episodes), REAL_STEPS - args.steps
+    return read_moments(scan(args.starts).usable, count, args.context, args.lead, latest=latest)
 
 
 def measure_all(args: Args, policies: list[NamedPolicy], moments: list[Moment]) -> dict[str, dict[str, Evaluation]]:
@@ -181,8 +182,9 @@ def decides(args: Args, policy: NamedPolicy, world: str, moments: list[Moment]) 
     """Return all that decides what a policy scores in a world; of a real one, the world model only if it watches."""
     chosen = {"world": world, "steps": args.steps, "seed": args.seed, "first_seed": first_seed_of(args)}
     if moments:
+        run = moments[: args.dream_episodes if world == "imagined" else args.real_episodes]
         chosen |= {
-            "moments": digest({"of": [moment.digest for moment in moments]}),
+            "moments": digest({"of": [moment.digest for moment in run]}),
             "context": args.context,
             "lead": args.lead,
         }

@@ -26,6 +26,10 @@ READ_DIAGNOSIS = (
     "\n\nWhere the current target is, as one knows who remembers all that was seen: in how many of the steps, and how "
     "often the agent does then what the teacher would, on the agent's own walk."
 )
+READ_AGREEMENT = (
+    "\n\nOver whole episodes of 1,000 steps from a first frame, dreams pay next to nothing, whoever acts: see the "
+    "imagined returns of the agents above."
+)
 WORLDS_OF_AGENTS = ("imagined", "real")
 KEPT = ("direction", "both")
 """Rows of the table of the scan that README shows."""
@@ -98,9 +102,22 @@ def agreements(root: Path, agents: dict[str, dict[str, Any]]) -> list[str]:
         if table := agreement_table(result):
             which = "" if shipped.startswith(result["config"]["world_model"]) else ", of an earlier checkpoint"
             title = f"Imagined against real returns of {len(result['metrics']['policies'])} policies{which}"
-            parts += [f"**{title}** ([{name}]({RESULTS / name / 'result.json'}))", table]
+            parts += [f"**{title}** ([{name}]({RESULTS / name / 'result.json'}))"]
+            parts += [conditions(result), table + READ_AGREEMENT]
             parts += [f"![imagined and real returns]({RESULTS / name / plot.name})" for plot in plots(root, name)]
     return parts
+
+
+def conditions(result: dict[str, Any]) -> str:
+    """From where and how long policies ran to be compared."""
+    config, (first, *_) = result["config"], result["metrics"]["policies"]
+    counts = f"{first['imagined']['episodes']} dreamed and {first['real']['episodes']} real episodes a policy"
+    start = "from a first frame"
+    if config.get("starts"):
+        near = f", at most {config['lead']} steps before a reward of that walk" if config["lead"] else ""
+        start = f"from moments of recorded walks in held-out mazes{near}; a dream is shown {config['context']} frames"
+    names = ", ".join(policy["name"] for policy in result["metrics"]["policies"])
+    return f"{counts}, {config['steps']} steps long, {start}. Policies: {names}."
 
 
 def plots(root: Path, name: str) -> list[Path]:
@@ -173,6 +190,7 @@ def ppo_command(config: dict[str, Any]) -> str:
     given = [flag(name, config[name]) for name in names]
     if config.get("start_from"):
         given = [f"--start-from runs/{config['start_from']}", *given, flag("bursts", config["bursts"])]
+        given += ["--output runs/fine_tuned"]
     return f"experiments/dream_ppo.py {' '.join(given)}"
 
 
@@ -183,13 +201,15 @@ def clone_command(config: dict[str, Any]) -> str:
     names = ("epochs", "hidden", "dropout", "temperature", "bursts", "steps", "dream_episodes", "real_episodes")
     parts += [flag(name, config[name]) for name in names]
     parts += [flag("forget_every", config["forget_every"])] if config.get("forget_every") else []
+    parts += ["--output runs/clone"]
     return f"experiments/clone_behaviour.py {' '.join(parts)}"
 
 
 def plan_command(config: dict[str, Any]) -> str:
     """How far was planned, and by whose help."""
     names = ("planner", "horizon", "hold", "candidates", "replan_every", "mazes_at_once", "dream_episodes", "precision")
-    parts = [f"--critic runs/{config['critic'].split()[0]} --also-without-critic"] if config["critic"] else []
+    parts = [f"--critic runs/{config['critic'].split()[0]}"] if config["critic"] else []
+    parts += [f"--{name.replace('_', '-')}" for name in ("also_without_critic", "compile") if config[name]]
     return f"experiments/plan_mpc.py {' '.join([*parts, *(flag(name, config[name]) for name in names)])}"
 
 

@@ -40,7 +40,7 @@ class Moment:
 
 
 def read_moments(
-    files: Sequence[Path], count: int, frames: int, lead: int | None = None, seed: int = 0
+    files: Sequence[Path], count: int, frames: int, lead: int | None = None, *, latest: int | None = None, seed: int = 0
 ) -> list[Moment]:
     """Return moments of recordings of held-out worlds, one of each of the first that have one.
 
@@ -50,6 +50,7 @@ def read_moments(
         frames: How many frames a dream is shown, at least 1; so many lie before the moment, or more.
         lead: So many steps after the moment, at most, the recorded walk is paid a reward, where agents can tell apart
             who knows what to do; None for any moment that is not the last.
+        latest: Not after so many steps of the walk, so that the real world's own time limit leaves room; None for any.
         seed: Fixes which.
 
     Raises:
@@ -67,6 +68,8 @@ def read_moments(
                 "experiments/collect_episodes.py --split test."
             )
         fits = _fitting(episode.reward, frames, lead)
+        if latest is not None:
+            fits = fits[fits <= latest]
         if len(fits):
             at = int(np.random.default_rng([seed, episode.seed]).choice(fits))
             span = slice(at + 1 - frames, at + 1)
@@ -74,6 +77,7 @@ def read_moments(
             moments.append(Moment(episode.seed, episode.action[1 : at + 1].copy(), context, content_digest(path)))
     if len(moments) < count:
         near = "" if lead is None else f" and a reward within {lead} steps after"
+        near += "" if latest is None else f", at step {latest} or earlier"
         raise RecordingError(
             f"{len(moments)} of {len(files)} recordings have a moment with {frames} frames before{near}, expected "
             f"{count}. Fix: record more, or longer ones, with experiments/collect_episodes.py --split test."
@@ -119,7 +123,7 @@ class MomentsOfReality(gymnasium.Wrapper[Any, Any, Any, Any]):
     """A real environment that goes on from moments: `reset(seed=s)` takes it to moment `s`, counted around.
 
     The world of the moment's seed is reset, and its actions are taken again, which a deterministic simulator answers
-    as it did when it was recorded. A world model that watches has seen all frames then, a dream those of its context.
+    as it did when it was recorded. A world model that watches remembers the frames of the context, as a dream does.
 
     Args:
         env: The environment of the recordings, whatever it shows. A time limit of its own has to leave room.
@@ -144,7 +148,10 @@ class MomentsOfReality(gymnasium.Wrapper[Any, Any, Any, Any]):
             return self.env.reset(options=options)
         moment = self._moments[seed % len(self._moments)]
         observation, info = self.env.reset(seed=moment.seed, options=options)
-        for action in moment.actions:
+        before = len(moment.actions) + 1 - len(moment.context.frames)
+        for step, action in enumerate(moment.actions, start=1):
+            if step == before and self.env.has_wrapper_attr("forget"):
+                self.env.get_wrapper_attr("forget")()
             observation, _, terminated, truncated, info = self.env.step(int(action))
             if terminated or truncated:
                 raise RecordingError(

@@ -114,13 +114,17 @@ class WorldModelObservation(gymnasium.Wrapper[NDArray[Any], Any, NDArray[Any], A
         looked = self._look(Context(frame[None], np.array([action], np.int64)))
         return looked, reward, terminated, truncated, info
 
+    def forget(self) -> None:
+        """Empty the memory: the next frame is the first that is remembered."""
+        self._remembered = 0
+
     def _look(self, context: Context, begins: bool = False) -> NDArray[np.float32]:
         """Take in one frame, and return what is shown of it."""
         if self._observation == "latent":  # which nothing before has a part in
             with torch.inference_mode():
                 latent = self._world.tokenizer.encode(frames_to_tensor(context.frames, self._world.device))
             return latent[0].float().cpu().numpy().copy()
-        if begins or self._remembered == self._forget_every:
+        if begins or self._remembered in (0, self._forget_every):
             self._dreams.start([0], [first_frame(context.frames[0])])
             self._remembered = 1
         else:

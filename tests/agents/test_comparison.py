@@ -83,3 +83,14 @@ def test_a_table_of_policies_that_were_only_measured_in_reality():
     assert "mean return of 9 steps" in table
     assert "not measured" in table
     assert "two beats one: +2.00" in table
+
+
+def test_a_difference_in_few_episodes_shows_nothing():
+    """Four of twenty episodes are better and none worse: the bootstrap excludes zero, a sign test has p = 1/8."""
+    runs = {name: {"real": Evaluation(0, returns, (9,) * 20)} for name, returns in (
+        ("one", (0.0,) * 20), ("two", (1.0,) * 4 + (0.0,) * 16), ("three", (1.0,) * 6 + (0.0,) * 14))}  # fmt: skip
+    found = compare_worlds(runs)
+    assert [row["real"]["differ"] for row in found["differences"]] == [4, 6]
+    assert found["differences"][0]["real"]["ci95"][0] > 0
+    assert "two is not shown to differ from one" in found["verdicts"][0]
+    assert "three beats one" in found["verdicts"][1]

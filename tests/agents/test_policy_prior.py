@@ -6,7 +6,7 @@ import torch
 from gymnasium.vector import AutoresetMode
 
 from agents.policy_prior import prior_of
-from agents.sb3 import make_ppo
+from agents.sb3 import make_learner, make_ppo
 from agents.tree_search import TreeSearch, tree_search
 from tests.agents.branching_worlds import BranchingMaze
 
@@ -41,4 +41,10 @@ def test_a_tree_tries_first_what_the_policy_would_do(env):
 def test_a_policy_with_a_memory_of_its_own_is_refused(env):
     learner = make_ppo(env, seed=0, recurrent=True, policy_kwargs={"lstm_hidden_size": 4})
     with pytest.raises(ValueError, match=r"a recurrent policy given.*train one on features"):
+        prior_of(learner)
+
+
+def test_a_policy_without_probabilities_is_refused(env):
+    learner = make_learner("dqn", env, seed=0)
+    with pytest.raises(ValueError, match="ManyDreamsDQN given, expected one with probabilities"):
         prior_of(learner)

@@ -16,7 +16,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from agents.sb3 import load_learner, make_learner
 from agents.time_budget import TimeBudget
 from agents.training_folder import read_training, save_training
-from agents.training_guard import TERMINATED, TrainingError, check_weights, learn_for
+from agents.training_guard import INTERRUPTED, TERMINATED, TrainingError, check_weights, learn_for
 from agents.training_resume import resume_training
 from tests.agents.identity_world import BatchedWorld
 
@@ -218,3 +218,21 @@ def test_a_sound_training_is_left_alone(algorithm, tmp_path):
     learn_for(learner, budget)
     assert budget.progress.seconds >= 0.5
     assert np.isfinite([float(p.detach().sum()) for p in learner.policy.parameters()]).all()
+
+
+def test_an_interruption_before_the_first_step_has_nothing_to_save(tmp_path):
+    class Interrupted(BatchedWorld):
+        broken = False
+
+        def reset(self, **given):
+            if self.broken:
+                raise KeyboardInterrupt
+            return super().reset(**given)
+
+    world, said = Interrupted(), []
+    learner = make_learner("ppo", world, seed=0, **SMALL["ppo"])
+    world.broken = True
+    with pytest.raises(SystemExit, match=str(INTERRUPTED)):
+        learn_for(learner, budget_for(tmp_path), say=said.append)
+    assert said == ["The training was interrupted before its first step: there is nothing to save."]
+    assert not list(tmp_path.iterdir())

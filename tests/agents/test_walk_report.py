@@ -19,7 +19,7 @@ def test_where_the_target_is_and_whether_it_is_reached():
     """It looks away from the target, turns to it, reaches it, and looks away from the next one, which it saw."""
     watcher = WalkWatcher()
     walk = [(standing(1.5, 5.5, -1.0), 2, 0.0), (standing(1.5, 5.5), 1, 0.0), (standing(3.5, 5.5), 1, 1.0)]
-    walk += [(standing(5.5, 2.5), 4, 0.0), (standing(5.5, 2.5), 2, 0.0)]
+    walk += [(standing(5.5, 2.5), 4, 0.0)] + [(standing(5.5, 2.5), 2, 0.0)] * 23  # until 25 steps after the sighting
     said = []
     for info, action, reward in walk:
         said.append(watcher.see(info))
@@ -27,7 +27,7 @@ def test_where_the_target_is_and_whether_it_is_reached():
     found = watcher.report()
     assert found["return"] == 1.0
     shares = [found[f"share, {name}"] for name in ("in sight", "seen before", "never seen")]
-    assert shares == pytest.approx([0.4, 0.4, 0.2])
+    assert shares == pytest.approx([2 / 27, 24 / 27, 1 / 27])
     assert said[1:3] == [1, 1]  # straight on
     assert found["agrees, in sight"] == 1.0
     assert found["agrees, seen before"] == np.mean(
@@ -35,7 +35,11 @@ def test_where_the_target_is_and_whether_it_is_reached():
     )
     assert (found["sightings"], found["reached"]) == (1.0, 1.0)
     assert found["cells"] == pytest.approx(3 / 7)
-    assert found["stuck"] is None  # too short to tell
+    assert found["stuck"] == pytest.approx(12 / 15)  # where it stands in the end
+    short = WalkWatcher()
+    short.see(walk[1][0])
+    short.did(1, 1.0)
+    assert (short.report()["stuck"], short.report()["reached"]) == (None, None)  # too short to tell
 
 
 def test_who_stands_at_a_wall_is_stuck_and_reaches_nothing():

@@ -7,6 +7,7 @@ import shutil
 from contextlib import closing
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -20,6 +21,9 @@ from experiments.imagined_vs_real import Args, decides, main
 from model.world_model import WorldModel
 from tests.wmgym.maze_walks import write_walks
 from wmgym.checkpoint import open_checkpoint, save_starts
+from wmgym.errors import RecordingError
+from wmgym.recording import record_episode, write_episode
+from wmgym.watched_mazes import watched_maze
 
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("memory_maze") is None, reason="memory-maze is not installed")
 MEASURES = ("pearson_r", "spearman", "mmrv", "mae", "bias", "regret_at_1")
@@ -165,9 +169,10 @@ def test_what_is_measured_again_is_what_changed(changes, again, finished):
     args = replace(args, policies=("random", "sticky", args.policies[2]))
 
     def settings(args):
-        policies = {policy.name: policy for policy in imagined_vs_real.prepared(args)}
+        found, moments = imagined_vs_real.prepared(args)
+        policies = {policy.name: policy for policy in found}
         return {
-            f"{name} {world}": decides(args, policies[name], world)
+            f"{name} {world}": decides(args, policies[name], world, moments)
             for name in ("random", "clone")
             for world in ("imagined", "real")
         }
@@ -176,6 +181,44 @@ def test_what_is_measured_again_is_what_changed(changes, again, finished):
     assert ", ".join(sorted(key for key in before if before[key] != after[key])) == ", ".join(
         sorted(filter(None, again.split(", ")))
     )
+
+
+@pytest.fixture(scope="module")
+def walks(tmp_path_factory):
+    """Four short walks in held-out real mazes, each paid at its 6th step, if only on paper."""
+    folder = tmp_path_factory.mktemp("walks")
+    maze = watched_maze(20, observation="pixels")
+    for seed in range(10**6, 10**6 + 4):
+        episode = record_episode(maze, lambda *_: 4, seed=seed, policy_name="left", max_steps=10)
+        episode = replace(episode, reward=(np.arange(11) == 6).astype(np.float32))
+        write_episode(folder / f"seed-{seed}.npz", episode)
+    return folder
+
+
+def test_both_worlds_go_on_from_the_same_moments(finished, walks, tmp_path):
+    args, _ = finished
+    args = replace(
+        args, policies=("random", "sticky", args.policies[2]), output=tmp_path / "moments", starts=walks, context=3,
+        lead=2, steps=4, horizons=(2,), dream_episodes=4, real_episodes=3,
+    )  # fmt: skip
+    result = main(args)
+    assert [row["real"]["steps"] for row in result["metrics"]["policies"]] == [4, 4, 4]
+    assert (result["config"]["starts"], result["config"]["first_and_last_maze"]) == (walks.name, [10**6, 10**6 + 3])
+    found, moments = imagined_vs_real.prepared(args)
+    assert {len(moment.actions) for moment in moments} <= {4, 5}
+    kept = {world: decides(args, found[0], world, moments) for world in ("imagined", "real")}
+    for changes in ({"context": 2}, {"lead": 1}, {"starts": None}):
+        other = replace(args, **changes)
+        _, others = imagined_vs_real.prepared(other)
+        assert all(decides(other, found[0], world, others) != kept[world] for world in kept)
+    more = replace(args, real_episodes=4)
+    assert decides(more, found[0], "imagined", imagined_vs_real.prepared(more)[1]) == kept["imagined"]
+
+
+def test_moments_that_leave_no_room_are_refused(finished, walks):
+    args = replace(finished[0], starts=walks, context=3, lead=2, steps=997)
+    with pytest.raises(RecordingError, match="at step 3 or earlier, expected 3"):
+        imagined_vs_real.prepared(args)
 
 
 def test_a_policy_of_ppo_is_measured_too(finished, measured, checkpoint, tmp_path, capsys):

@@ -13,6 +13,7 @@ from wmgym.memory_maze_setup import import_memory_maze_tasks
 from wmgym.moments import Moment, MomentsOfDreams, MomentsOfReality, read_moments
 from wmgym.recording import record_episode, write_episode
 from wmgym.vector_env import DreamVectorEnv
+from wmgym.wrappers import WorldModelObservation
 
 HELD_OUT = 1_000_000
 
@@ -88,6 +89,16 @@ def test_the_real_maze_comes_to_where_it_was_recorded(walked):
             shown.append(image)
             assert truncated == (step == 1)
         np.testing.assert_array_equal(shown, recorded["image"][at : at + 3])
+
+
+def test_a_world_model_that_watches_remembers_what_a_dream_is_shown(micro, tmp_path):
+    """Features carry what is remembered: of the two frames of the context, and of none before."""
+    moments = read_moments(record(tmp_path, RealCounter(last=9), [HELD_OUT], 8), 1, 2, latest=5)
+    assert len(moments[0].actions) in (1, 2, 3, 4, 5)
+    real = WorldModelObservation(RealCounter(last=9, render_mode="rgb_array"), micro)
+    dreams = MomentsOfDreams(DreamVectorEnv(1, checkpoint=micro, observation="features"), moments)
+    shown, _ = MomentsOfReality(real, moments, 2).reset(seed=0)
+    np.testing.assert_allclose(shown, dreams.reset(seed=0)[0][0], atol=1e-5)
 
 
 def test_another_world_than_was_recorded_is_told(walked):

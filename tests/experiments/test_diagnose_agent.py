@@ -1,0 +1,29 @@
+"""Agents watched in the real maze: what is written, and what is told of one who never moves."""
+
+import importlib.util
+import json
+
+import pytest
+
+from experiments.diagnose_agent import Args, main
+
+pytestmark = pytest.mark.skipif(importlib.util.find_spec("memory_maze") is None, reason="memory-maze is not installed")
+
+
+def test_agents_are_watched_in_the_real_maze(micro_folder, tmp_path):
+    args = Args(
+        policies=("still", "random"), output=tmp_path, checkpoint=str(micro_folder), steps=14, episodes=3, workers=2
+    )
+    rows = {row["name"]: row for row in main(args)["metrics"]["rows"]}
+    still = rows["still"]
+    assert still["stuck"] == 1.0
+    assert still["return"] == {"mean": 0.0, "ci95": [0.0, 0.0], "episodes": 3, "steps": 14}
+    assert sum(still[f"share, {name}"] for name in ("in sight", "seen before", "never seen")) == pytest.approx(1)
+    assert 0 < still["cells"] < 0.1
+    assert json.loads((tmp_path / "result.json").read_text())["config"]["policies"] == ["still", "random"]
+    assert "| still | 0.00 [0.00, 0.00] |" in (tmp_path / "result.md").read_text()
+
+
+def test_nothing_is_begun_with_settings_out_of_range(tmp_path):
+    with pytest.raises(ValueError, match="--episodes 0 given"):
+        main(Args(policies=("still",), output=tmp_path, episodes=0))
