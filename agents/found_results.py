@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from agents.comparison import WORLDS
+from agents.comparison import WORLDS, compare_worlds
+from agents.evaluate import Evaluation
 from agents.results import RESULT_FILE
 
 
@@ -28,8 +29,29 @@ def find_results(folder: Path) -> dict[str, dict[str, Any]]:
             ) from error
         if "policies" in result.get("metrics", {}):
             _check(path, result)
-            found[path.parent.name] = result
+            found[path.parent.name] = result | {"metrics": judged(result["metrics"])}
     return found
+
+
+def judged(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """Return metrics with differences and verdicts by today's rules, where every episode's return is there.
+
+    Results that were written under other rules are then read as new ones are.
+    """
+    if "differences" not in metrics or "episode_returns" not in metrics:
+        return dict(metrics)
+    steps = {
+        row["name"]: {world: row[world]["steps"] for world in WORLDS if world in row} for row in metrics["policies"]
+    }
+    runs = {
+        name: {
+            world: Evaluation(0, tuple(returns), (steps[name][world],) * len(returns))
+            for world, returns in worlds.items()
+        }
+        for name, worlds in metrics["episode_returns"].items()
+    }
+    again = compare_worlds(runs)
+    return dict(metrics) | {name: again[name] for name in ("differences", "verdicts")}
 
 
 def _check(path: Path, result: Mapping[str, Any]) -> None:

@@ -57,7 +57,7 @@ def main(args: Args) -> None:
     for name, (title, command_of, learned) in AGENTS.items():
         path = RESULTS / name / "result.json"
         if (args.root / path).exists():
-            result = json.loads((args.root / path).read_text())
+            result = agents[name]
             if not shipped.startswith(result["config"]["world_model"]):
                 raise ValueError(
                     f"{path} is of world model {result['config']['world_model']}, expected the shipped one, "
@@ -113,7 +113,7 @@ def conditions(result: dict[str, Any]) -> str:
     config, (first, *_) = result["config"], result["metrics"]["policies"]
     counts = f"{first['imagined']['episodes']} dreamed and {first['real']['episodes']} real episodes a policy"
     start = "from a first frame"
-    if config.get("starts"):
+    if "first_and_last_maze" in config:
         near = f", at most {config['lead']} steps before a reward of that walk" if config["lead"] else ""
         start = f"from moments of recorded walks in held-out mazes{near}; a dream is shown {config['context']} frames"
     names = ", ".join(policy["name"] for policy in result["metrics"]["policies"])

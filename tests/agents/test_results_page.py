@@ -6,6 +6,8 @@ from copy import deepcopy
 
 import pytest
 
+from agents.comparison import compare_worlds
+from agents.evaluate import Evaluation
 from agents.found_results import find_results
 from agents.results_page import agreement_table, page
 
@@ -169,3 +171,17 @@ def test_what_is_no_json_is_named(tmp_path):
     (tmp_path / "torn" / "result.json").write_text('{"metrics": ')
     with pytest.raises(ValueError, match=r"torn/result.json is no JSON"):
         find_results(tmp_path)
+
+
+def test_old_verdicts_are_judged_anew(tmp_path):
+    """A bootstrap excluded zero with four better episodes of twenty, and once that was called a success."""
+    returns = {"random": (0.0,) * 20, "trained": (1.0,) * 4 + (0.0,) * 16}
+    runs = {name: {"real": Evaluation(0, found, (9,) * 20)} for name, found in returns.items()}
+    metrics = compare_worlds(runs) | {"verdicts": ["In the real environment, trained beats random."]}
+    del metrics["differences"][0]["real"]["differ"]
+    result = {"experiment": "e", "config": {"world_model": "w"}, "seed": 0, "minutes": 1.0, "metrics": metrics}
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "result.json").write_text(json.dumps(result))
+    found = find_results(tmp_path)["run"]["metrics"]
+    assert "trained is not shown to differ from random" in found["verdicts"][0]
+    assert found["policies"] == metrics["policies"]
