@@ -47,8 +47,9 @@ from wmgym.arguments import Range, check_ranges
 from wmgym.checkpoint import fingerprint, open_checkpoint
 from wmgym.errors import RecordingError
 from wmgym.heap import keep_freed_memory
+from wmgym.lessons import MIRRORED, keep_apart, usable_files
 from wmgym.memory_maze_setup import import_memory_maze_tasks
-from wmgym.recording import SEED_RANGES, read_state, scan
+from wmgym.recording import SEED_RANGES, read_state
 from wmgym.watched_mazes import REAL_STEPS, watched_mazes
 from wmgym.watched_recordings import read_watched, watch_recordings
 
@@ -59,8 +60,6 @@ LEARNING = (
     "hidden", "temperature", "seed",
 )  # fmt: skip
 """Settings that a policy keeps when it is judged again."""
-MIRRORED = (0, 1, 3, 2, 5, 4)
-"""Memory Maze's actions, left for right."""
 TEACHERS = {"explorer": Explorer, "target_seeker": TargetSeeker}
 RANGES: dict[str, Range] = {
     "epochs": (1, math.inf), "learning_rate": (0, 1), "dropout": (0, 0.99), "temperature": (1e-3, 1e3),
@@ -179,7 +178,8 @@ def learn(args: Args, dreams: Any) -> Any:
     """Clone, save, and return the learner."""
     sizes = {"lstm_hidden_size": args.hidden} if args.recurrent else {}
     learner = make_ppo(dreams, seed=args.seed, recurrent=args.recurrent, policy_kwargs=sizes | {"net_arch": [128]})
-    files = {"train": files_in(args.recordings), "validation": files_in((args.validation,))}
+    files = {"train": usable_files(args.recordings), "validation": usable_files((args.validation,))}
+    keep_apart(files["train"], files["validation"])
     labels = {name: ask_all(args, name, paths) for name, paths in files.items()}
     taught, unseen = (demonstrations(args, name, files[name], labels[name]) for name in ("train", "validation"))
     recorded = labels["train"].size
@@ -195,43 +195,23 @@ def shares_of(actions: NDArray[np.int64]) -> list[float]:
     return [float(share) for share in np.bincount(actions.ravel()) / actions.size]
 
 
-def files_in(folders: tuple[Path, ...]) -> list[Path]:
-    """Return the usable episodes of some folders; say which are not."""
-    found = [scan(folder) for folder in folders]
-    for path, reason in [pair for each in found for pair in each.unusable.items()]:
-        print(f"left out {path}: {reason}")
-    files = [path for each in found for path in each.usable]
-    if not files:
-        raise RecordingError(
-            f"no episode in {', '.join(map(str, folders))}, expected some. Record with experiments/collect_episodes.py."
-        )
-    return files
-
-
 def ask_all(args: Args, name: str, files: list[Path]) -> NDArray[np.int64]:
-    """Return what the teacher would have done at each frame of some episodes; refuse training seeds to validate on."""
+    """Return what the teacher would have done at each frame of some episodes."""
     with ProcessPoolExecutor(args.workers) as pool:
         asked = pool.map(ask, [args.teacher] * len(files), files)
         answers = list(tqdm(asked, total=len(files), desc=f"{args.teacher}, {name}", unit="episode"))
-    lengths = sorted({len(actions) for actions, _ in answers})
+    lengths = sorted({len(actions) for actions in answers})
     if len(lengths) > 1:
         raise RecordingError(
             f"{name} episodes of {', '.join(map(str, lengths))} frames given, expected one length. Most likely "
             "some were ended early: move them away."
         )
-    known = [seed for _, seed in answers if seed is not None and seed in SEED_RANGES["train"]]
-    if name == "validation" and known:
-        raise RecordingError(
-            f"{len(known)} episodes in {args.validation} have training seeds, such as {known[0]}, expected held-out "
-            "ones. Fix: record with experiments/collect_episodes.py --split validation."
-        )
-    return np.stack([actions for actions, _ in answers])
+    return np.stack(answers)
 
 
-def ask(teacher: str, file: Path) -> tuple[NDArray[np.int64], int | None]:
-    """Return what a teacher would have done in an episode, and the episode's seed."""
-    state, seed, _ = read_state(file, NEEDED)
-    return teach(TEACHERS[teacher](np.random.default_rng(0)), state), seed
+def ask(teacher: str, file: Path) -> NDArray[np.int64]:
+    """Return what a teacher would have done in an episode."""
+    return teach(TEACHERS[teacher](np.random.default_rng(0)), read_state(file, NEEDED)[0])
 
 
 def demonstrations(args: Args, name: str, files: list[Path], actions: NDArray[np.int64]) -> Demonstrations:

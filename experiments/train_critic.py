@@ -34,11 +34,10 @@ from wmgym.checkpoint import fingerprint, open_checkpoint
 from wmgym.dreamed_recordings import dream_recordings
 from wmgym.errors import RecordingError
 from wmgym.heap import keep_freed_memory
-from wmgym.recording import SEED_RANGES, read_state, scan
+from wmgym.lessons import MIRRORED, keep_apart, usable_files
+from wmgym.recording import read_state
 from wmgym.watched_recordings import read_watched, watch_recordings
 
-MIRRORED = (0, 1, 3, 2, 5, 4)
-"""Memory Maze's actions, left for right."""
 RANGES: dict[str, Range] = {
     "discount": (0, 1), "epochs": (1, math.inf), "learning_rate": (0, 1), "dropout": (0, 0.99), "hidden": (1, 65_536),
     "dream_steps": (0, math.inf),
@@ -83,9 +82,9 @@ def main(args: Args) -> dict[str, Any]:
     started = time.monotonic()
     check_ranges(args, RANGES)
     keep_freed_memory()
-    train, held_out = files_in(args.recordings), files_in((args.validation,))
+    train, held_out = usable_files(args.recordings), usable_files((args.validation,))
+    keep_apart(train, held_out)
     rewards, unseen = rewards_of(train), rewards_of(held_out)
-    refuse_training_seeds(args.validation, held_out)
     known = {"train": known_frames(rewards.shape[1], args.discount)}
     known["validation"] = known_frames(unseen.shape[1], args.discount)
     shown = watched(args, train, "train")
@@ -135,19 +134,6 @@ def main(args: Args) -> dict[str, Any]:
     return result
 
 
-def files_in(folders: tuple[Path, ...]) -> list[Path]:
-    """Return the usable episodes of some folders; say which are not."""
-    found = [scan(folder) for folder in folders]
-    for path, reason in [pair for each in found for pair in each.unusable.items()]:
-        print(f"left out {path}: {reason}")
-    files = [path for each in found for path in each.usable]
-    if not files:
-        raise RecordingError(
-            f"no episode in {', '.join(map(str, folders))}, expected some. Record with experiments/collect_episodes.py."
-        )
-    return files
-
-
 def rewards_of(files: list[Path]) -> NDArray[np.float32]:
     """Return the rewards of episodes, `[episodes t]`; refuse those of several lengths, and those without any."""
     found = [read_state(file, ("reward",))[0]["reward"] for file in files]
@@ -164,17 +150,6 @@ def rewards_of(files: list[Path]) -> NDArray[np.float32]:
             "record a walker that finds rewards, collect_episodes.py --walkers explorer."
         )
     return rewards
-
-
-def refuse_training_seeds(folder: Path, files: list[Path]) -> None:
-    """Refuse to judge on mazes that may have been learned from."""
-    seeds = [read_state(file, ())[1] for file in files]
-    known = [seed for seed in seeds if seed is not None and seed in SEED_RANGES["train"]]
-    if known:
-        raise RecordingError(
-            f"{len(known)} episodes in {folder} have training seeds, such as {known[0]}, expected held-out ones. Fix: "
-            "record with experiments/collect_episodes.py --split validation."
-        )
 
 
 def watched(args: Args, files: list[Path], name: str) -> dict[str, NDArray[np.float16]]:

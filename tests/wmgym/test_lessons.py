@@ -1,0 +1,42 @@
+"""Episodes to learn from and to be judged on are kept apart, both ways."""
+
+import pytest
+
+from tests.wmgym.maze_walks import write_walks
+from wmgym.errors import RecordingError
+from wmgym.lessons import keep_apart, usable_files
+
+HELD_OUT = 1_000_000
+
+
+@pytest.fixture
+def walks(tmp_path):
+    """Two episodes to learn from, and two of held-out mazes."""
+    return [
+        write_walks(tmp_path / name, range(first, first + 2), frames=5) for name, first in (("a", 0), ("b", HELD_OUT))
+    ]
+
+
+def test_what_is_apart_passes(walks):
+    keep_apart(*(usable_files([folder]) for folder in walks))
+
+
+def test_held_out_mazes_are_not_learned_from(walks):
+    with pytest.raises(RecordingError, match=r"2 episodes in .*b have seeds of held-out mazes, such as 1000000"):
+        keep_apart(usable_files(walks), usable_files([walks[1]]))
+
+
+def test_nobody_is_judged_in_mazes_to_learn_from(walks):
+    with pytest.raises(RecordingError, match=r"2 episodes in .*a have training seeds, such as 0"):
+        keep_apart(usable_files([walks[0]]), usable_files([walks[0]]))
+
+
+def test_what_cannot_be_read_is_told_and_nothing_is_refused(walks, tmp_path):
+    (walks[0] / "seed-9.npz").write_bytes(b"none")
+    said = []
+    assert len(usable_files([walks[0]], said.append)) == 2
+    assert len(said) == 1
+    assert "seed-9.npz" in said[0]
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(RecordingError, match="no episode in"):
+        usable_files([tmp_path / "empty"])
