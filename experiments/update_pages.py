@@ -250,7 +250,8 @@ def learned_by_cloning(metrics: dict[str, Any]) -> str:
         f"The clone learned from {metrics['frames']:,} recorded frames{mirrored}, {last['epoch']} times each, and "
         "acted in no world on the way. On held-out recordings the teacher's action is its likeliest at "
         f"{last['accuracy']:.1%} of the steps (the commonest action is right at {commonest:.1%}). All policies act "
-        "with the same bursts of random actions."
+        "with the same bursts of random actions. Published for 1,000 steps of this maze: people 26.4, Dreamer 33.2, an "
+        "oracle 34.8 (arXiv:2210.13383)."
     )
 
 

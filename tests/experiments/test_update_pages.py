@@ -60,7 +60,7 @@ def test_the_command_beside_the_memory_table_names_what_was_trained(copy):
 
 def test_agreement_of_imagined_and_real_returns_is_shown_on_readme_and_page(copy):
     folder = copy / RESULTS / "imagined_vs_real"
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     result = json.loads((copy / RESULTS / "dream_ppo_demo" / "result.json").read_text())
     policies = result["metrics"]["policies"]
     metrics = {"policies": policies, "pearson_r": 0.625, "spearman": None, "mae": 0.25}
