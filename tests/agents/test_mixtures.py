@@ -38,8 +38,10 @@ def test_actions_of_the_texture_world_are_undone():
 def test_explorers_are_recorded_when_asked_for():
     walkers = [make_walker("wmgym/MemoryMaze-9x9-v0", seed, "explorer") for seed in range(50)]
     assert all(isinstance(walker, Explorer) for walker, _ in walkers)
-    noises = [float(name.removeprefix("explorer noise=")) for _, name in walkers]
-    assert 0 <= min(noises) < 0.1 < 0.3 < max(noises) <= 0.4
+    said = [dict(part.split("=") for part in name.split()[1:]) for _, name in walkers]
+    noises = [float(each["noise"]) for each in said]
+    assert 0 <= min(noises) < 0.1 < 0.2 < max(noises) <= 0.3
+    assert 10 < sum(each["held"] == "True" for each in said) < 40
     assert mixture_of("wmgym/MemoryMaze-9x9-v0", "explorer") == {"explorer": 1.0}
     with pytest.raises(ValueError, match=r"walkers = 'explorer' in wmgym/TextureWorld-v0, expected 'mixture'"):
         make_walker("wmgym/TextureWorld-v0", 0, "explorer")

@@ -104,6 +104,15 @@ def test_random_goals_lead_through_the_whole_maze():
     assert len(seen) == LAYOUT.sum()
 
 
+@pytest.mark.parametrize("held", [True, False])
+def test_a_held_burst_repeats_one_action(held):
+    """With noise alone, bursts of five follow each other."""
+    maze, seeker = FlatMaze(), TargetSeeker(np.random.default_rng(0), noise=1.0, held=held)
+    acted = np.array([seeker.act(None, maze.info()) for _ in range(200)]).reshape(-1, 5)
+    assert (acted == acted[:, :1]).all() == held
+    assert len(np.unique(acted)) == ACTION_COUNT
+
+
 def test_noise_is_the_share_of_random_steps():
     """With the target straight ahead a clean seeker only rolls, so 5/6 of the noisy steps show."""
     maze, seeker = FlatMaze(target=(4.5, 0.5)), TargetSeeker(np.random.default_rng(0), noise=0.3)
