@@ -117,7 +117,8 @@ def conditions(result: dict[str, Any]) -> str:
         near = f", at most {config['lead']} steps before a reward of that walk" if config["lead"] else ""
         start = f"from moments of recorded walks in held-out mazes{near}; a dream is shown {config['context']} frames"
     names = ", ".join(policy["name"] for policy in result["metrics"]["policies"])
-    return f"{counts}, {config['steps']} steps long, {start}. Policies: {names}."
+    command = "The command: [Train agents](#train-agents)."
+    return f"{counts}, {config['steps']} steps long, {start}. Policies: {names}. {command}"
 
 
 def plots(root: Path, name: str) -> list[Path]:
