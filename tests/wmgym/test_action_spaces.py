@@ -1,0 +1,74 @@
+"""Action spaces: to a model and back is the identity, as is to text and back; what cannot be recorded is refused."""
+
+import numpy as np
+import pytest
+from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Tuple
+
+from wmgym.action_spaces import action_count, action_size, from_model, from_text, refuse_other_spaces, to_model, to_text
+
+SPACES = [
+    Discrete(6),
+    Discrete(3, start=-1),
+    MultiDiscrete([3, 2, 4]),
+    MultiDiscrete([[2, 3], [4, 2]]),
+    MultiDiscrete([3, 2], start=[1, -1]),
+    Box(-1, 1, (2,), np.float32),
+    Box(np.array([[0.0], [-2.0]]), np.array([[1.0], [3.0]]), dtype=np.float64),
+]
+
+
+@pytest.mark.parametrize("space", SPACES, ids=str)
+@pytest.mark.parametrize("leading", [(), (5,), (2, 3)], ids=str)
+def test_there_and_back(space, leading):
+    space.seed(0)
+    count = int(np.prod(leading))
+    actions = np.stack([space.sample() for _ in range(count)]).reshape((*leading, *space.shape))
+    seen = to_model(space, actions)
+    if action_size(space):
+        assert seen.shape == (*leading, action_size(space))
+        assert seen.dtype == np.float32
+    else:
+        assert seen.shape == leading
+        assert seen.dtype == np.int64
+        assert (seen >= 0).all()
+        assert (seen < action_count(space)).all()
+    back = from_model(space, seen)
+    assert back.dtype == space.dtype
+    assert back.shape == actions.shape
+    np.testing.assert_allclose(back, actions, rtol=1e-6)
+
+
+def test_every_combination_has_a_number_of_its_own():
+    space = MultiDiscrete([3, 2, 4])
+    actions = from_model(space, np.arange(action_count(space)))
+    assert len(np.unique(actions, axis=0)) == 24 == action_count(space)
+    assert to_model(space, [0, 0, 1]) == 1  # the last number runs fastest
+    assert to_model(space, [1, 0, 0]) == 8
+
+
+@pytest.mark.parametrize("space", SPACES, ids=str)
+def test_text(space):
+    assert from_text(to_text(space)) == space
+
+
+@pytest.mark.parametrize(
+    ("space", "word"),
+    [
+        (Dict(a=Discrete(2)), "TransformAction"),
+        (Tuple([Discrete(2)]), "TransformAction"),
+        (MultiBinary(3), "TransformAction"),
+        (MultiDiscrete([100, 100]), "4,096"),
+        (Box(-np.inf, np.inf, (2,)), "bounded"),
+        (Box(0, 255, (2,), np.uint8), "floats"),
+    ],
+    ids=str,
+)
+def test_refuses(space, word):
+    with pytest.raises(ValueError, match=word):
+        refuse_other_spaces(space)
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"type": "Dict"}', '{"type": "Box", "low": [0]}', '{"type": "Discrete"}'])
+def test_refuses_text(text):
+    with pytest.raises(ValueError, match="no action space"):
+        from_text(text)
