@@ -65,7 +65,7 @@ def to_model(space: Space[Any], actions: Any) -> NDArray[Any]:
     """
     given = np.asarray(actions)
     if isinstance(space, Discrete):
-        return given.astype(np.int64) - int(space.start)
+        return np.asarray(given.astype(np.int64) - int(space.start))
     if isinstance(space, MultiDiscrete):
         parts = np.moveaxis(_flat(given - space.start, space), -1, 0)
         return np.asarray(np.ravel_multi_index(tuple(parts), tuple(space.nvec.ravel())), np.int64)
@@ -75,7 +75,7 @@ def to_model(space: Space[Any], actions: Any) -> NDArray[Any]:
 def from_model(space: Space[Any], actions: NDArray[Any]) -> NDArray[Any]:
     """Return what `to_model` was given, in the type of the space."""
     if isinstance(space, Discrete):
-        return (actions + int(space.start)).astype(space.dtype)
+        return np.asarray(actions + int(space.start), space.dtype)
     if isinstance(space, MultiDiscrete):
         parts = np.stack(np.unravel_index(actions, tuple(space.nvec.ravel())), -1)
         return (parts.reshape(*actions.shape, *space.shape) + space.start).astype(space.dtype)
