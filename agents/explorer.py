@@ -31,11 +31,27 @@ class Explorer(GoalWalker):
         rng: The generator consumed.
         noise: Share of the steps spent in bursts of five random actions, in [0, 1].
         held: A burst repeats one action.
+        forget_every: Steps after which all that was seen is forgotten, to measure what it is worth; None for never.
+
+    Raises:
+        ValueError: `noise` is no share, or `forget_every` less than 1.
     """
+
+    def __init__(
+        self, rng: np.random.Generator, noise: float = 0.1, *, held: bool = False, forget_every: int | None = None
+    ) -> None:
+        if forget_every is not None and forget_every < 1:
+            raise ValueError(f"forget_every = {forget_every}, expected 1 step or more, or None for never.")
+        self._forget_every = forget_every
+        super().__init__(rng, noise, held=held)
 
     def reset(self) -> None:
         """Forget goal, burst, tracks and what was seen of the last episode."""
         super().reset()
+        self._steps = 0
+        self._forget()
+
+    def _forget(self) -> None:
         self._unseen: set[Cell] | None = None
         self._current: Cell | None = None
 
@@ -46,6 +62,9 @@ class Explorer(GoalWalker):
 
     def _goal(self, position: Point, info: Mapping[str, Any]) -> Point:
         layout, direction = np.asarray(info["maze_layout"]), np.asarray(info["agent_dir"], np.float64)
+        if self._forget_every is not None and self._steps % self._forget_every == 0:
+            self._forget()
+        self._steps += 1
         if self._unseen is None:
             self._unseen = {(int(x), int(y)) for y, x in np.argwhere(layout != 0)}
         here, target = cell_of(layout, position), cell_of(layout, np.asarray(info["target_pos"], np.float64))

@@ -2,14 +2,16 @@
 
     python experiments/diagnose_agent.py --policies random runs/clone_behaviour --episodes 8
 
-Policies are called as in imagined_vs_real.py. Tells, for each: how often the current target is in sight, was seen
-before, or never was; how often the agent does then what the teacher would; how often it is stuck; how many targets that
-come into sight it reaches; how much of the maze it visits. Writes `result.json` and `result.md` into OUTPUT.
+Policies are called as in imagined_vs_real.py. `--teachers 0 20` watches the teacher too: what memory is worth to one
+who uses it fully. Tells, for each: how often the current target is in sight, was seen before, or never was; how often
+the agent does then what the teacher would; how often it is stuck; how many targets that come into sight it reaches; how
+much of the maze it visits. Writes `result.json` and `result.md` into OUTPUT.
 """
 
 import math
 import os
 import time
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,6 +23,7 @@ from gymnasium.spaces import Discrete
 from tqdm import tqdm
 
 from agents.evaluate import summarise
+from agents.explorer import Explorer
 from agents.named_policies import NamedPolicy
 from agents.policy_roster import gather_policies
 from agents.results import write_result
@@ -36,6 +39,9 @@ RANGES: dict[str, Range] = {
     "episodes": (1, math.inf), "steps": (1, REAL_STEPS), "bursts": (0, 1), "workers": (1, math.inf),
 }  # fmt: skip
 
+TEACHER_NOISE = 0.05
+"""Share of the teacher's steps in bursts of random actions, which free it where it is stuck."""
+
 
 @dataclass(frozen=True)
 class Args:
@@ -47,6 +53,8 @@ class Args:
     """Folder for everything that is written."""
     checkpoint: str | None = None
     """World model: a folder or a Hugging Face Hub id; the shipped one by default."""
+    teachers: tuple[int, ...] = ()
+    """Watch the teacher itself as well, once for each: steps after which it forgets all it has seen; 0 for never."""
     bursts: float = 0.02
     """Probability, at a step of a trained policy, that one random action begins to be repeated 2 to 8 times."""
     steps: int = REAL_STEPS
@@ -65,10 +73,13 @@ def main(args: Args) -> dict[str, Any]:
     """Watch, write and print; return the result."""
     started = time.monotonic()
     check_ranges(args, RANGES)
+    if min(args.teachers, default=0) < 0:
+        raise ValueError(f"--teachers {min(args.teachers)} given, expected steps after which to forget; 0 for never.")
     import_memory_maze_tasks()  # if it is not installed, say so now
     world_model = fingerprint(args.checkpoint)
     policies = gather_policies(args.policies, (), bursts=args.bursts, world_model=world_model)
-    rows = [{"name": policy.name} | watch(args, policy) for policy in policies]
+    agents = [agent_of(policy) for policy in policies] + [teacher(args, every) for every in args.teachers]
+    rows = [{"name": agent.name} | watch(args, agent) for agent in agents]
     config = asdict(args) | {"policies": [policy.name for policy in policies], "world_model": world_model}
     del config["output"], config["workers"]
     if args.checkpoint is not None:
@@ -82,8 +93,44 @@ def main(args: Args) -> dict[str, Any]:
     return result
 
 
-def watch(args: Args, policy: NamedPolicy) -> dict[str, Any]:
-    """Run a policy in the real maze, and return what it did on average."""
+@dataclass(frozen=True)
+class Agent:
+    """Whom to watch.
+
+    Attributes:
+        name: To show.
+        observation: What it sees; None if it looks at nothing but `info`.
+        begin: Makes it act anew, by a seed: observations, which are first, and what each maze tells, to actions.
+    """
+
+    name: str
+    observation: str | None
+    begin: Callable[[int], Callable[[Any, Any, list[dict[str, Any]]], Any]]
+
+
+def agent_of(policy: NamedPolicy) -> Agent:
+    """Return a policy as someone to watch."""
+
+    def begin(seed: int) -> Callable[[Any, Any, list[dict[str, Any]]], Any]:
+        acting = policy.make(Discrete(6), seed)
+        return lambda seen, begins, infos: acting.act(seen, begins)
+
+    return Agent(policy.name, policy.observation, begin)
+
+
+def teacher(args: Args, forget_every: int) -> Agent:
+    """Return the teacher, who forgets what it saw after so many steps; 0 for never."""
+
+    def begin(seed: int) -> Callable[[Any, Any, list[dict[str, Any]]], Any]:
+        generators = np.random.default_rng(seed).spawn(min(args.workers, args.episodes))
+        teachers = [Explorer(rng, TEACHER_NOISE, forget_every=forget_every or None) for rng in generators]
+        return lambda seen, begins, infos: [each.act(None, info) for each, info in zip(teachers, infos, strict=True)]
+
+    return Agent(f"teacher{f', memory emptied every {forget_every} steps' if forget_every else ''}", None, begin)
+
+
+def watch(args: Args, policy: Agent) -> dict[str, Any]:
+    """Run an agent in the real maze, and return what it did on average."""
     places = min(args.workers, args.episodes)
     mazes = watched_mazes(
         places, args.steps, checkpoint=args.checkpoint, observation=policy.observation or "pixels",
@@ -93,13 +140,14 @@ def watch(args: Args, policy: NamedPolicy) -> dict[str, Any]:
     first = SEED_RANGES[args.mazes].start
     with closing(mazes), tqdm(total=args.episodes * args.steps, unit="step", desc=policy.name) as bar:
         while len(reports) < args.episodes:
-            acting = policy.make(Discrete(6), args.seed + len(reports))  # no round draws like another
+            act = policy.begin(args.seed + len(reports))  # no round draws like another
             watchers, begins = [WalkWatcher() for _ in range(places)], np.ones(places, np.bool_)
             seen, infos = mazes.reset(seed=first + len(reports))
             for _ in range(args.steps):
-                for watcher, info in zip(watchers, split_infos(infos, places), strict=True):
+                told = split_infos(infos, places)
+                for watcher, info in zip(watchers, told, strict=True):
                     watcher.see(info)
-                actions = np.asarray(acting.act(seen, begins))
+                actions = np.asarray(act(seen, begins, told))
                 seen, rewards, *_, infos = mazes.step(actions)
                 for watcher, action, reward in zip(watchers, actions, rewards, strict=True):
                     watcher.did(int(action), float(reward))

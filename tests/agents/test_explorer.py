@@ -63,3 +63,21 @@ def test_what_lies_behind_or_behind_a_wall_is_not_seen(heading):
     seen = free - pupil._unseen
     ahead = {0.0: {(x, 0) for x in range(7)}, 90.0: {(0, y) for y in range(5)}, 180.0: {(0, 0)}}[heading]
     assert seen == ahead
+
+
+def test_what_was_seen_is_forgotten_every_so_many_steps():
+    """It knows a dead end for as long as it remembers, and then looks down the nearer corner first."""
+    later = info_of((0.5, 4.5), 0.0, (3.5, 2.5))
+    asked = {}
+    for every in (2, 3, None):
+        pupil = Explorer(np.random.default_rng(0), noise=0.0, forget_every=every)
+        pupil.intend(info_of((3.5, 4.5), -90.0, (0.5, 0.5)))
+        asked[every] = [pupil.intend(later) for _ in range(4)]
+    assert asked[None] == [FORWARD] * 4
+    assert asked[2] == [FORWARD, RIGHT, RIGHT, RIGHT]
+    assert asked[3] == [FORWARD, FORWARD, RIGHT, RIGHT]
+
+
+def test_it_cannot_forget_before_it_saw():
+    with pytest.raises(ValueError, match="forget_every = 0"):
+        Explorer(np.random.default_rng(0), forget_every=0)

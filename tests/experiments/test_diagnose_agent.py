@@ -5,6 +5,7 @@ import json
 
 import pytest
 
+from agents.walk_report import SITUATIONS
 from experiments.diagnose_agent import Args, main
 
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("memory_maze") is None, reason="memory-maze is not installed")
@@ -22,6 +23,17 @@ def test_agents_are_watched_in_the_real_maze(micro_folder, tmp_path):
     assert 0 < still["cells"] < 0.1
     assert json.loads((tmp_path / "result.json").read_text())["config"]["policies"] == ["still", "random"]
     assert "| still | 0.00 [0.00, 0.00] |" in (tmp_path / "result.md").read_text()
+
+
+def test_the_teacher_agrees_with_itself_for_as_long_as_it_remembers(micro_folder, tmp_path):
+    """But for its bursts of random actions, which take a twentieth of the steps."""
+    args = Args(policies=(), output=tmp_path, checkpoint=str(micro_folder), steps=60, episodes=2, teachers=(0, 1))
+    rows = {row["name"]: row for row in main(args)["metrics"]["rows"]}
+    agrees = {
+        name: sum((row[f"agrees, {s}"] or 0) * row[f"share, {s}"] for s in SITUATIONS) for name, row in rows.items()
+    }
+    assert agrees["teacher"] > 0.8
+    assert agrees["teacher, memory emptied every 1 steps"] < agrees["teacher"]
 
 
 def test_nothing_is_begun_with_settings_out_of_range(tmp_path):
