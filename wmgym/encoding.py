@@ -99,7 +99,8 @@ def read_starts(files: list[Path], first_frames: int, clips: int, clip_frames: i
 
 def _rewarded_first(files: list[Path], frames: int) -> list[Path]:
     """Return files of at least so many frames, those with rewards first; unreadable ones stay, to be named."""
-    rewarded, others = [], []
+    rewarded: list[Path] = []
+    others: list[Path] = []
     for path in files:
         try:
             length, total, _ = read_summary(path)
