@@ -49,7 +49,7 @@ class Episode:
     image: NDArray[np.uint8]
     """`[t, H, W, c]` frames, 0 to 255."""
 
-    action: NDArray[np.int64]
+    action: NDArray[Any]
     """`[t]` index of the action that led to the frame; 0 in row 0, where it means nothing."""
 
     reward: NDArray[np.float32]
@@ -69,6 +69,9 @@ class Episode:
 
     terminated: bool = False
     """Whether the episode ended with its last frame by itself, and not by time."""
+
+    action_space: gymnasium.Space[Any] | None = None
+    """That of the world; None for `Discrete(action_count)`, as in official files, which say no more."""
 
     @property
     def steps(self) -> int:
