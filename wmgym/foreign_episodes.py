@@ -181,5 +181,5 @@ def _inside(space: Space[Any], actions: NDArray[Any]) -> NDArray[Any]:
 
 def recorded_actions(episode: Episode) -> tuple[Space[Any], NDArray[Any]]:
     """Return an episode's action space, and its T actions as the environment took them."""
-    space = episode.action_space or Discrete(episode.action_count)
+    space = Discrete(episode.action_count) if episode.action_space is None else episode.action_space
     return space, from_model(space, episode.action[1:])
