@@ -11,6 +11,15 @@ action noise (seeing all of it, in loops, as in the official offline data set); 
 from no noise to half of all steps random (dense in rewards); 15 % repeat their last action with a probability of 0.5 to
 0.95 and 15 % act uniformly at random, as fresh policies do. In the texture world, half walk up to 4 to 32 steps
 at random and then exactly back, again and again, and half repeat their last action with a probability of 0.2 to 0.8.
+
+Any other Gymnasium environment that shows or draws images is recorded too, in squares of --frame-size:
+
+    python experiments/collect_episodes.py --env miniworld:MiniWorld-OneRoom-v0 --output recordings/rooms --episodes 500
+    python experiments/collect_episodes.py --env CartPole-v1 --pixels render --output recordings/poles --episodes 500
+
+There, half of the episodes are uniformly random and half repeat their last action with a probability of 0.5 to 0.95;
+in worlds of continuous actions a quarter is uniform, and three eighths each repeat or follow smooth noise. `--policy
+module:function` records a policy of your own.
 """
 
 import json
@@ -21,9 +30,9 @@ import sys
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal
 
 import gymnasium
 import numpy as np
@@ -34,22 +43,17 @@ import wmgym
 from agents.mixtures import make_walker, mixture_of
 from agents.results import write_json
 from agents.smaller_frames import with_smaller_frames
+from agents.space_walkers import load_policy_factory, make_random_walker, make_users_policy, random_mixture
 from wmgym.arguments import check_ranges
+from wmgym.collected_world import OWN_STEPS, drawn_size, look_at_world, other_facts
 from wmgym.collection import JobFailed, Work, run_jobs
 from wmgym.errors import RecordingError
+from wmgym.image_world import Pixels, Rewards
+from wmgym.recorded_world import RecordedWorld
 from wmgym.recording import SEED_RANGES, read_frame_size, read_summary, record_episode, scan, write_episode
 
 Split = Literal["train", "validation", "test"]
-World = Literal[
-    "wmgym/MemoryMaze-9x9-v0",
-    "wmgym/MemoryMaze-11x11-v0",
-    "wmgym/MemoryMaze-13x13-v0",
-    "wmgym/MemoryMaze-15x15-v0",
-    "wmgym/TextureWorld-v0",
-]
-
 SUMMARY_FILE = "collection.json"
-STEPS: dict[World, int] = dict(zip(get_args(World), (1000, 2000, 3000, 4000, 1000), strict=True))
 
 
 @dataclass(frozen=True)
@@ -74,33 +78,92 @@ class Args:
     workers: int = os.cpu_count() or 1
     """Processes, one world each; as many as there are cores is best."""
 
-    env: World = "wmgym/MemoryMaze-9x9-v0"
-    """Id of the world to record."""
+    env: str = "wmgym/MemoryMaze-9x9-v0"
+    """Id of the world to record, as gymnasium.make takes it: with the module that registers it in front (module:id) if
+    it is not Gymnasium's own."""
 
-    walkers: Literal["mixture", "explorer"] = "mixture"
-    """Who walks: the mixture that world models are trained on, or explorers, to learn to act from."""
+    env_args: str = "{}"
+    """Arguments of gymnasium.make, as JSON: '{"size": 6}'."""
+
+    walkers: Literal["mixture", "explorer", "random"] = "mixture"
+    """Who walks: the mixture that world models are trained on, explorers, to learn to act from, or who knows nothing of
+    the world, which is the mixture in worlds without walkers of their own."""
+
+    policy: str | None = None
+    """Your own policy instead, module:function. function(env, rng) returns what is called with (observation, info) and
+    returns an action; what the world itself shows is in env.last_observation."""
 
     max_steps: int | None = None
-    """End each episode after so many steps; for tests."""
+    """End each episode after so many steps; needed where the world has no time limit."""
 
     frame_size: int | None = None
-    """Scale frames down to so many pixels along each side, by averaging; as the world draws them by default."""
+    """Scale frames to so many pixels along each side. Memory Maze and TextureWorld: down only, as drawn by default. All
+    others: 64 by default, a multiple of 8; squashed to a square (wmgym/square_frames.py)."""
+
+    pixels: Pixels = "observation"
+    """Where frames come from: what the world shows, or what it draws (render_mode "rgb_array")."""
+
+    image_key: str | None = None
+    """Which entry of a dictionary of observations is the image; its only one by default."""
+
+    rewards: Rewards = "real"
+    """As the world pays them, or only their sign: -1, 0 or 1, for events that pay differently each time."""
 
 
-def start_worker(args: Args) -> Work:
+@cache
+def world_of(args: Args) -> RecordedWorld:
+    """Return what is asked for; a world that is not wmgym's own is opened once."""
+    return look_at_world(
+        args.env, env_args=args.env_args, pixels=args.pixels, image_key=args.image_key, frame_size=args.frame_size,
+        rewards=args.rewards, max_steps=args.max_steps,
+    )  # fmt: skip
+
+
+def start_worker(args: Args, world: RecordedWorld) -> Work:
     """Open the world of one process; return the function that records the episode of a seed in it."""
     wmgym.register_all()
-    env = gymnasium.make(args.env, **({"global_observables": True} if "MemoryMaze" in args.env else {}))
-    if args.frame_size:
-        env = with_smaller_frames(env, args.frame_size)
+    env = open_world(args, world)
 
     def record(seed: int) -> int:
-        walker, name = make_walker(args.env, seed, args.walkers)
-        episode = record_episode(env, walker.act, seed=seed, policy_name=name, max_steps=args.max_steps)
+        act, name = who_walks(args, env, seed)
+        episode = record_episode(env, act, seed=seed, policy_name=name, max_steps=world.max_episode_steps)
         write_episode(file_of(args.output, seed), episode)
         return len(episode.image)
 
     return record
+
+
+def open_world(args: Args, world: RecordedWorld) -> gymnasium.Env[Any, Any]:
+    """Open the world, with frames as they are recorded."""
+    if args.env not in OWN_STEPS:
+        return world.make()
+    env = gymnasium.make(args.env, **({"global_observables": True} if "MemoryMaze" in args.env else {}))
+    return with_smaller_frames(env, args.frame_size) if args.frame_size else env
+
+
+def who_walks(args: Args, env: gymnasium.Env[Any, Any], seed: int) -> tuple[Any, str]:
+    """Return what chooses the actions of an episode, and its name."""
+    if args.policy is not None:
+        return make_users_policy(args.policy, env, seed), args.policy
+    if args.env in OWN_STEPS and args.walkers != "random":
+        maze_walker, name = make_walker(args.env, seed, args.walkers)
+        return maze_walker.act, name
+    walker, name = make_random_walker(env.action_space, seed)
+    return walker.act, name
+
+
+def shares_of(args: Args) -> dict[str, float]:
+    """Return the share of the episodes that each kind of walker gets.
+
+    Raises:
+        ValueError: There is no explorer in that world, or the policy cannot be imported.
+    """
+    if args.policy is not None:
+        load_policy_factory(args.policy)
+        return {args.policy: 1.0}
+    if args.walkers == "explorer" or (args.env in OWN_STEPS and args.walkers == "mixture"):
+        return mixture_of(args.env, args.walkers)
+    return random_mixture(world_of(args).action_space)
 
 
 def file_of(folder: Path, seed: int) -> Path:
@@ -117,10 +180,11 @@ def choose_seeds(args: Args) -> list[int]:
     if (args.episodes is None) == (args.frames is None):
         raise ValueError("Give either --episodes or --frames.")
     check_ranges(args, dict.fromkeys(("episodes", "frames", "max_steps", "workers"), (1, math.inf)))
-    mixture_of(args.env, args.walkers)  # refuses walkers that the world does not have
-    check_ranges(args, {"frame_size": (1, drawn_size(args.env))}, {"frame_size": "Frames are only scaled down."})
+    shares_of(args)  # refuses walkers that the world does not have
+    if args.env in OWN_STEPS:
+        check_ranges(args, {"frame_size": (1, drawn_size(args.env))}, {"frame_size": "Frames are only scaled down."})
     refuse_other_world(args)
-    steps = args.max_steps or STEPS[args.env]
+    steps = world_of(args).max_episode_steps or 1
     count = args.episodes if args.episodes is not None else math.ceil((args.frames or 0) / (steps + 1))
     allowed = SEED_RANGES[args.split]
     first = allowed.start if args.first_seed is None else args.first_seed
@@ -164,6 +228,13 @@ def refuse_other_world(args: Args) -> None:
             f"{args.output} holds episodes of {env}, --env asks for {args.env}; expected one world a folder, since "
             "models are trained on all of it. Pass the same --env, or another --output."
         )
+    if "world" in summary and args.env not in OWN_STEPS:
+        other = other_facts(RecordedWorld.from_json(summary["world"]), world_of(args))
+        if other:
+            raise ValueError(
+                f"{args.output} holds episodes of {env} recorded in another way: {'; '.join(other)}. Expected one way "
+                "a folder, since models are trained on all of it. Pass the same arguments, or another --output."
+            )
 
 
 def refuse_other_frames(args: Args, recorded: Iterable[Path]) -> None:
@@ -180,11 +251,6 @@ def refuse_other_frames(args: Args, recorded: Iterable[Path]) -> None:
                 "models are trained on all of it. Likely cause: it was recorded with another --frame-size. Pass "
                 f"--frame-size {size}, or another --output."
             )
-
-
-def drawn_size(env: World) -> int:
-    """Pixels along each side of the frames that a world draws."""
-    return 32 if "TextureWorld" in env else 64
 
 
 def recorded_seeds(folder: Path) -> set[int]:
@@ -224,9 +290,10 @@ def summarise(args: Args) -> dict[str, object]:
     return {
         "env": args.env,
         "frame_size": args.frame_size or drawn_size(args.env),
+        "world": world_of(args).to_json(),
         "split": args.split,
         "seeds": [SEED_RANGES[args.split].start, SEED_RANGES[args.split].stop - 1],
-        "mixture": mixture_of(args.env, args.walkers),
+        "mixture": shares_of(args),
         "episodes": sum(map(len, returns.values())),
         "frames": sum(frames for frames, _, _ in sound.values()),
         "policies": {
@@ -246,9 +313,10 @@ def main(args: Args) -> dict[str, object]:
         os.environ.setdefault("LP_NUM_THREADS", "0")
     failed = recorded = 0
     started = time.perf_counter()
-    total = len(seeds) * ((args.max_steps or STEPS[args.env]) + 1)
+    world = world_of(args)
+    total = len(seeds) * ((world.max_episode_steps or 0) + 1)  # at most: some end early
     with tqdm(total=total, unit="frame", desc=args.split, unit_scale=True, mininterval=1.0) as bar:
-        for result in run_jobs(partial(start_worker, args), seeds, args.workers):
+        for result in run_jobs(partial(start_worker, args, world), seeds, args.workers):
             if isinstance(result, JobFailed):
                 failed += 1
                 bar.write(f"seed {result.job} failed: {result.reason}")

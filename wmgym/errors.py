@@ -29,3 +29,7 @@ class DependencyError(WmgymError, ImportError):
 
 class RecordingError(WmgymError):
     """An episode file is missing, truncated or inconsistent; the message names it."""
+
+
+class ImageWorldError(WmgymError):
+    """An environment shows no images that can be recorded, or cannot be made."""

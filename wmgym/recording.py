@@ -3,14 +3,14 @@
 Row t of every array belongs to frame t, and row 0 to the reset: `action[t]` (one-hot) led to `image[t]` and
 earned `reward[t]`, so an episode of T steps has T + 1 rows and `action[0]` is zeros. Official files can be
 read as they are, and other people's readers of official files can read ours. Images are stored without loss.
+Files of worlds with other actions than `Discrete` ones from 0 have one key more, `action_space` (`wmgym.action_spaces`
+as text); `action` is then one-hot over the combinations of a `MultiDiscrete`, or float32 vectors of a `Box`.
 """
 
-import io
 import math
 import os
 import zipfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,8 @@ import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
+from wmgym.action_spaces import action_count, refuse_other_spaces, to_model, to_text
+from wmgym.episode_files import STATE_KEYS, check_headers, decoding, read_actions, read_headers, read_space
 from wmgym.errors import RecordingError
 
 SEED_RANGES: dict[str, range] = {
@@ -27,19 +29,9 @@ SEED_RANGES: dict[str, range] = {
     "test": range(2_000_000, 3_000_000),
 }
 """Seeds of mazes to train on, to choose settings on, and to report on: held-out mazes are never trained on."""
-STATE_KEYS = (
-    "maze_layout",
-    "agent_pos",
-    "agent_dir",
-    "targets_pos",
-    "targets_vec",
-    "target_pos",
-    "target_vec",
-    "target_color",
-)
 _PARTIAL_SUFFIX = ".partial"
 
-Policy = Callable[[Any, Mapping[str, Any]], int]
+Policy = Callable[[Any, Mapping[str, Any]], Any]
 
 
 @dataclass(frozen=True)
@@ -50,13 +42,14 @@ class Episode:
     """`[t, H, W, c]` frames, 0 to 255."""
 
     action: NDArray[Any]
-    """`[t]` index of the action that led to the frame; 0 in row 0, where it means nothing."""
+    """`[t]` int64 index of the action that led to the frame (`wmgym.action_spaces.to_model`), or `[t n]` float32 in the
+    environment's units for a `Box`; 0 in row 0, where it means nothing."""
 
     reward: NDArray[np.float32]
     """`[t]` reward that came with the frame; 0 in row 0."""
 
     action_count: int
-    """How many actions there are to choose from."""
+    """How many actions there are to choose from; 0 for a `Box`."""
 
     state: dict[str, NDArray[Any]] = field(default_factory=dict)
     """What was recorded of `STATE_KEYS`, each with a leading axis `t`, float32 (`maze_layout` uint8)."""
@@ -96,40 +89,58 @@ def record_episode(
     """Run a policy for one whole episode and return what happened.
 
     Args:
-        env: Has uint8 images as observations and `Discrete` actions; what its `info` holds of `STATE_KEYS`
-            is kept.
+        env: Has uint8 images as observations and actions that `wmgym.action_spaces` knows; what its `info` holds of
+            `STATE_KEYS` is kept.
         policy: Maps (observation, info) to an action.
         seed: Given to `env.reset`.
         policy_name: Stored with the episode.
         max_steps: End the recording early.
 
     Raises:
-        RecordingError: The action space is not `Discrete`.
+        RecordingError: The action space is none of those, or the policy gave something else.
     """
-    if not isinstance(env.action_space, gymnasium.spaces.Discrete):
-        raise RecordingError(f"Can only record Discrete actions, got {env.action_space}.")
+    space = env.action_space
+    try:
+        refuse_other_spaces(space)
+    except ValueError as error:
+        raise RecordingError(f"Cannot record such actions: {error}") from error
     observation, info = env.reset(seed=seed)
     kept = [key for key in STATE_KEYS if key in info]
-    images, infos, actions, rewards = [observation], [info], [0], [0.0]
+    images, infos, rewards = [observation], [info], [0.0]
+    actions: list[Any] = []
     over = terminated = False
-    while not over and len(actions) - 1 != max_steps:
-        action = policy(observation, info)
+    while not over and len(actions) != max_steps:
+        action = _checked(policy(observation, info), space, policy_name)
         observation, reward, terminated, truncated, info = env.step(action)
         over = terminated or truncated
         images.append(observation)
         infos.append(info)
-        actions.append(action)
+        actions.append(to_model(space, action))
         rewards.append(float(reward))
+    led = np.stack([np.zeros_like(actions[0]), *actions])
+    plain = isinstance(space, gymnasium.spaces.Discrete) and space.start == 0
     return Episode(
         image=np.stack(images),
-        action=np.array(actions, dtype=np.int64),
+        action=led,
         reward=np.array(rewards, dtype=np.float32),
-        action_count=int(env.action_space.n),
+        action_count=action_count(space),
         state={key: _as_stored(key, np.stack([row[key] for row in infos])) for key in kept},
         seed=seed,
         policy=policy_name,
         terminated=bool(terminated),
+        action_space=None if plain else space,
     )
+
+
+def _checked(action: Any, space: gymnasium.Space[Any], policy: str) -> Any:
+    """Return what a policy chose, refused if it is not in the space."""
+    given = np.asarray(action, space.dtype) if isinstance(space, gymnasium.spaces.Box) else action
+    if not space.contains(given):
+        raise RecordingError(
+            f"policy '{policy}' gave the action {action!r}, expected an element of {space}. Likely cause: a policy for "
+            "another environment, or one whose actions are not clipped to the space."
+        )
+    return given
 
 
 def write_episode(path: Path, episode: Episode) -> None:
@@ -143,8 +154,11 @@ def write_episode(path: Path, episode: Episode) -> None:
         episode: What to write.
     """
     rows = len(episode.image)
-    action = np.zeros((rows, episode.action_count), dtype=np.float32)
-    action[np.arange(1, rows), episode.action[1:]] = 1.0
+    if episode.action.ndim == 2:
+        action = episode.action.astype(np.float32)
+    else:
+        action = np.zeros((rows, episode.action_count), dtype=np.float32)
+        action[np.arange(1, rows), episode.action[1:]] = 1.0
     arrays: dict[str, Any] = {
         "image": episode.image,
         "action": action,
@@ -157,6 +171,8 @@ def write_episode(path: Path, episode: Episode) -> None:
         arrays["seed"] = np.int64(episode.seed)
     if episode.policy is not None:
         arrays["policy"] = np.str_(episode.policy)
+    if episode.action_space is not None:
+        arrays["action_space"] = np.str_(to_text(episode.action_space))
     partial = path.with_name(f"{path.name}.{os.getpid()}{_PARTIAL_SUFFIX}")
     try:
         # As np.savez_compressed writes it, but at zlib's level 1: three times as fast, files 5 % larger.
@@ -180,26 +196,26 @@ def read_episode(path: Path, state_keys: Iterable[str] = STATE_KEYS) -> Episode:
         RecordingError: The file is missing, truncated or corrupt, lacks a key, or holds arrays of the wrong
             type, shape or length.
     """
-    with _decoding(path), open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
-        wanted = ["image", "action", "reward", *state_keys, "seed", "policy", "terminal"]
+    with decoding(path), open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
+        wanted = ["image", "action", "reward", *state_keys, "seed", "policy", "terminal", "action_space"]
         arrays = {key: archive[key] for key in wanted if key in archive.files}
-    _check(path, {key: (value.shape, value.dtype) for key, value in arrays.items()})
-    one_hot = arrays["action"]
-    if not np.isin(one_hot, (0, 1)).all() or not (one_hot[1:].sum(axis=1) == 1).all():
-        raise RecordingError(f"{path}: action is not one-hot in every row after the first.")
+    check_headers(path, {key: (value.shape, value.dtype) for key, value in arrays.items()})
+    space = read_space(path, arrays["action_space"]) if "action_space" in arrays else None
+    action, count = read_actions(path, arrays["action"], space)
     with np.errstate(over="ignore"):
         reward = arrays["reward"].astype(np.float32)
     if not np.isfinite(reward).all():
         raise RecordingError(f"{path}: reward is not finite everywhere, as float32.")
     return Episode(
         image=arrays["image"],
-        action=one_hot.argmax(axis=1).astype(np.int64),
+        action=action,
         reward=reward,
-        action_count=one_hot.shape[1],
+        action_count=count,
         state={key: _as_stored(key, arrays[key]) for key in state_keys if key in arrays},
         seed=int(arrays["seed"].item()) if "seed" in arrays else None,
         policy=str(arrays["policy"]) if "policy" in arrays else None,
         terminated="terminal" in arrays and bool(arrays["terminal"][-1].any()),
+        action_space=space,
     )
 
 
@@ -209,7 +225,7 @@ def read_summary(path: Path) -> tuple[int, float, str]:
     Raises:
         RecordingError: The file cannot be read, or its rewards are not finite.
     """
-    with _decoding(path), open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
+    with decoding(path), open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
         policy = str(archive["policy"]) if "policy" in archive.files else "unknown"
         frames, total = len(archive["reward"]), float(archive["reward"].sum())
     if not math.isfinite(total):
@@ -223,8 +239,8 @@ def read_frame_size(path: Path) -> int:
     Raises:
         RecordingError: The file cannot be read, or its arrays do not fit together.
     """
-    headers = _read_headers(path)
-    _check(path, headers)
+    headers = read_headers(path)
+    check_headers(path, headers)
     return headers["image"][0][1]
 
 
@@ -240,8 +256,8 @@ def read_state(
     Raises:
         RecordingError: The file cannot be read, or its arrays do not fit together.
     """
-    _check(path, _read_headers(path))
-    with _decoding(path), open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
+    check_headers(path, read_headers(path))
+    with decoding(path), open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
         state = {key: _as_stored(key, archive[key]) for key in state_keys if key in archive.files}
         seed = int(archive["seed"].item()) if "seed" in archive.files else None
         policy = str(archive["policy"]) if "policy" in archive.files else None
@@ -256,7 +272,7 @@ def content_digest(path: Path) -> str:
     Raises:
         RecordingError: The file cannot be read.
     """
-    with _decoding(path), zipfile.ZipFile(path) as archive:
+    with decoding(path), zipfile.ZipFile(path) as archive:
         return " ".join(f"{member.filename}:{member.file_size}:{member.CRC:08x}" for member in archive.infolist())
 
 
@@ -275,68 +291,11 @@ def scan(folder: Path) -> Scan:
     usable, unusable = [], {}
     for path in sorted(folder.glob("*.npz")):
         try:
-            _check(path, _read_headers(path))
+            check_headers(path, read_headers(path))
             usable.append(path)
         except RecordingError as error:
             unusable[path] = str(error)
     return Scan(usable, unusable)
-
-
-def _read_headers(path: Path) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
-    """Return shape and type of each array in a file, without reading the arrays."""
-    headers = {}
-    with _decoding(path), zipfile.ZipFile(path) as archive:
-        for name in archive.namelist():
-            with archive.open(name) as member:
-                start = io.BytesIO(member.read(512))
-            if np.lib.format.read_magic(start) == (1, 0):
-                shape, _, dtype = np.lib.format.read_array_header_1_0(start)
-            else:
-                shape, _, dtype = np.lib.format.read_array_header_2_0(start)
-            headers[name.removesuffix(".npy")] = (shape, dtype)
-    return headers
-
-
-@contextmanager
-def _decoding(path: Path) -> Iterator[None]:
-    """Turn whatever goes wrong while a file is opened and decoded into a RecordingError that names it."""
-    try:
-        yield
-    except Exception as error:  # zipfile, zlib and numpy raise a dozen kinds on damaged files, MemoryError too
-        why = str(error) or type(error).__name__
-        raise RecordingError(f"{path}: cannot be read ({why}); truncated, or no episode file.") from error
-
-
-def _check(path: Path, headers: Mapping[str, tuple[tuple[int, ...], np.dtype[Any]]]) -> None:
-    """Check types, shapes and lengths, or raise RecordingError naming file and array."""
-    missing = [key for key in ("image", "action", "reward") if key not in headers]
-    if missing:
-        found = ", ".join(sorted(headers)) or "nothing"
-        raise RecordingError(f"{path}: missing {', '.join(missing)}; found {found}.")
-    shape, dtype = headers["image"]
-    if dtype != np.uint8 or len(shape) != 4 or shape[-1] != 3:
-        raise RecordingError(f"{path}: image is {dtype} {shape}, expected uint8 (rows, height, width, 3).")
-    if shape[0] < 2:
-        raise RecordingError(f"{path}: {shape[0]} rows, expected at least 2 (the reset and one step).")
-    for key, ndim in (("action", 2), ("reward", 1)):
-        key_shape, key_dtype = headers[key]
-        if len(key_shape) != ndim or key_dtype.kind not in "fiub":
-            raise RecordingError(f"{path}: {key} is {key_dtype} {key_shape}, expected {ndim} numeric axes.")
-    _check_rows(path, headers, shape[0])
-    if "seed" in headers and (math.prod(headers["seed"][0]) != 1 or headers["seed"][1].kind not in "iu"):
-        raise RecordingError(f"{path}: seed is {headers['seed'][1]} {headers['seed'][0]}, expected one whole number.")
-
-
-def _check_rows(path: Path, headers: Mapping[str, tuple[tuple[int, ...], np.dtype[Any]]], rows: int) -> None:
-    """Check that arrays with a row a frame have as many rows as there are frames, and hold numbers."""
-    for key in ("action", "reward", "terminal", *STATE_KEYS):
-        if key not in headers:
-            continue
-        key_shape, key_dtype = headers[key]
-        if key_shape[:1] != (rows,):
-            raise RecordingError(f"{path}: {key} has shape {key_shape}, expected {rows} rows, as image has.")
-        if key_dtype.kind not in "fiub":
-            raise RecordingError(f"{path}: {key} is {key_dtype}, expected numbers.")
 
 
 def _as_stored(key: str, values: NDArray[Any]) -> NDArray[Any]:

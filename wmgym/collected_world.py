@@ -1,0 +1,101 @@
+"""The world that a command line asks to record, looked at before any of it is recorded."""
+
+import json
+from typing import Any
+
+from gymnasium.spaces import Discrete
+
+from wmgym.errors import ImageWorldError
+from wmgym.image_world import Pixels, Rewards
+from wmgym.recorded_world import RecordedWorld, make_image_world, time_limit
+
+OWN_STEPS = {
+    "wmgym/MemoryMaze-9x9-v0": 1000,
+    "wmgym/MemoryMaze-11x11-v0": 2000,
+    "wmgym/MemoryMaze-13x13-v0": 3000,
+    "wmgym/MemoryMaze-15x15-v0": 4000,
+    "wmgym/TextureWorld-v0": 1000,
+}
+"""Steps of an episode in the worlds that have walkers of their own, and are recorded as they are drawn."""
+FRAME_SIZE = 64
+"""Of the frames of all others, unless told otherwise."""
+
+
+def drawn_size(env: str) -> int:
+    """Return how many pixels the frames of a world have along each side, unless told otherwise."""
+    return 32 if "TextureWorld" in env else FRAME_SIZE
+
+
+def look_at_world(
+    env: str,
+    *,
+    env_args: str = "{}",
+    pixels: Pixels = "observation",
+    image_key: str | None = None,
+    frame_size: int | None = None,
+    rewards: Rewards = "real",
+    max_steps: int | None = None,
+) -> RecordedWorld:
+    """Return what will be recorded; a world that is not wmgym's own is made once, to see that it can be.
+
+    Args:
+        env: Id, or `module:id`.
+        env_args: Arguments of `gymnasium.make`, as JSON.
+        pixels: See `wmgym.image_world.ImageWorld`, as of the next three.
+        image_key: Likewise.
+        frame_size: None for the default.
+        rewards: Likewise.
+        max_steps: End episodes after so many steps.
+
+    Raises:
+        ImageWorldError: It cannot be made, shows no images, or has no time limit and none is given.
+        ValueError: Another argument does not fit.
+    """
+    size = frame_size or drawn_size(env)
+    if env in OWN_STEPS:
+        if (env_args, pixels, image_key, rewards) != ("{}", "observation", None, "real"):
+            raise ValueError(
+                f"--env-args, --pixels, --image-key or --rewards given with {env}, which is recorded as it is: leave "
+                "them away."
+            )
+        actions = Discrete(5 if "TextureWorld" in env else 6)
+        return RecordedWorld(env, actions, min(OWN_STEPS[env], max_steps or OWN_STEPS[env]), frame_size=size)
+    kwargs = read_env_args(env_args)
+    made = make_image_world(
+        env, kwargs, pixels=pixels, image_key=image_key, frame_size=size, rewards=rewards, max_episode_steps=max_steps
+    )
+    try:
+        limits = [limit for limit in (max_steps, time_limit(made)) if limit is not None]
+        if not limits:
+            raise ImageWorldError(
+                f"{env} tells no time limit, expected one: an episode might never end. Fix: --max-steps 500, say."
+            )
+        made.reset(seed=0)  # a first frame of the wrong kind shows now
+        return RecordedWorld(env, made.action_space, min(limits), kwargs, pixels, image_key, size, rewards)
+    finally:
+        made.close()
+
+
+def read_env_args(text: str) -> dict[str, Any]:
+    """Return keyword arguments.
+
+    Raises:
+        ValueError: The text is no JSON object.
+    """
+    try:
+        given = json.loads(text)
+    except ValueError as error:
+        raise ValueError(f"--env-args {text} given, expected JSON such as '{{\"size\": 6}}': {error}.") from error
+    if not isinstance(given, dict):
+        raise ValueError(f"--env-args {text} given, expected a JSON object such as '{{\"size\": 6}}'.")
+    return given
+
+
+def other_facts(before: RecordedWorld, now: RecordedWorld) -> list[str]:
+    """Return by what two recordings of one environment differ, apart from when episodes are ended; nothing if not."""
+    was, is_now = before.to_json(), now.to_json()
+    return [
+        f"{key} {was[key]!r} there, {is_now[key]!r} asked for"
+        for key in was
+        if key != "max_episode_steps" and was[key] != is_now[key]
+    ]
