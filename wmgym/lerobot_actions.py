@@ -49,7 +49,10 @@ def space_of_actions(
         )
     if kind == "b":
         return _whole(np.zeros(shape), np.ones(shape))
-    low, high = (np.asarray(value, np.float64) for value in _extent(stats.get(key), look_through))
+    told = stats.get(key)
+    known = isinstance(told, Mapping) and {"min", "max"} <= told.keys()
+    ends = (told["min"], told["max"]) if known and told else look_through()
+    low, high = (np.asarray(end, np.float64) for end in ends)
     if low.size != np.prod(shape) or high.size != low.size or not np.isfinite([low, high]).all() or (low > high).any():
         raise ValueError(
             f"meta/stats.json has min {low.tolist()} and max {high.tolist()} of {key!r}, expected {list(shape)} finite "
@@ -62,12 +65,6 @@ def space_of_actions(
     space = Box((low - unchanging).astype(np.float32), (high + unchanging).astype(np.float32), dtype=np.float32)
     refuse_other_spaces(space)
     return space
-
-
-def _extent(told: Mapping[str, Any] | None, look_through: Callable[[], Extent]) -> Extent:
-    if told is None or "min" not in told or "max" not in told:
-        return look_through()
-    return told["min"], told["max"]
 
 
 def _whole(low: NDArray[Any], high: NDArray[Any]) -> Space[Any]:

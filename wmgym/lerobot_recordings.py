@@ -14,7 +14,7 @@ import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
-from wmgym.errors import RecordingError
+from wmgym.errors import DependencyError, RecordingError
 from wmgym.foreign_episodes import build_episode, square_frames
 from wmgym.lerobot_actions import Extent, space_of_actions
 from wmgym.lerobot_files import choose_camera, decode_image, file_path, read_columns, read_info, read_json
@@ -49,6 +49,10 @@ class LeRobotRecordings:
         """Files of meta/episodes that cannot be read, and why: their episodes are not among `numbers`."""
         self._rows = self._read_index()
         self.numbers = sorted(self._rows)
+        if (told := self._info.get("total_episodes")) != len(self._rows):
+            self.unreadable[folder / "meta/episodes"] = (
+                f"lists {len(self._rows)} episodes, meta/info.json says {told!r}. Fix: fetch meta again."
+            )
         stats = read_json(folder / "meta/stats.json") if (folder / "meta/stats.json").exists() else {}
         try:
             self.action_space: gymnasium.Space[Any] = space_of_actions(
@@ -69,14 +73,14 @@ class LeRobotRecordings:
         video = self._features[self._image_key]["dtype"] == "video"
         optional = [key for key in ("next.reward", "next.done", "next.truncated") if key in self._features]
         columns = ["frame_index", "timestamp", self._action_key, *optional, *([] if video else [self._image_key])]
-        path = self._data_file(where)
-        table = read_columns(path, columns, number)
-        if table["frame_index"] != list(range(where["length"])):
-            raise RecordingError(
-                f"{path}: {len(table['frame_index'])} rows of episode {number}, or not in order; meta/episodes says "
-                f"{where['length']}. Likely cause: the recorder was stopped half-way. Fix: fetch both again."
-            )
         try:
+            path = self._data_file(where)
+            table = read_columns(path, columns, number)
+            if table["frame_index"] != list(range(where["length"])):
+                raise RecordingError(
+                    f"{path}: {len(table['frame_index'])} rows of it, or not in order; meta/episodes says "
+                    f"{where['length']}. Likely cause: the recorder was stopped half-way. Fix: fetch both again."
+                )
             pictures = self._video_frames(where, table["timestamp"]) if video else self._images(table[self._image_key])
             actions = np.array(table[self._action_key]).reshape(-1, *(self.action_space.shape or ()))
             steps = len(actions) - 1
@@ -90,8 +94,11 @@ class LeRobotRecordings:
                 terminated=bool(np.any(done)) and not np.any(truncated),
                 policy=self.policy,
             )
-        except (RecordingError, ValueError, TypeError) as error:
-            raise RecordingError(f"{self._folder}: episode {number} cannot be used: {error}") from error
+        except DependencyError:
+            raise
+        except Exception as error:  # what is damaged may have any type
+            why = str(error) or type(error).__name__
+            raise RecordingError(f"{self._folder}: episode {number} cannot be used: {why}") from error
 
     def reward_dropped(self, number: int) -> float:
         """Return the reward of the last action of an episode, which `read` drops; 0 if rewards are not recorded.
@@ -142,7 +149,7 @@ class LeRobotRecordings:
             highs.append(values.max(axis=0))
         if not lows:
             raise ValueError("no file of actions can be read. Fix: fetch data again.")
-        return np.min(lows, axis=0), np.max(highs, axis=0)
+        return np.asarray(np.min(lows, axis=0)), np.asarray(np.max(highs, axis=0))
 
     def _video_frames(self, where: Mapping[str, Any], timestamps: Sequence[float]) -> NDArray[np.uint8]:
         """Return the frames of an episode, scaled as they come so that large ones are never all in memory."""
