@@ -70,22 +70,27 @@ def side_by_side(
 
 def record(
     env: gymnasium.Env[Any, Any], policy: Policy, count: int, *, seed: int
-) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Let a policy act, and return so many rendered frames and the action that led to each; the first means nothing."""
+) -> tuple[NDArray[np.uint8], NDArray[Any]]:
+    """Let a policy act, and return so many rendered frames and the action that led to each; the first means nothing.
+
+    They are fewer if the episode is over before, and never less than two.
+    """
     observation, _ = env.reset(seed=seed)
     frames: list[Any] = [env.render()]
-    actions = [0]
-    for step in range(count - 1):
-        actions.append(int(policy.act(observation[None], np.array([step == 0]))[0]))
-        observation, *_ = env.step(actions[-1])
+    actions: list[Any] = []
+    while len(frames) < max(count, 2):
+        actions.append(np.asarray(policy.act(observation[None], np.array([not actions])))[0])
+        observation, _, terminated, truncated, _ = env.step(actions[-1])
         frames.append(env.render())
-    return np.stack(frames), np.array(actions)
+        if terminated or truncated:
+            break
+    return np.stack(frames), np.stack([np.zeros_like(actions[0]), *actions])
 
 
 def dream_on(
     env: gymnasium.Env[Any, Any],
     frames: NDArray[np.uint8],
-    actions: NDArray[np.int64],
+    actions: NDArray[Any],
     *,
     context: int,
     seed: int,

@@ -49,11 +49,11 @@ from wmgym.collected_world import OWN_STEPS, drawn_size, look_at_world, other_fa
 from wmgym.collection import JobFailed, Work, run_jobs
 from wmgym.errors import RecordingError
 from wmgym.image_world import Pixels, Rewards
-from wmgym.recorded_world import RecordedWorld
+from wmgym.recorded_world import COLLECTION_FILE, RecordedWorld
 from wmgym.recording import SEED_RANGES, read_frame_size, read_summary, record_episode, scan, write_episode
 
 Split = Literal["train", "validation", "test"]
-SUMMARY_FILE = "collection.json"
+SUMMARY_FILE = COLLECTION_FILE
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Train PPO in dreams only, then measure it in dreams and in the real maze: is the dream to be trusted?
+"""Train PPO in dreams only, then measure it in dreams and in the real world: is the dream to be trusted?
 
     python experiments/dream_ppo.py --preset demo
     python experiments/dream_ppo.py --algorithm dqn --output runs/dream_dqn
@@ -13,7 +13,8 @@ end the training with a message, and what was saved before them stays.
 
 All policies, random and learned ones, are measured by the same code in both worlds: episodes of the same length, each
 from one real first frame, in mazes of seeds that no recording for training has; `--bursts` of random actions keep them
-from standing at walls. `policy.zip` is SB3's format, which has pickled parts: evaluate only folders that you trust.
+from standing at walls. The real world is the maze, or what the checkpoint says it was recorded from (`world.json`).
+`policy.zip` is SB3's format, which has pickled parts: evaluate only folders that you trust.
 """
 
 import argparse
@@ -56,14 +57,14 @@ from wmgym.checkpoint import fingerprint, open_checkpoint
 from wmgym.heap import keep_freed_memory
 from wmgym.parts import DREAM_PARTS
 from wmgym.recording import SEED_RANGES
-from wmgym.watched_mazes import REAL_STEPS, watched_maze, watched_mazes
+from wmgym.watched_mazes import REAL_STEPS, longest_episode, watched_maze, watched_mazes
 
 DREAM = "LSSVWM-MemoryMaze-v0"
 DISAGREEMENT_SAMPLES = 2  # enough, because a latent has a thousand numbers
 RESERVE = 45.0  # seconds kept for starting processes, pictures, loading and saving
 COUNTS = ("num_envs", "horizon", "rollout", "dream_episodes", "workers")
 RANGES: dict[str, Range] = dict.fromkeys(COUNTS, (1, math.inf)) | {
-    "real_episodes": (0, math.inf), "steps": (1, REAL_STEPS), "bursts": (0, 1), "learning_rate": (0, 1),
+    "real_episodes": (0, math.inf), "bursts": (0, 1), "learning_rate": (0, 1),
     "entropy": (0, math.inf), "discount": (0, 1), "critic_warmup": (0, math.inf), "pessimism": (0, 1_000),
 }  # fmt: skip
 SEEN_BY_POLICY = ("observation", "algorithm", "denoising_steps", "precision")
@@ -123,7 +124,7 @@ class Args:
     bursts: float = 0.08
     """Probability, at a step of evaluation, that one random action begins to be repeated 2 to 8 times; 0: never."""
     steps: int = REAL_STEPS // 2
-    """Steps of an episode in evaluation, in both worlds; at most 1,000, the real maze's limit."""
+    """Steps of an episode in evaluation, in both worlds; at most the real world's limit, 1,000 in the maze."""
     dream_episodes: int = 16
     """Episodes to evaluate a policy in dreams."""
     real_episodes: int = 10
@@ -193,6 +194,7 @@ def main(args: Args) -> dict[str, Any]:
 def prepared(args: Args) -> Args:
     """Return arguments with what a training before decides; refuse now what would fail after long work."""
     check_minutes(args.minutes)
+    args = with_fitting_steps(args)
     check_ranges(args, RANGES)
     world_model = fingerprint(args.checkpoint)
     if sum(map(bool, (args.evaluate, args.resume, args.start_from))) > 1:
@@ -223,6 +225,14 @@ def prepared(args: Args) -> Args:
         open_checkpoint(args.checkpoint).starts(args.starts)  # if there are none, say so now
         args.output.mkdir(parents=True, exist_ok=True)
     return args
+
+
+def with_fitting_steps(args: Args) -> Args:
+    """Return arguments whose steps, if they were not chosen, are at most those of the real world's episodes."""
+    limit = longest_episode(args.checkpoint)
+    chosen = args.steps != PRESETS[args.preset].steps
+    check_ranges(args, {"steps": (1, limit)} if chosen else {})
+    return args if chosen else replace(args, steps=min(args.steps, limit))
 
 
 def make_real_mazes(args: Args) -> VectorEnv[Any, Any, Any]:
@@ -311,6 +321,7 @@ def save_side_by_side(args: Args, policy: Policy, path: Path, context: int = 40,
     kwargs = {"checkpoint": args.checkpoint, "denoising_steps": args.denoising_steps, "device": args.device}
     with closing(watched_maze(args.steps, **watching(args))) as real, closing(gymnasium.make(DREAM, **kwargs)) as dream:
         frames, actions = record(real, policy, context + horizon, seed=SEED_RANGES[args.mazes].start)
+        context = min(context, len(frames) // 2)  # where the episode was over before
         dream_on(dream, frames, actions, context=context, seed=args.seed, path=path)
 
 

@@ -9,7 +9,7 @@ dream. Writes `result.json`, `result.md` and plots.
 
 import math
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +27,13 @@ from model.sampler import check_denoising_steps
 from model.world_model import WorldModel
 from wmgym.arguments import check_ranges
 from wmgym.checkpoint import DEFAULT_CHECKPOINT, open_checkpoint, refuse_unsteppable
-from wmgym.clips import places_in
+from wmgym.clips import long_enough
 from wmgym.codec import psnr
 from wmgym.dream import DEFAULT_DENOISING_STEPS
 from wmgym.fidelity import (
     DreamComparison,
     dream_against_reality,
-    predicted_rewards,
+    predicted_events,
     read_all,
     reconstruct,
     refuse_other_worlds,
@@ -42,6 +42,7 @@ from wmgym.fidelity import (
 from wmgym.long_dreams import drift, frame_statistics, long_dreams
 from wmgym.memory_reach import memory_reach
 from wmgym.recording import Episode, scan
+from wmgym.watched_mazes import REAL_MAZE, other_world
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
@@ -55,7 +56,7 @@ class Args:
     """Measure a checkpoint on held-out recordings."""
 
     recordings: Path
-    """Folder of held-out episodes, all of one length."""
+    """Folder of held-out episodes; those too short for a clip are left out of what is measured on clips."""
     output: Path = Path("runs/evaluate_world_model")
     """Folder for result.json and plots."""
     checkpoint: Path = DEFAULT_CHECKPOINT
@@ -69,14 +70,14 @@ class Args:
     horizon: int = 16
     """Dreamed frames per clip."""
     long_dream: int = 1000
-    """Frames of the long dreams that are checked for collapse."""
+    """Frames of the long dreams that are checked for collapse; some episodes must have as many."""
     long_dreams: int = 4
     """How many of them."""
     denoising_steps: int = DEFAULT_DENOISING_STEPS
     """Sampler of the long dreams; that of the environments by default."""
-    elsewhere: str = "wmgym/MemoryMaze-9x9-v0"
+    elsewhere: str | None = None
     """Real environment in which the actions of the long dreams are repeated in other mazes: what a world looks like to
-    actions that know nothing of it. Empty leaves it out."""
+    actions that know nothing of it. The 9x9 maze, unless the checkpoint is of another world; empty leaves it out."""
     seed: int = 0
     """Fixes the noise of all dreams."""
 
@@ -90,9 +91,12 @@ def main(args: Args) -> dict[str, Any]:
     """Measures, writes and returns the metrics."""
     args.check()
     started = time.monotonic()
+    if args.elsewhere is None:
+        args = replace(args, elsewhere=REAL_MAZE if other_world(str(args.checkpoint)) is None else "")
     world = open_checkpoint(args.checkpoint).world
     episodes = read_all(scan(args.recordings).usable[: args.episodes])
     refuse_early(args, world, episodes)
+    of_clips = long_enough(episodes, args.context + args.horizon, print)
     args.output.mkdir(parents=True, exist_ok=True)
 
     frames = np.concatenate([episode.image[::20] for episode in episodes])
@@ -105,16 +109,16 @@ def main(args: Args) -> dict[str, Any]:
     comparisons = {}
     for k in tqdm(steps, desc="dream against reality", unit="sampler"):
         comparisons[k] = dream_against_reality(
-            world, episodes, clips_per_episode=args.clips_per_episode, context=args.context, horizon=args.horizon,
+            world, of_clips, clips_per_episode=args.clips_per_episode, context=args.context, horizon=args.horizon,
             denoising_steps=k, seed=args.seed,
         )  # fmt: skip
     metrics["clips"], metrics["horizon"] = comparisons[1].real.shape[:2]
     metrics["dream"] = {str(k): comparison.summary() for k, comparison in comparisons.items()}
-    metrics["reward_events"] = reward_events(world, episodes)
-    if len(episodes) > 1:  # frames of one are replaced by those of another
-        reach = memory_reach(world, episodes, AGES, clips_per_episode=args.clips_per_episode, context=args.context)
+    metrics |= events(world, episodes)
+    if len(of_clips) > 1:  # frames of one are replaced by those of another
+        reach = memory_reach(world, of_clips, AGES, clips_per_episode=args.clips_per_episode, context=args.context)
         metrics["memory_reach"] = {str(age): share for age, share in reach.items()}
-    followed_by_dreams = episodes[: args.long_dreams]
+    followed_by_dreams = [e for e in episodes if len(e.image) > args.long_dream][: args.long_dreams]
     dream, rewards = long_dreams(
         world, followed_by_dreams, args.long_dream, args.denoising_steps, args.seed, progress=tqdm
     )
@@ -149,13 +153,13 @@ def refuse_early(args: Args, world: WorldModel, episodes: list[Episode]) -> None
     refuse_unsteppable(world)
     check_denoising_steps(args.denoising_steps, world.config.dynamics.max_denoising_steps)
     refuse_other_worlds(episodes, world.config.dynamics.num_actions, world.config.tokenizer.frame_size)
-    places_in(episodes, args.clips_per_episode, args.context + args.horizon)
+    long_enough(episodes, args.context + args.horizon, lambda _: None)
     refuse_training_seeds(episodes, args.recordings)
-    lengths = sorted({len(episode.image) for episode in episodes})
-    if len(lengths) > 1 or lengths[0] < args.long_dream + 1:
+    longest = max(len(episode.image) for episode in episodes)
+    if longest < args.long_dream + 1:
         raise ValueError(
-            f"episodes of {lengths} frames given, expected one length of at least {args.long_dream + 1}, since long "
-            "dreams follow recorded actions. Move shorter ones away, or pass a smaller --long-dream."
+            f"episodes of at most {longest} frames given, expected some of at least {args.long_dream + 1}, since long "
+            "dreams follow recorded actions. Record longer ones, or pass a smaller --long-dream."
         )
     if args.elsewhere:
         refuse_elsewhere(args.elsewhere, world.config.dynamics.num_actions)
@@ -178,21 +182,48 @@ def refuse_elsewhere(name: str, num_actions: int) -> None:
         )
 
 
-def reward_events(world: WorldModel, episodes: list[Episode]) -> dict[str, float]:
-    """Recall and precision of rewards other than zero, on real frames observed in order."""
-    predicted = predicted_rewards(world, episodes)[:, 1:] != 0
-    real = np.stack([episode.reward for episode in episodes])[:, 1:] != 0
-    hits = int((predicted & real).sum())
+def events(world: WorldModel, episodes: list[Episode]) -> dict[str, dict[str, float]]:
+    """Recall and precision of rewards other than zero and of ends, on real frames observed in order.
+
+    Those of ends are told to the frame, and to within two frames: where one step changes little, the frame before an
+    end looks like it.
+    """
+    rewards, ends, there = predicted_events(world, episodes)
+    real_rewards, real_ends = np.zeros(there.shape, bool), np.zeros(there.shape, bool)
+    for row, episode in enumerate(episodes):
+        real_rewards[row, : len(episode.reward)] = episode.reward != 0
+        real_ends[row, len(episode.reward) - 1] = episode.terminated
+    there[:, 0] = False  # no action led there
+    predicted_rewards, predicted_ends = (rewards != 0) & there, ends & there
+    metrics = {"reward_events": hits(real_rewards & there, predicted_rewards)}
+    if real_ends.any() or predicted_ends.any():
+        near = {f"{name}_within_2": v for name, v in hits(real_ends, predicted_ends, within=2).items()}
+        near.pop("events_within_2")
+        metrics["ends"] = hits(real_ends, predicted_ends) | near
+    return metrics
+
+
+def hits(real: NDArray[np.bool_], predicted: NDArray[np.bool_], within: int = 0) -> dict[str, float]:
+    """Recall and precision of events `(episodes, frames)`, which count as found so many frames away."""
+
+    def widened(at: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        wide = at.copy()
+        for shift in range(1, within + 1):
+            wide[:, shift:] |= at[:, :-shift]
+            wide[:, :-shift] |= at[:, shift:]
+        return wide
+
+    found, right = (real & widened(predicted)).sum(), (predicted & widened(real)).sum()
     return {
         "events": int(real.sum()),
-        "recall": hits / max(1, int(real.sum())),
-        "precision": hits / max(1, int(predicted.sum())),
+        "recall": int(found) / max(1, int(real.sum())),
+        "precision": int(right) / max(1, int(predicted.sum())),
     }
 
 
 def repeat_elsewhere(episodes: list[Episode], args: Args) -> NDArray[np.uint8]:
     """Frames of other real mazes under the actions of these episodes, `(episodes, frames, H, W, 3)`."""
-    env = gymnasium.make(args.elsewhere)
+    env = gymnasium.make(args.elsewhere or REAL_MAZE)
     frames = []
     for i, episode in enumerate(tqdm(episodes, desc="real mazes elsewhere", unit="episode")):
         env.reset(seed=ELSEWHERE_SEED + i)
@@ -231,6 +262,13 @@ def as_markdown(metrics: dict[str, Any]) -> str:
         f"{long['frames']} frames in {long['denoising_steps']} denoising step(s): {drifts}. Reward in 1000 steps "
         f"of the same actions, real / dreamed: {rewards['real']:.1f} / {rewards['dreamed']:.1f}.",
     ]
+    if "ends" in metrics:
+        told = metrics["ends"]
+        lines += [
+            "",
+            f"Ends on real frames ({told['events']}): recall {told['recall']:.3f}, precision {told['precision']:.3f}; "
+            f"within two frames {told['recall_within_2']:.3f} and {told['precision_within_2']:.3f}.",
+        ]
     if metrics.get("memory_reach"):
         reach = ", ".join(f"{age} back {share:.2%}" for age, share in metrics["memory_reach"].items())
         lines += ["", f"Change of the features by one frame of another episode, as a share of that by all: {reach}."]

@@ -54,18 +54,19 @@ from wmgym.arguments import (
     check_start,
     check_windows,
     nothing_to_do,
+    say_short,
 )
 from wmgym.checkpoint import save_starts
-from wmgym.clips import places_in
+from wmgym.clips import long_enough
 from wmgym.encoding import Starts, encode_new, read_starts
 from wmgym.fidelity import dream_against_reality, read_all
-from wmgym.fitting import build_world, fit_to_recordings
+from wmgym.fitting import build_world, diverged, fit_to_recordings
 from wmgym.heap import keep_freed_memory
 from wmgym.latents import bind_to_recordings, bind_to_tokenizer, names_in, open_store
+from wmgym.recorded_world import copy_world
 from wmgym.recording import Episode, scan
 
-CLIPS = {"clips_per_episode": 2, "context": 50, "horizon": 16}
-"""What is cut from each of the episodes that are measured on while training."""
+CLIPS_PER_EPISODE = 2  # of those that are measured on while training
 
 
 @dataclass
@@ -143,6 +144,10 @@ class Args:
     """Seconds between saves: what a kill loses at most."""
     validate_every: float = 600.0
     """Seconds between measurements of dreams against held-out episodes."""
+    context: int = 50
+    """Real frames before the dreams that are measured while training; fewer for worlds of short episodes."""
+    horizon: int = 16
+    """Frames of these dreams."""
     contexts: int = 192
     """Training episodes whose first frames are shipped with the checkpoint, for dreams to start from."""
     clips: int = 160
@@ -158,6 +163,7 @@ class Args:
         """Refuses numbers that would stop the run later, or let it do nothing."""
         no_dreams = "To remember no dreams, pass --dreamed-share 0."
         counts = ("contexts", "clip_frames", "frames_per_step", "max_episodes", "devices", "steps")
+        counts += ("context", "horizon")
         dreams = ("predict_passes", "dreamed_frames")
         shares = ("dreamed_share", "shortcut_fraction", "pure_noise", "context_noise", "average_decay")
         shares += ("clean_prefix", "there_and_back")
@@ -195,9 +201,8 @@ def main(args: Args) -> dict[str, float]:
     fabric = Fabric(accelerator="auto", devices=args.devices, precision=args.precision)  # type: ignore[arg-type]
     fabric.launch()
     torch.manual_seed(args.seed)
-    held_out = read_all(scan(args.validation).usable[:16])
-    # episodes that are too short are refused now, not when they are first needed
-    places_in(held_out, CLIPS["clips_per_episode"], CLIPS["context"] + CLIPS["horizon"])
+    # episodes that are too short are told of now, not when they are first needed
+    held_out = long_enough(read_all(scan(args.validation).usable[:16]), args.context + args.horizon, fabric.print)
     tokenizer = open_tokenizer(args.tokenizer).to(fabric.device)
     found = scan(args.recordings)
     dynamics = fit_to_recordings(args.dynamics, tokenizer, args.recordings, found, held_out)
@@ -213,6 +218,7 @@ def main(args: Args) -> dict[str, float]:
     source = None if (args.output / TENSORS_FILE).exists() else args.start_from
     world = build_world(dynamics, tokenizer, store, source, args.transfer, args.keep_layers).to(fabric.device)
     check_windows(args.stages, int(store.lengths.max()))
+    say_short(args.stages, store.names, store.lengths.tolist(), fabric.print)
     model = world.dynamics
     average = moving_average(model, args.average_decay).to(fabric.device)
     optimizers = make_optimizers(model, args.learning_rate, args.muon)
@@ -236,7 +242,7 @@ def main(args: Args) -> dict[str, float]:
         window = context_stage(done, args.stages)
         rng = np.random.default_rng([args.seed, progress.step, fabric.global_rank])
         rows = max(1, args.frames_per_step // window)
-        windows = store.windows(rng, rows, window, args.there_and_back, args.pose_origin)
+        windows = store.windows(rng, rows, window, args.there_and_back, args.pose_origin, show_ends=True)
         batch = Windows(*(None if v is None else v.to(fabric.device) for v in windows))  # type: ignore[arg-type]
         objective.batch = batch
         # the same on all devices, which wait for one another; no device's own stream ends in this number
@@ -254,7 +260,7 @@ def main(args: Args) -> dict[str, float]:
         fabric.backward(losses.total)
         gradient = torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         if not math.isfinite(float(gradient)):
-            raise diverged(args, progress.step)
+            raise diverged(progress.step, args.learning_rate, args.output, (args.output / TENSORS_FILE).exists())
         for optimizer in wrapped_optimizers:
             optimizer.step()
             optimizer.zero_grad()
@@ -276,7 +282,7 @@ def main(args: Args) -> dict[str, float]:
             }
             recent.clear()
             if now - last_validation > args.validate_every or over:
-                metrics |= validate(world_average, held_out, writer, progress)
+                metrics |= validate(args, world_average, held_out, writer, progress)
                 last_validation = time.monotonic()
             for name, value in metrics.items():
                 writer.add_scalar(name, value, progress.step)
@@ -286,15 +292,6 @@ def main(args: Args) -> dict[str, float]:
             last_save = last_tick = time.monotonic()  # measuring and saving is not training time
     bar.close()
     return metrics
-
-
-def diverged(args: Args, step: int) -> FloatingPointError:
-    """What to tell when the gradient is not finite."""
-    saved = f"The last saved state is in {args.output}: delete that folder to start from scratch, or go on from it."
-    return FloatingPointError(
-        f"the gradient is not finite at step {step}: training diverged. Lower --learning-rate {args.learning_rate:g} "
-        "and start again. " + (saved if (args.output / TENSORS_FILE).exists() else "Nothing was saved yet.")
-    )
 
 
 def history_of(args: Args, progress: Progress, fabric: Fabric) -> dict[str, Any]:
@@ -328,16 +325,20 @@ def publish(
         save_starts(folder, *starts)
     data = {"episodes": len(store.names), "recorded_frames": store.frames}
     data |= {"first_episode": store.names[0], "last_episode": store.names[-1]}
+    copy_world(args.recordings, folder)
     write_json(folder / "training.json", training_record(args, progress) | data | history)
     return shipped.eval()
 
 
-def validate(world: WorldModel, episodes: list[Episode], writer: SummaryWriter, progress: Progress) -> dict[str, float]:
+def validate(
+    args: Args, world: WorldModel, episodes: list[Episode], writer: SummaryWriter, progress: Progress
+) -> dict[str, float]:
     """Dreams on from held-out contexts under the real actions and compares."""
     metrics = {}
-    steps = [k for k in (1, 4) if k <= world.config.dynamics.max_denoising_steps]
-    for k in steps:
-        report = dream_against_reality(world, episodes, **CLIPS, denoising_steps=k)
+    for k in (k for k in (1, 4) if k <= world.config.dynamics.max_denoising_steps):
+        report = dream_against_reality(
+            world, episodes, clips_per_episode=CLIPS_PER_EPISODE, context=args.context, horizon=args.horizon,
+            denoising_steps=k)  # fmt: skip
         metrics |= {f"validation/{name}_{k}_steps": value for name, value in report.summary().items()}
         strip = np.concatenate([report.real[0], report.dreamed[0]], axis=1)  # real above dreamed
         writer.add_image(f"validation/real above dreamed, {k} steps", np.concatenate(list(strip), 1), progress.step,

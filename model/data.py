@@ -8,6 +8,7 @@ Only the windows asked for are read into memory.
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,9 @@ from numpy.typing import NDArray
 from model.axes import Poses
 from model.poses import relative_poses
 from model.training import Windows
+
+MOST_REWARDS = 32
+"""A head tells no more different rewards apart."""
 
 
 @dataclass(frozen=True)
@@ -66,13 +70,24 @@ class LatentStore:
         """Whether it is known of every episode where the camera was."""
         return all("positions" in steps and "directions" in steps for steps in self.steps)
 
+    @cached_property
+    def ended(self) -> NDArray[np.bool_]:
+        """`(episodes,)`: which terminated."""
+        return np.array([steps["terminated"][-1] > 0 for steps in self.steps], dtype=np.bool_)
+
     @property
     def frames(self) -> int:
         """Frames of all episodes together."""
         return int(self.lengths.sum())
 
     def windows(
-        self, rng: np.random.Generator, batch: int, frames: int, there_and_back: float = 0.0, pose_origin: int = 0
+        self,
+        rng: np.random.Generator,
+        batch: int,
+        frames: int,
+        there_and_back: float = 0.0,
+        pose_origin: int = 0,
+        show_ends: bool = False,
     ) -> Windows:
         """Draws windows, each position of each long enough episode equally likely.
 
@@ -83,18 +98,23 @@ class LatentStore:
             there_and_back: share of them whose second half is the first one backwards (`walked_back`).
             pose_origin: poses are relative to a frame up to so many frames before the window's first, drawn anew for
                 each, as they are for whom sees the end of a longer walk only.
+            show_ends: the last position of an episode that terminated counts for `frames` positions, so that its end is
+                seen as often as any frame in its middle, and not in one window only.
 
         Raises:
             ValueError: no episode is long enough.
         """
         room = np.maximum(self.lengths - frames + 1, 0)
+        last = room - 1
+        if show_ends:
+            room = room + (frames - 1) * (self.ended & (room > 0))
         if not room.any():
             raise ValueError(
                 f"windows of {frames} frames asked for, but the longest episode in {self.folder} has "
                 f"{self.lengths.max()}; shorten the context stages or record longer episodes."
             )
         which = rng.choice(len(room), size=batch, p=room / room.sum())
-        places = [(int(i), int(rng.integers(room[i]))) for i in which]
+        places = [(int(i), int(min(rng.integers(room[i]), last[i]))) for i in which]
         origins = [int(rng.integers(max(0, j - pose_origin), j + 1)) for _, j in places] if pose_origin else None
         windows = self.stack(places, frames, origins)
         turned = int(there_and_back * batch + rng.random()) if there_and_back else 0  # right on average
@@ -124,9 +144,30 @@ class LatentStore:
         return relative_poses(read("positions"), read("directions"))[:, 1:]
 
     def reward_values(self) -> tuple[float, ...]:
-        """The distinct rewards that occur, most frequent first."""
-        values, counts = np.unique(np.concatenate([s["rewards"] for s in self.steps]), return_counts=True)
-        return tuple(float(values[i]) for i in np.argsort(-counts, kind="stable"))
+        """The distinct rewards that occur, most frequent first; levels between them if there are very many."""
+        return reward_levels(np.concatenate([s["rewards"] for s in self.steps]))
+
+
+def reward_levels(rewards: NDArray[np.float32], most: int = MOST_REWARDS) -> tuple[float, ...]:
+    """The rewards a head tells apart, most frequent first.
+
+    These are all that occur, if they are not more than `most`. Else they are the most frequent one, and the means of
+    the others in `most - 1` groups of equally many occurrences, by size: what is between two levels counts as the
+    nearer.
+
+    Args:
+        rewards: all that were recorded.
+        most: how many levels.
+    """
+    values, counts = np.unique(rewards, return_counts=True)
+    if len(values) > most:
+        commonest = values[counts.argmax()]
+        others = np.sort(rewards[rewards != commonest].astype(np.float64))
+        means = {float(np.float32(group.mean())) for group in np.array_split(others, most - 1) if len(group)}
+        kept = np.array(sorted(means | {float(commonest)}), np.float32)
+        nearest = np.abs(values[:, None] - kept).argmin(1)
+        values, counts = kept, np.bincount(nearest, weights=counts, minlength=len(kept))
+    return tuple(float(values[i]) for i in np.argsort(-counts, kind="stable"))
 
 
 def walked_back(windows: Windows, rows: int) -> Windows:

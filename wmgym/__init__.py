@@ -7,13 +7,15 @@ cheap.
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from wmgym.registration import register_all
+from wmgym.registration import register_all, register_dream
 
 if TYPE_CHECKING:
     from wmgym.checkpoint import Checkpoint, open_checkpoint
     from wmgym.dream_state import DreamState
     from wmgym.env import DreamEnv
+    from wmgym.image_world import ImageWorld
     from wmgym.memory_maze import MemoryMazeEnv
+    from wmgym.real_worlds import real_world
     from wmgym.vector_env import DreamVectorEnv
     from wmgym.wrappers import WorldModelObservation
 
@@ -22,9 +24,12 @@ __all__ = [
     "DreamEnv",
     "DreamState",
     "DreamVectorEnv",
+    "ImageWorld",
     "MemoryMazeEnv",
     "WorldModelObservation",
     "open_checkpoint",
+    "real_world",
+    "register_dream",
 ]
 
 _HOMES = {
@@ -32,9 +37,11 @@ _HOMES = {
     "DreamEnv": "wmgym.env",
     "DreamState": "wmgym.dream_state",
     "DreamVectorEnv": "wmgym.vector_env",
+    "ImageWorld": "wmgym.image_world",
     "MemoryMazeEnv": "wmgym.memory_maze",
     "WorldModelObservation": "wmgym.wrappers",
     "open_checkpoint": "wmgym.checkpoint",
+    "real_world": "wmgym.real_worlds",
 }
 
 register_all()

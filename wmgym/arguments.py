@@ -1,7 +1,7 @@
 """Numbers from a command line that are refused before hours are spent on them."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +88,26 @@ def check_windows(stages: Sequence[tuple[float, int]], longest: int) -> None:
             f"--stages asks for windows of {longest_window} frames, but the longest episode has {longest}. Record "
             f"longer ones, or pass shorter stages, such as --stages 0.6 {max(1, longest // 4)} 1.0 {longest}."
         )
+
+
+def say_short(
+    stages: Sequence[tuple[float, int]], names: Sequence[str], lengths: Sequence[int], say: Callable[[str], object]
+) -> None:
+    """Tell how many episodes are too short for the windows of a stage, and are not trained on then.
+
+    Args:
+        stages: (share of the budget until which a stage lasts, frames per window), in order.
+        names: Of the episodes.
+        lengths: Their frames.
+        say: Told so, if there are any.
+    """
+    for frames in sorted({frames for _, frames in stages}):
+        short = [f"{name} ({length})" for name, length in zip(names, lengths, strict=True) if length < frames]
+        if short:
+            say(
+                f"{len(short)} of {len(names)} episodes are shorter than a window of {frames} frames and not trained "
+                f"on while windows have so many: {', '.join(short[:5])}{', ...' if len(short) > 5 else ''}"
+            )
 
 
 def check_dream_steps(steps: Iterable[int], most: int) -> None:

@@ -7,14 +7,17 @@ from typing import Any
 
 import numpy as np
 import torch
+from gymnasium.spaces import Discrete, Space
 from numpy.typing import NDArray
 
 import model.checkpoint
 from model.backbone import WHY_NOT_STEPPABLE
 from model.config import WorldModelConfig
 from model.world_model import WorldModel
+from wmgym.action_spaces import action_count
 from wmgym.context import Context, first_frame
 from wmgym.errors import CheckpointError, DependencyError
+from wmgym.recorded_world import WORLD_FILE, RecordedWorld, read_world
 from wmgym.starts import Clips
 
 DEFAULT_CHECKPOINT = Path(__file__).parent / "checkpoints" / "memory-maze-9x9"
@@ -45,12 +48,23 @@ class Checkpoint:
     clips: Clips | None = None
     """Stretches of recorded episodes, another place to start from."""
 
+    recorded: RecordedWorld | None = None
+    """Which real world it was recorded from, if the checkpoint says so."""
+
+    @property
+    def action_space(self) -> Space[Any]:
+        """Of the world that was recorded; `Discrete` from 0 where that is not known."""
+        if self.recorded is not None:
+            return copy.deepcopy(self.recorded.action_space)
+        return Discrete(self.world.config.dynamics.num_actions)
+
     def __post_init__(self) -> None:
         """Refuse frames that the model cannot take in.
 
         Raises:
             CheckpointError: Type, shape or number of the frames, or actions that do not fit.
         """
+        _check_recorded(self.name, self.recorded, self.world.config)
         _check_first_frames(self.name, self.first_frames, self.world.config)
         if self.clips is not None:
             _check_clips(self.name, self.clips, self.world.config)
@@ -164,6 +178,7 @@ def _load(name: str | Path | None) -> Checkpoint:
         folder = model.checkpoint.find_checkpoint(DEFAULT_CHECKPOINT if name is None else name)
         world = WorldModel.from_pretrained(folder)
         tensors = model.checkpoint.load_tensors(folder / STARTS_FILE)
+        recorded = read_world(folder)
     except model.checkpoint.CheckpointError as error:
         raise CheckpointError(str(error)) from error
     if FIRST_FRAMES_KEY not in tensors:
@@ -179,7 +194,7 @@ def _load(name: str | Path | None) -> Checkpoint:
             "neither. Most likely it was not written by wmgym.checkpoint.save_starts: write it so."
         )
     clips = Clips(arrays[CLIP_FRAMES_KEY], arrays[CLIP_ACTIONS_KEY]) if clip_keys <= set(arrays) else None
-    return Checkpoint(world, arrays[FIRST_FRAMES_KEY], str(folder), clips)
+    return Checkpoint(world, arrays[FIRST_FRAMES_KEY], str(folder), clips, recorded)
 
 
 def _as_array(path: Path, key: str, tensor: torch.Tensor) -> NDArray[Any]:
@@ -191,6 +206,18 @@ def _as_array(path: Path, key: str, tensor: torch.Tensor) -> NDArray[Any]:
             f"{path} holds '{key}' as {tensor.dtype}, expected uint8 frames and integer actions. Write them with "
             "wmgym.checkpoint.save_starts."
         ) from error
+
+
+def _check_recorded(name: str, recorded: RecordedWorld | None, config: WorldModelConfig) -> None:
+    if recorded is None or config.dynamics.pose_size:
+        return
+    world = (action_count(recorded.action_space), recorded.frame_size)
+    if world != (config.dynamics.num_actions, config.tokenizer.frame_size):
+        raise CheckpointError(
+            f"{WORLD_FILE} of checkpoint '{name}' tells of {world[0]} actions and frames of {world[1]} pixels, the "
+            f"model has {config.dynamics.num_actions} and {config.tokenizer.frame_size}. Most likely it belongs to "
+            "another model: copy it from the run that trained this one, or delete it."
+        )
 
 
 def _check_first_frames(name: str, frames: NDArray[np.generic], config: WorldModelConfig) -> None:

@@ -1,6 +1,6 @@
 """Clips cut from recorded episodes, side by side as tensors: what a model is shown and measured on."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,6 +39,30 @@ class ClipBatch:
         """The frames from `start` to `stop`, poses still relative to the first frame of the whole clip."""
         poses = take(self.poses, slice(None), slice(start, stop))
         return ClipBatch(self.images[:, start:stop], self.actions[:, start:stop], poses)
+
+
+def long_enough(episodes: Sequence[Episode], frames: int, say: Callable[[str], object]) -> list[Episode]:
+    """Return the episodes of which clips can be cut; the others are counted and named.
+
+    Args:
+        episodes: recordings.
+        frames: of a clip.
+        say: told which are left out, if any are.
+
+    Raises:
+        ContextError: none is long enough.
+    """
+    kept = [episode for episode in episodes if len(episode.image) >= frames]
+    short = [episode for episode in episodes if len(episode.image) < frames]
+    if not kept:
+        places_in(episodes, 1, frames)
+    if short:
+        names = ", ".join(f"seed {episode.seed} ({len(episode.image)} frames)" for episode in short[:5])
+        say(
+            f"{len(short)} of {len(episodes)} episodes are shorter than a clip of {frames} frames and left out: {names}"
+            f"{', ...' if len(short) > 5 else ''}"
+        )
+    return kept
 
 
 def places_in(episodes: Sequence[Episode], clips_per_episode: int, frames: int) -> list[tuple[Episode, int]]:

@@ -82,9 +82,9 @@ def read_starts(files: list[Path], first_frames: int, clips: int, clip_frames: i
     frames: list[NDArray[np.uint8]] = []
     actions: list[NDArray[np.int64]] = []
     rng = np.random.default_rng(seed)
-    rewarded_first = sorted(files, key=lambda path: not _has_reward(path))
-    for _, episode in sound_episodes(show(rewarded_first[:clips], desc="clips")):
-        if len(episode.image) >= clip_frames:
+    long_enough = _rewarded_first(files, clip_frames) if clips else []
+    for _, episode in sound_episodes(show(long_enough[:clips], desc="clips")):
+        if len(episode.image) - episode.terminated >= clip_frames:
             clip, led = draw_clip(episode, clip_frames, rng)
             frames.append(clip)
             actions.append(led)
@@ -97,12 +97,19 @@ def read_starts(files: list[Path], first_frames: int, clips: int, clip_frames: i
     return np.stack(firsts), cut
 
 
-def _has_reward(path: Path) -> bool:
-    """Say whether an episode has rewards; False where it cannot be read."""
-    try:
-        return read_summary(path)[1] > 0
-    except RecordingError:
-        return False
+def _rewarded_first(files: list[Path], frames: int) -> list[Path]:
+    """Return files of at least so many frames, those with rewards first; unreadable ones stay, to be named."""
+    rewarded: list[Path] = []
+    others: list[Path] = []
+    for path in files:
+        try:
+            length, total, _ = read_summary(path)
+        except RecordingError:
+            others.append(path)
+            continue
+        if length >= frames:
+            (rewarded if total > 0 else others).append(path)
+    return rewarded + others
 
 
 def first_episode(folder: Path, found: Scan) -> Episode:

@@ -27,8 +27,8 @@ class DreamEnv(gymnasium.Env[NDArray[Any], Any]):
     one.
 
     ## Action Space
-    `Discrete(n)`, as in the recordings. Memory Maze has 6: 0 nothing, 1 forward, 2 left, 3 right, 4 forward
-    and left, 5 forward and right, held for one step (0.25 s).
+    That of the world that was recorded; `Discrete(n)` where the checkpoint does not say which it was. Memory Maze has
+    6: 0 nothing, 1 forward, 2 left, 3 right, 4 forward and left, 5 forward and right, held for one step (0.25 s).
 
     ## Observation Space
     By the argument `observation`:

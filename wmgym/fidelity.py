@@ -181,15 +181,32 @@ def reconstruct(world: WorldModel, frames: Frames, batch: int = 64) -> Frames:
 
 
 @torch.inference_mode()
-def predicted_rewards(world: WorldModel, episodes: Sequence[Episode]) -> NDArray[np.float32]:
-    """The reward head's decision on every real frame, `(episodes, frames)`; all episodes must have one length."""
+def predicted_events(
+    world: WorldModel, episodes: Sequence[Episode]
+) -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.bool_]]:
+    """What the heads decide on every real frame, observed in order.
+
+    Args:
+        world: the model.
+        episodes: of any lengths.
+
+    Returns:
+        Rewards and terminations, and which of these belong to a frame: each `(episodes, frames of the longest)`.
+    """
     memory = world.dynamics.initial_memory(len(episodes))
-    rewards = []
+    rewards, ends = [], []
     for images, actions in _together(episodes, 20):
         features, memory = world.dynamics.observe(memory, encode(world, images), actions.to(world.device))
-        decided, _ = world.dynamics.heads.decide(features.flatten(0, 1))
+        decided, over = world.dynamics.heads.decide(features.flatten(0, 1))
         rewards.append(decided.unflatten(0, features.shape[:2]).cpu().numpy())
-    return np.concatenate(rewards, axis=1)
+        ends.append(over.unflatten(0, features.shape[:2]).cpu().numpy())
+    lengths = np.array([len(episode.image) for episode in episodes])
+    return np.concatenate(rewards, 1), np.concatenate(ends, 1), np.arange(lengths.max()) < lengths[:, None]
+
+
+def predicted_rewards(world: WorldModel, episodes: Sequence[Episode]) -> NDArray[np.float32]:
+    """The reward head's decision on every real frame, `(episodes, frames)`; see `predicted_events`."""
+    return predicted_events(world, episodes)[0]
 
 
 def read_all(paths: Sequence[Path]) -> list[Episode]:
@@ -239,9 +256,11 @@ def refuse_training_seeds(episodes: Sequence[Episode], folder: Path) -> None:
 
 
 def _together(episodes: Sequence[Episode], frames: int) -> Iterator[tuple[Frames, torch.Tensor]]:
-    """All episodes side by side, a few frames at a time."""
-    for t in range(0, len(episodes[0].image), frames):
-        actions = np.stack([episode.action[t : t + frames] for episode in episodes])
+    """All episodes side by side, a few frames at a time; those that are over stand still."""
+    longest = max(len(episode.image) for episode in episodes)
+    for t in range(0, longest, frames):
+        rows = [np.minimum(np.arange(t, min(t + frames, longest)), len(e.image) - 1) for e in episodes]
+        actions = np.stack([episode.action[row] for episode, row in zip(episodes, rows, strict=True)])
         if t == 0:
             actions[:, 0] = START_ACTION
-        yield np.stack([episode.image[t : t + frames] for episode in episodes]), torch.from_numpy(actions)
+        yield np.stack([e.image[row] for e, row in zip(episodes, rows, strict=True)]), torch.from_numpy(actions)

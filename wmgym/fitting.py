@@ -84,3 +84,19 @@ def build_world(
         )
         world.load_state_dict(found)
     return world
+
+
+def diverged(step: int, learning_rate: float, folder: Path, saved: bool) -> FloatingPointError:
+    """Return what to raise when the gradient is not finite.
+
+    Args:
+        step: At which it was not.
+        learning_rate: Of the training.
+        folder: Of the run.
+        saved: Whether a state of it was saved there.
+    """
+    kept = f"The last saved state is in {folder}: delete that folder to start from scratch, or go on from it."
+    return FloatingPointError(
+        f"the gradient is not finite at step {step}: training diverged. Lower --learning-rate {learning_rate:g} "
+        "and start again. " + (kept if saved else "Nothing was saved yet.")
+    )

@@ -14,6 +14,7 @@ from wmgym.action_spaces import from_text, to_text
 from wmgym.errors import CheckpointError, ImageWorldError
 from wmgym.image_world import ImageWorld, Pixels, Rewards
 
+COLLECTION_FILE = "collection.json"
 WORLD_FILE = "world.json"
 """Of a checkpoint; a folder of recordings has the same facts under "world" in `collection.json`."""
 MAZES = "wmgym/MemoryMaze-"
@@ -181,3 +182,29 @@ def read_world(folder: Path) -> RecordedWorld | None:
             f"{path} cannot be read ({error}); expected the facts that train_world_model.py copies from the "
             "recordings. Restore the checkpoint from its source."
         ) from error
+
+
+def copy_world(recordings: Path, checkpoint: Path) -> None:
+    """Write into a checkpoint which world its recordings are of; nothing if they do not say so.
+
+    Args:
+        recordings: Folder of `experiments/collect_episodes.py`.
+        checkpoint: Folder that exists.
+
+    Raises:
+        CheckpointError: They say so, and cannot be understood.
+    """
+    path = recordings / COLLECTION_FILE
+    try:
+        told = json.loads(path.read_text()) if path.exists() else {}
+        if not isinstance(told, dict) or "world" not in told:
+            return
+        text = json.dumps(RecordedWorld.from_json(told["world"]).to_json(), indent=2) + "\n"
+    except (OSError, ValueError) as error:
+        raise CheckpointError(
+            f"{path} cannot be read ({error}), expected the summary of these recordings. Delete it, and run "
+            "collect_episodes.py again with the same arguments: it is written anew."
+        ) from error
+    partial = checkpoint / (WORLD_FILE + ".partial")
+    partial.write_text(text)
+    partial.replace(checkpoint / WORLD_FILE)

@@ -42,7 +42,7 @@ def draw_clip(episode: Episode, length: int, rng: np.random.Generator) -> tuple[
     """Cut frames and actions of one clip from an episode, at random, shortly before a reward if there is any.
 
     Args:
-        episode: Recording of at least `length` frames.
+        episode: Recording of at least `length` frames, one more if it terminated: no clip shows a world that is over.
         length: Frames of a clip.
         rng: Consumed; at most two draws.
     """
@@ -51,6 +51,6 @@ def draw_clip(episode: Episode, length: int, rng: np.random.Generator) -> tuple[
         reward = int(rng.choice(rewarded))
         last = int(rng.integers(max(length - 1, reward - STEPS_BEFORE_REWARD), reward))
     else:
-        last = int(rng.integers(length - 1, len(episode.image)))
+        last = int(rng.integers(length - 1, len(episode.image) - episode.terminated))
     span = slice(last + 1 - length, last + 1)
     return episode.image[span], episode.action[span]

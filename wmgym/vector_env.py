@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 from gymnasium.error import ResetNeeded
-from gymnasium.spaces import Discrete
 from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 
 from wmgym.arrays import as_integer, read_integer
 from wmgym.checkpoint import Checkpoint, open_checkpoint
+from wmgym.chosen_actions import count_context, counted_from_zero
 from wmgym.context import read_contexts
 from wmgym.dream import DEFAULT_DENOISING_STEPS, Bools, Dreams
 from wmgym.dream_state import DreamState, Indices, as_rows
@@ -101,7 +101,7 @@ class DreamVectorEnv(VectorEnv[NDArray[Any], NDArray[np.int64], NDArray[Any]]):
         self.num_envs, self.render_mode, self.observation = num_envs, render_mode, observation
         self.metadata = {**self.metadata, "autoreset_mode": self.autoreset_mode}
         self.single_observation_space = observation_space(world.config, observation)
-        self.single_action_space = Discrete(world.config.dynamics.num_actions)
+        self.single_action_space = opened.action_space
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
         self._config = world.config
@@ -131,7 +131,7 @@ class DreamVectorEnv(VectorEnv[NDArray[Any], NDArray[np.int64], NDArray[Any]]):
             ContextError: A context does not fit. Nothing has changed then.
             ValueError: The mask or a seed does not fit. Nothing has changed then.
         """
-        contexts = read_contexts(options, self.num_envs, self._config)
+        contexts = read_contexts(count_context(self.single_action_space, options), self.num_envs, self._config)
         rows = read_reset_mask(options, self.num_envs)
         seeds = read_seeds(seed, self.num_envs)
         super().reset(seed=as_integer(seed))
@@ -147,7 +147,8 @@ class DreamVectorEnv(VectorEnv[NDArray[Any], NDArray[np.int64], NDArray[Any]]):
         """Dream one more frame. A step that breaks off (out of memory, Ctrl-C) changes nothing and can be made again.
 
         Args:
-            actions: `[num_envs]` integers, elements of `single_action_space`.
+            actions: One a dream, elements of `single_action_space`: `[num_envs]` integers, with one axis more for a
+                `MultiDiscrete`.
 
         Returns:
             Observations, rewards, terminations, truncations, and a dictionary that is empty, or has
@@ -157,6 +158,7 @@ class DreamVectorEnv(VectorEnv[NDArray[Any], NDArray[np.int64], NDArray[Any]]):
             InvalidActionError: An action is not in the action space. Nothing has advanced then.
             ResetNeeded: A dream was never started, or has ended and is not started again by itself.
         """
+        actions = counted_from_zero(self.single_action_space, actions)
         actions = read_actions(actions, self.num_envs, self._config.dynamics.num_actions)
         self._check_running(self._dreams.over)
         with self._dreams.all_or_nothing():

@@ -1,4 +1,7 @@
-"""Real mazes that show what a dream shows: the worlds in which what was learned in dreams is judged."""
+"""Real mazes that show what a dream shows: the worlds in which what was learned in dreams is judged.
+
+A checkpoint that says it was recorded from another world (`world.json`) is judged there.
+"""
 
 import multiprocessing
 import os
@@ -12,6 +15,8 @@ import torch
 from gymnasium.vector import AsyncVectorEnv, VectorEnv
 
 from wmgym.moments import Moment, MomentsOfReality
+from wmgym.real_worlds import recorded_world
+from wmgym.recorded_world import RecordedWorld
 from wmgym.registration import register_all
 from wmgym.wrappers import WorldModelObservation
 
@@ -30,18 +35,23 @@ def watched_maze(
     moments: Sequence[Moment] = (),
     global_observables: bool = False,
 ) -> gymnasium.Env[Any, Any]:
-    """Make a real maze that shows what a dream shows; its frames come from `render`.
+    """Make a real maze, or what else the checkpoint was recorded from, that shows what a dream shows.
+
+    Its frames come from `render`.
 
     In a process of its own it uses one processor, and leaves Ctrl-C to the others.
 
     Args:
-        steps: Of an episode, at most `REAL_STEPS`.
+        steps: Of an episode, at most `REAL_STEPS`, or the limit of the other world.
         checkpoint: Of the world model that watches; None for the one that ships with wmgym.
         observation: "pixels", of which nothing is made, "latent" or "features".
         precision: "float32" or "bfloat16", as that of the dreams.
         forget_every: Frames after which what the world model remembers is emptied; None for never.
         moments: Where episodes start, `steps` long from there; none for where the maze itself starts.
         global_observables: Tell in `info` where agent, targets and walls are: for those who watch, not for agents.
+
+    Raises:
+        ValueError: The checkpoint is of another world, and something is asked for that only the maze has.
     """
     if multiprocessing.parent_process() is not None:
         torch.set_num_threads(1)
@@ -49,12 +59,33 @@ def watched_maze(
     register_all()
     before = max((len(moment.actions) for moment in moments), default=0)
     env: gymnasium.Env[Any, Any]
-    env = gymnasium.make(
-        REAL_MAZE, render_mode="rgb_array", max_episode_steps=before + steps, global_observables=global_observables
-    )
+    other = other_world(checkpoint)
+    if other is None:
+        env = gymnasium.make(
+            REAL_MAZE, render_mode="rgb_array", max_episode_steps=before + steps, global_observables=global_observables
+        )
+    elif moments or global_observables:
+        raise ValueError(
+            f"moments or global_observables given with a checkpoint of {other.env}, expected one of {REAL_MAZE}: only "
+            "there recorded walks can be taken again, and is it told where things are."
+        )
+    else:
+        env = other.make(steps)
     if observation != "pixels":
         env = WorldModelObservation(env, checkpoint, observation, precision=precision, forget_every=forget_every)
     return MomentsOfReality(env, moments, steps) if moments else env
+
+
+def other_world(checkpoint: str | None) -> RecordedWorld | None:
+    """Return which world a checkpoint was recorded from, if it says so and it is not the 9x9 maze."""
+    recorded = recorded_world(checkpoint)
+    return None if recorded is None or recorded.env == REAL_MAZE else recorded
+
+
+def longest_episode(checkpoint: str | None) -> int:
+    """Return after how many steps the real world of a checkpoint ends an episode at the latest."""
+    other = other_world(checkpoint)
+    return REAL_STEPS if other is None else other.max_episode_steps or REAL_STEPS
 
 
 def watched_mazes(workers: int, steps: int = REAL_STEPS, **watching: Any) -> VectorEnv[Any, Any, Any]:

@@ -6,11 +6,11 @@ from typing import Any
 import gymnasium
 import numpy as np
 import torch
-from gymnasium.spaces import Discrete
 from gymnasium.utils import RecordConstructorArgs
 from numpy.typing import NDArray
 
 from wmgym.checkpoint import Checkpoint, open_checkpoint
+from wmgym.chosen_actions import counted_from_zero, counts_from_zero
 from wmgym.codec import frames_to_tensor
 from wmgym.context import Context, first_frame
 from wmgym.dream import Dreams
@@ -71,10 +71,10 @@ class WorldModelObservation(gymnasium.Wrapper[NDArray[Any], Any, NDArray[Any], A
             )
         actions = env.action_space
         count = config.dynamics.num_actions
-        if not isinstance(actions, Discrete) or (actions.n, actions.start) != (count, 0):
+        if actions != opened.action_space:
             raise ValueError(
                 f"The environment's action space is {actions}, but checkpoint '{opened.name}' was trained on "
-                f"Discrete({count}). Use the environment it was recorded from, or its checkpoint."
+                f"{opened.action_space}. Use the environment it was recorded from, or its checkpoint."
             )
         frames = observation_space(config, "pixels")
         if env.observation_space != frames:
@@ -104,14 +104,15 @@ class WorldModelObservation(gymnasium.Wrapper[NDArray[Any], Any, NDArray[Any], A
         """Step the real environment and let the model observe where it led.
 
         Args:
-            action: A whole number, an element of `action_space`.
+            action: An element of `action_space`.
 
         Raises:
             InvalidActionError: It is not. The real environment was not stepped then.
         """
-        action = read_action(action, self._num_actions)
-        frame, reward, terminated, truncated, info = self.env.step(action)
-        looked = self._look(Context(frame[None], np.array([action], np.int64)))
+        counted = read_action(counted_from_zero(self.action_space, action), self._num_actions)
+        chosen = counted if counts_from_zero(self.action_space) else action
+        frame, reward, terminated, truncated, info = self.env.step(chosen)
+        looked = self._look(Context(frame[None], np.array([counted], np.int64)))
         return looked, reward, terminated, truncated, info
 
     def forget(self) -> None:

@@ -1,0 +1,69 @@
+"""Actions of a world's own space, on their way to a model that counts them from 0."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from gymnasium.spaces import Discrete, MultiDiscrete, Space
+
+from wmgym.action_spaces import to_model
+from wmgym.arrays import as_array
+from wmgym.errors import InvalidActionError
+
+
+def counted_from_zero(space: Space[Any], actions: Any) -> Any:
+    """Return actions as the model counts them; those of a `Discrete` from 0 and of a `Box` are passed on as they are.
+
+    Args:
+        space: Of one action.
+        actions: One or many, the axes of the space last.
+
+    Raises:
+        InvalidActionError: One is not in the space.
+    """
+    if counts_from_zero(space):
+        return actions
+    given = as_array(actions, "actions", InvalidActionError)
+    axes = len(space.shape or ())
+    first, count = space.start, space.n if isinstance(space, Discrete) else space.nvec  # type: ignore[attr-defined]
+    fits = given.dtype.kind in "iu" and given.ndim >= axes and given.shape[given.ndim - axes :] == space.shape
+    if not fits or not np.all((given >= first) & (given < first + count)):
+        raise InvalidActionError(
+            f"Actions {actions!r} are {given.dtype} of shape {given.shape}, expected elements of {space}. Most likely "
+            "the policy was made for another action space, or counts actions as the model does: pass the "
+            "environment's own."
+        )
+    return to_model(space, given)
+
+
+def counts_from_zero(space: Space[Any]) -> bool:
+    """Say whether a model takes the actions of a space as they are."""
+    return not isinstance(space, MultiDiscrete) and not (isinstance(space, Discrete) and space.start != 0)
+
+
+def count_context(space: Space[Any], options: Mapping[str, Any] | None) -> Any:
+    """Return options of `reset` with the actions of their contexts as the model counts them.
+
+    Args:
+        space: Of one action.
+        options: As passed to `reset`; what is no context stays, to be refused by who reads it.
+
+    Raises:
+        InvalidActionError: An action, but that of the first frame, is not in the space.
+    """
+    if not isinstance(options, Mapping) or "context" not in options:
+        return options
+    given = options["context"]
+    if isinstance(given, list | tuple):
+        return {**options, "context": [_count_one(space, one) for one in given]}
+    return {**options, "context": _count_one(space, given)}
+
+
+def _count_one(space: Space[Any], context: Any) -> Any:
+    """Return one context; that its first action means nothing is kept."""
+    if not isinstance(context, Mapping) or "actions" not in context or counts_from_zero(space):
+        return context
+    actions = np.array(context["actions"])
+    if len(actions):
+        actions[0] = space.start  # type: ignore[attr-defined]
+    return {**context, "actions": counted_from_zero(space, actions)}
