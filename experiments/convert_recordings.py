@@ -14,7 +14,7 @@ import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
 
 import gymnasium
 import tyro
@@ -103,7 +103,12 @@ class FromLerobot:
     """Convert the first so many only."""
 
 
-Args = ToMinari | FromMinari | FromLerobot
+@dataclass(frozen=True)
+class Args:
+    """Convert recordings to another format, or another format to recordings."""
+
+    way: Annotated[ToMinari | FromMinari | FromLerobot, tyro.conf.arg(name="")]
+    """Which way to convert."""
 
 
 def to_minari(args: ToMinari) -> dict[str, Any]:
@@ -207,7 +212,7 @@ def refuse_other_recordings(folder: Path, settings: dict[str, Any]) -> None:
 
 def main(args: Args) -> dict[str, Any]:
     """Convert, and return what was converted and what was left out."""
-    return to_minari(args) if isinstance(args, ToMinari) else from_other(args)
+    return to_minari(args.way) if isinstance(args.way, ToMinari) else from_other(args.way)
 
 
 if __name__ == "__main__":
