@@ -20,9 +20,10 @@ from gymnasium.spaces import Box
 from numpy.typing import NDArray
 
 from wmgym.action_spaces import refuse_other_spaces
+from wmgym.episode_files import STATE_KEYS
 from wmgym.errors import DependencyError, RecordingError
 from wmgym.foreign_episodes import build_episode, choose_picture, recorded_actions, square_frames
-from wmgym.recording import STATE_KEYS, Episode
+from wmgym.recording import Episode
 
 DataFormat = Literal["hdf5", "arrow", "parquet"]
 """How Minari stores arrays: `hdf5` and `arrow` as they are, `parquet` compressed."""

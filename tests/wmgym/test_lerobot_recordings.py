@@ -144,12 +144,12 @@ def test_lerobot_itself_writes_what_is_read(tmp_path):
             np.testing.assert_allclose(given.image, expected.image, atol=0 if key == IMAGE else 20)
 
 
-@pytest.mark.parametrize(("codec", "options"), [("libx264", {"g": "30", "bf": "3"}), ("mpeg4", {"g": "12"})])
-def test_frames_are_found_between_key_frames_far_apart(tmp_path, codec, options):
+@pytest.mark.parametrize("options", [{"g": "12", "bf": "3"}, {"g": "250", "bf": "0"}])
+def test_frames_are_found_between_key_frames_far_apart(tmp_path, options):
     """As data sets of other recorders have them: frames that refer to later ones, stored out of order."""
     path = tmp_path / "video.mp4"
     with av.open(str(path), "w") as container:
-        stream = container.add_stream(codec, rate=10, options=options)
+        stream = container.add_stream("libx264", rate=10, options=options)
         stream.width, stream.height, stream.pix_fmt = 32, 32, "yuv420p"
         for level in range(20, 245, 5):
             frame = av.VideoFrame.from_ndarray(np.full((32, 32, 3), level, np.uint8), format="rgb24")
