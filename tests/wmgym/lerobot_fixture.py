@@ -1,8 +1,8 @@
 """A small LeRobot v3.0 data set with known contents, written by lerobot itself.
 
 `tests/wmgym/lerobot` was made by `python tests/wmgym/lerobot_fixture.py tests/wmgym/lerobot` with lerobot 0.4.4, av
-18.1.0 (AV1 by SVT-AV1, lerobot's default) and pyarrow 26.0.1. Three episodes of 5, 7 and 4 frames; files were kept
-so small that the third has a parquet and a video file of its own.
+18.1.0 (AV1 by SVT-AV1, lerobot's default), pyarrow 26.0.1 and numpy 2.3.5 (`datasets` 4.8.5 fails with 2.4). Three
+episodes of 5, 7 and 4 frames; files were kept so small that the third has a parquet and a video file of its own.
 """
 
 import sys
