@@ -27,12 +27,16 @@ UNSAFE_CALLS = {
     "torch.package": {"PackageImporter"},
 }
 OPTIONAL_MODULES = (
+    "av",
     "dm_control",
+    "h5py",
     "lightning_fabric",
     "matplotlib",
     "memory_maze",
+    "minari",
     "mujoco",
     "PIL",
+    "pyarrow",
     "pygame",
     "sb3_contrib",
     "stable_baselines3",
