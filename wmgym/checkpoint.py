@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from gymnasium.spaces import Box, Discrete
 from numpy.typing import NDArray
 
 import model.checkpoint
@@ -15,6 +16,7 @@ from model.config import WorldModelConfig
 from model.world_model import WorldModel
 from wmgym.context import Context, first_frame
 from wmgym.errors import CheckpointError, DependencyError
+from wmgym.model_actions import action_space_of, bounds_of, outside
 from wmgym.starts import Clips
 
 DEFAULT_CHECKPOINT = Path(__file__).parent / "checkpoints" / "memory-maze-9x9"
@@ -55,6 +57,11 @@ class Checkpoint:
         if self.clips is not None:
             _check_clips(self.name, self.clips, self.world.config)
 
+    @property
+    def action_space(self) -> Box | Discrete:
+        """What is done in a dream: `Discrete`, or a flat float32 `Box`."""
+        return action_space_of(self.world.config.dynamics)
+
     def starts(self, kind: str) -> list[Context]:
         """Return what dreams start from.
 
@@ -68,7 +75,7 @@ class Checkpoint:
         if kind not in STARTS:
             raise ValueError(f"starts = {kind!r}, expected one of {STARTS}.")
         if kind == "first_frames":
-            return [first_frame(frame) for frame in self.first_frames]
+            return [first_frame(frame, self.world.config.dynamics) for frame in self.first_frames]
         if self.clips is None:
             raise CheckpointError(
                 f"starts = 'clips', but checkpoint '{self.name}' has none: it was made before there were any. Start "
@@ -204,16 +211,25 @@ def _check_first_frames(name: str, frames: NDArray[np.generic], config: WorldMod
 
 
 def _check_clips(name: str, clips: Clips, config: WorldModelConfig) -> None:
-    size, count = config.tokenizer.frame_size, config.dynamics.num_actions
+    size, count, numbers = config.tokenizer.frame_size, config.dynamics.num_actions, config.dynamics.action_size
     frames, actions = clips.frames, clips.actions
     fits = frames.dtype == np.uint8 and frames.ndim == 5 and frames.shape[2:] == (size, size, 3) and frames.size > 0
-    if not fits or actions.shape != frames.shape[:2] or actions.dtype.kind not in "iu":
+    axes, kinds, told = ((numbers,), "f", f"floats (n, t, {numbers})") if numbers else ((), "iu", "integers (n, t)")
+    if not fits or actions.shape != (*frames.shape[:2], *axes) or actions.dtype.kind not in kinds:
         raise CheckpointError(
             f"The clips of checkpoint '{name}' are {frames.dtype} {frames.shape} with {actions.dtype} actions "
-            f"{actions.shape}, expected uint8 (n, t, {size}, {size}, 3) and integers (n, t), n and t >= 1. Most likely "
+            f"{actions.shape}, expected uint8 (n, t, {size}, {size}, 3) and {told}, n and t >= 1. Most likely "
             "they belong to another model: write them with wmgym.checkpoint.save_starts."
         )
     led = actions[:, 1:]
+    if numbers:
+        low, high = bounds_of(config.dynamics)
+        if (wrong := outside(led, low, high)).any():
+            raise CheckpointError(
+                f"The clips of checkpoint '{name}' have the action {led[wrong][0].tolist()}, expected numbers from "
+                f"{low.tolist()} to {high.tolist()}. Most likely they were recorded in another environment."
+            )
+        return
     if led.size and (led.min() < 0 or led.max() >= count):
         raise CheckpointError(
             f"The clips of checkpoint '{name}' have actions from {led.min()} to {led.max()}, expected 0 to "

@@ -49,14 +49,15 @@ class Episode:
     image: NDArray[np.uint8]
     """`[t, H, W, c]` frames, 0 to 255."""
 
-    action: NDArray[np.int64]
-    """`[t]` index of the action that led to the frame; 0 in row 0, where it means nothing."""
+    action: NDArray[np.int64] | NDArray[np.float32]
+    """`[t]` index of the action that led to the frame; 0 in row 0, where it means nothing. Of a `Box` the action
+    itself, `[t n]` float32, in the units of the environment."""
 
     reward: NDArray[np.float32]
     """`[t]` reward that came with the frame; 0 in row 0."""
 
     action_count: int
-    """How many actions there are to choose from."""
+    """How many actions there are to choose from; 0 of a `Box`."""
 
     state: dict[str, NDArray[Any]] = field(default_factory=dict)
     """What was recorded of `STATE_KEYS`, each with a leading axis `t`, float32 (`maze_layout` uint8)."""
@@ -69,6 +70,9 @@ class Episode:
 
     terminated: bool = False
     """Whether the episode ended with its last frame by itself, and not by time."""
+
+    action_space: gymnasium.Space[Any] | None = None
+    """None: `Discrete(action_count)`, as official files say no more."""
 
     @property
     def steps(self) -> int:

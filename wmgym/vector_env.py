@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 from gymnasium.error import ResetNeeded
-from gymnasium.spaces import Discrete
 from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
@@ -25,7 +24,7 @@ RENDER_MODES = ["rgb_array", "human"]
 RENDER_FPS = 4  # steps a second in Memory Maze
 
 
-class DreamVectorEnv(VectorEnv[NDArray[Any], NDArray[np.int64], NDArray[Any]]):
+class DreamVectorEnv(VectorEnv[NDArray[Any], NDArray[Any], NDArray[Any]]):
     """A batch of dreams of one world model, stepped together on its device.
 
     `gymnasium.make_vec("wmgym:LSSVWM-MemoryMaze-v0", num_envs=64)` makes one. What a dream is, what it shows
@@ -101,7 +100,7 @@ class DreamVectorEnv(VectorEnv[NDArray[Any], NDArray[np.int64], NDArray[Any]]):
         self.num_envs, self.render_mode, self.observation = num_envs, render_mode, observation
         self.metadata = {**self.metadata, "autoreset_mode": self.autoreset_mode}
         self.single_observation_space = observation_space(world.config, observation)
-        self.single_action_space = Discrete(world.config.dynamics.num_actions)
+        self.single_action_space = opened.action_space
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
         self._config = world.config
@@ -147,7 +146,7 @@ class DreamVectorEnv(VectorEnv[NDArray[Any], NDArray[np.int64], NDArray[Any]]):
         """Dream one more frame. A step that breaks off (out of memory, Ctrl-C) changes nothing and can be made again.
 
         Args:
-            actions: `[num_envs]` integers, elements of `single_action_space`.
+            actions: `[num_envs]` integers, or `[num_envs a]` floats: elements of `single_action_space`.
 
         Returns:
             Observations, rewards, terminations, truncations, and a dictionary that is empty, or has
@@ -157,13 +156,13 @@ class DreamVectorEnv(VectorEnv[NDArray[Any], NDArray[np.int64], NDArray[Any]]):
             InvalidActionError: An action is not in the action space. Nothing has advanced then.
             ResetNeeded: A dream was never started, or has ended and is not started again by itself.
         """
-        actions = read_actions(actions, self.num_envs, self._config.dynamics.num_actions)
+        actions = read_actions(actions, self.num_envs, self._config.dynamics)
         self._check_running(self._dreams.over)
         with self._dreams.all_or_nothing():
             return self._step(actions)
 
     def _step(
-        self, actions: NDArray[np.int64]
+        self, actions: NDArray[np.int64] | NDArray[np.float32]
     ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any], dict[str, Any]]:
         """Dream, end and start again, with checked actions; returns what `step` returns."""
         dreams = self._dreams

@@ -6,7 +6,6 @@ from typing import Any
 import gymnasium
 import numpy as np
 import torch
-from gymnasium.spaces import Discrete
 from gymnasium.utils import RecordConstructorArgs
 from numpy.typing import NDArray
 
@@ -14,8 +13,9 @@ from wmgym.checkpoint import Checkpoint, open_checkpoint
 from wmgym.codec import frames_to_tensor
 from wmgym.context import Context, first_frame
 from wmgym.dream import Dreams
+from wmgym.model_actions import takes
 from wmgym.observations import observation_space
-from wmgym.vector_inputs import read_action
+from wmgym.vector_inputs import read_action, read_actions
 
 
 class WorldModelObservation(gymnasium.Wrapper[NDArray[Any], Any, NDArray[Any], Any], RecordConstructorArgs):
@@ -70,11 +70,10 @@ class WorldModelObservation(gymnasium.Wrapper[NDArray[Any], Any, NDArray[Any], A
                 "environment itself returns: leave the wrapper away."
             )
         actions = env.action_space
-        count = config.dynamics.num_actions
-        if not isinstance(actions, Discrete) or (actions.n, actions.start) != (count, 0):
+        if not takes(config.dynamics, actions) or actions.shape != opened.action_space.shape:
             raise ValueError(
                 f"The environment's action space is {actions}, but checkpoint '{opened.name}' was trained on "
-                f"Discrete({count}). Use the environment it was recorded from, or its checkpoint."
+                f"{opened.action_space}. Use the environment it was recorded from, or its checkpoint."
             )
         frames = observation_space(config, "pixels")
         if env.observation_space != frames:
@@ -84,7 +83,7 @@ class WorldModelObservation(gymnasium.Wrapper[NDArray[Any], Any, NDArray[Any], A
                 "and its resolution as recorded."
             )
         self.observation_space = observation_space(config, observation)
-        self._observation, self._num_actions = observation, count
+        self._observation, self._config = observation, config.dynamics
         self._world, self._forget_every, self._remembered = opened.world, forget_every, 0
         self._dreams = Dreams(opened.world, [], num_dreams=1, precision=precision)
 
@@ -98,20 +97,25 @@ class WorldModelObservation(gymnasium.Wrapper[NDArray[Any], Any, NDArray[Any], A
             options: For the real environment.
         """
         frame, info = self.env.reset(seed=seed, options=options)
-        return self._look(first_frame(frame), begins=True), info
+        return self._look(first_frame(frame, self._config), begins=True), info
 
     def step(self, action: Any) -> tuple[NDArray[Any], Any, bool, bool, dict[str, Any]]:
         """Step the real environment and let the model observe where it led.
 
         Args:
-            action: A whole number, an element of `action_space`.
+            action: An element of `action_space`.
 
         Raises:
             InvalidActionError: It is not. The real environment was not stepped then.
         """
-        action = read_action(action, self._num_actions)
+        if self._config.action_size:
+            led = read_actions([action], 1, self._config)
+            action = led[0].astype(self.action_space.dtype)
+        else:
+            action = read_action(action, self._config.num_actions)
+            led = np.array([action], np.int64)
         frame, reward, terminated, truncated, info = self.env.step(action)
-        looked = self._look(Context(frame[None], np.array([action], np.int64)))
+        looked = self._look(Context(frame[None], led))
         return looked, reward, terminated, truncated, info
 
     def forget(self) -> None:
@@ -125,7 +129,7 @@ class WorldModelObservation(gymnasium.Wrapper[NDArray[Any], Any, NDArray[Any], A
                 latent = self._world.tokenizer.encode(frames_to_tensor(context.frames, self._world.device))
             return latent[0].float().cpu().numpy().copy()
         if begins or self._remembered in (0, self._forget_every):
-            self._dreams.start([0], [first_frame(context.frames[0])])
+            self._dreams.start([0], [first_frame(context.frames[0], self._config)])
             self._remembered = 1
         else:
             self._dreams.observe([context])
