@@ -73,7 +73,7 @@ def main(args: Args) -> dict[str, Any]:
     world = open_checkpoint(args.checkpoint).world
     refuse_unsteppable(world)
     episodes = read_all(scan(args.recordings).usable[: args.episodes])
-    refuse_other_worlds(episodes, world.config.dynamics.num_actions, world.config.tokenizer.frame_size)
+    refuse_other_worlds(episodes, world.config.dynamics, world.config.tokenizer.frame_size)
     refuse_training_seeds(episodes, args.recordings)
     long_enough = [e for e in episodes if len(e.image) > args.long_dream][: args.long_dreams]
     if not long_enough:

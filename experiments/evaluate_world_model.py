@@ -23,6 +23,7 @@ from tqdm import tqdm
 import wmgym  # noqa: F401  (registers the ids)
 from agents.results import write_result
 from model.checkpoint import weights_digest
+from model.config import LSSVWMConfig
 from model.sampler import check_denoising_steps
 from model.world_model import WorldModel
 from wmgym.arguments import check_ranges
@@ -41,6 +42,7 @@ from wmgym.fidelity import (
 )
 from wmgym.long_dreams import drift, frame_statistics, long_dreams
 from wmgym.memory_reach import memory_reach
+from wmgym.model_actions import action_space_of, for_environment, takes
 from wmgym.recording import Episode, scan
 from wmgym.watched_mazes import REAL_MAZE, other_world
 
@@ -152,7 +154,7 @@ def refuse_early(args: Args, world: WorldModel, episodes: list[Episode]) -> None
     """Says what cannot be measured before minutes are spent on measuring the rest."""
     refuse_unsteppable(world)
     check_denoising_steps(args.denoising_steps, world.config.dynamics.max_denoising_steps)
-    refuse_other_worlds(episodes, world.config.dynamics.num_actions, world.config.tokenizer.frame_size)
+    refuse_other_worlds(episodes, world.config.dynamics, world.config.tokenizer.frame_size)
     long_enough(episodes, args.context + args.horizon, lambda _: None)
     refuse_training_seeds(episodes, args.recordings)
     longest = max(len(episode.image) for episode in episodes)
@@ -162,10 +164,10 @@ def refuse_early(args: Args, world: WorldModel, episodes: list[Episode]) -> None
             "dreams follow recorded actions. Record longer ones, or pass a smaller --long-dream."
         )
     if args.elsewhere:
-        refuse_elsewhere(args.elsewhere, world.config.dynamics.num_actions)
+        refuse_elsewhere(args.elsewhere, world.config.dynamics)
 
 
-def refuse_elsewhere(name: str, num_actions: int) -> None:
+def refuse_elsewhere(name: str, dynamics: LSSVWMConfig) -> None:
     """Opens the environment of --elsewhere once, to see now that it can be opened and takes the recorded actions."""
     leave_out = "Pass the id of the environment that was recorded, or --elsewhere '' to leave this measure out."
     try:
@@ -176,9 +178,9 @@ def refuse_elsewhere(name: str, num_actions: int) -> None:
         ) from error
     actions = env.action_space
     env.close()
-    if actions != gymnasium.spaces.Discrete(num_actions):
+    if not takes(dynamics, actions):
         raise ValueError(
-            f"--elsewhere {name} takes {actions}, expected Discrete({num_actions}), as recorded. {leave_out}"
+            f"--elsewhere {name} takes {actions}, expected {action_space_of(dynamics)}, as recorded. {leave_out}"
         )
 
 
@@ -227,7 +229,8 @@ def repeat_elsewhere(episodes: list[Episode], args: Args) -> NDArray[np.uint8]:
     frames = []
     for i, episode in enumerate(tqdm(episodes, desc="real mazes elsewhere", unit="episode")):
         env.reset(seed=ELSEWHERE_SEED + i)
-        frames.append([env.step(int(action))[0] for action in episode.action[1 : args.long_dream + 1]])
+        actions = [for_environment(env.action_space, action) for action in episode.action[1 : args.long_dream + 1]]
+        frames.append([env.step(action)[0] for action in actions])
     env.close()
     return np.array(frames)
 

@@ -151,7 +151,7 @@ def refuse_early(args: Args, world: WorldModel, training: list[Maze], held_out: 
             f"{len(held_out[0].poses) - 1} steps. Pass a smaller number."
         )
     first = read_all([training[0].path, held_out[0].path])
-    refuse_other_worlds(first, world.config.dynamics.num_actions, world.config.tokenizer.frame_size)
+    refuse_other_worlds(first, world.config.dynamics, world.config.tokenizer.frame_size)
 
 
 def probe(

@@ -128,7 +128,7 @@ def prepare(args: Args) -> Asked:
     runs = open_runs(args.runs)
     for run in runs:
         check_denoising_steps(args.denoising_steps, run.world.config.dynamics.max_denoising_steps)
-        refuse_other_worlds(episodes, run.world.config.dynamics.num_actions, run.world.config.tokenizer.frame_size)
+        refuse_other_worlds(episodes, run.world.config.dynamics, run.world.config.tokenizer.frame_size)
     size = runs[0].world.config.tokenizer.frame_size
     border = math.ceil(size / 32) * has_targets if args.border is None else args.border
     check_border(border, size)

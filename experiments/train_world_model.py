@@ -210,7 +210,7 @@ def main(args: Args) -> dict[str, float]:
     if fabric.is_global_zero:
         bind_to_tokenizer(folder, args.tokenizer)
         bind_to_recordings(folder, found)
-        new = encode_new(found, tokenizer, dynamics.num_actions, names_in(folder), args.max_episodes, tqdm)
+        new = encode_new(found, tokenizer, dynamics, names_in(folder), args.max_episodes, tqdm)
         append_episodes(folder, new)
         starts = read_starts(found.usable, args.contexts, args.clips, args.clip_frames, args.seed, tqdm)
     fabric.barrier()
@@ -268,7 +268,7 @@ def main(args: Args) -> dict[str, float]:
 
         now = time.monotonic()
         progress.step += 1
-        progress.frames += batch.actions.numel() * fabric.world_size
+        progress.frames += batch.rewards.numel() * fabric.world_size
         progress.seconds += fabric.broadcast(now - last_tick)  # one clock for all devices: they end together
         bar.update((progress.step if args.steps else round(progress.seconds)) - bar.n)
         recent.append(float(losses.denoising.detach()))

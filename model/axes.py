@@ -17,6 +17,7 @@
 | `e`     | channels of one attention head                             |                                            |
 | `k`     | frames before the current one that attention sees          | the paper's k (Eq. 6)                      |
 | `pose`  | numbers of a pose: see `model.poses`                       | 0 or 4                                     |
+| `a`     | numbers of a continuous action                             | 0 where actions are whole numbers          |
 | `f`     | features handed to heads and agents                        |                                            |
 
 Diffusion symbols (arXiv:2210.02747, arXiv:2410.12557): a latent `x` and noise `eps` are mixed to
@@ -32,10 +33,13 @@ Latents = Float[Tensor, "b t d h w"]
 Latent = Float[Tensor, "b d h w"]
 Tokens = Float[Tensor, "b s t q width"]
 Conditioning = Float[Tensor, "b s t width"]
-Actions = Int[Tensor, "b t"]
+Actions = Int[Tensor, "b t"] | Float[Tensor, "b t a"]
+"""Whole numbers, or vectors in the units of the environment (`model.actions`)."""
+Action = Int[Tensor, " b"] | Float[Tensor, "b a"]
 Poses = Float[Tensor, "b t pose"]
 NoiseLevels = Int[Tensor, "b s t"]
 Features = Float[Tensor, "b t f"]
 
 START_ACTION = -1
-"""Stands where no action led to the frame: the first frame of an episode or of a context."""
+"""Stands where no action led to the frame: the first frame of an episode or of a context. Among continuous actions a
+vector of NaN does."""

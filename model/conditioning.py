@@ -4,29 +4,35 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from model.axes import START_ACTION, Conditioning, NoiseLevels, Poses
+from model.actions import led_nowhere
+from model.axes import START_ACTION, Actions, Conditioning, NoiseLevels, Poses
 from model.config import LSSVWMConfig
 from model.poses import POSE_FEATURES, pose_features
 
 
 class FrameConditioning(nn.Module):
-    """Adds learned embeddings of noise level, stride, and action; or a small MLP's of the pose, if the model has poses.
+    """Adds learned embeddings of noise level, stride and action, or a small MLP's of continuous actions or of poses.
 
-    As arXiv:2505.20171 section 4.1 has it: embeddings for discrete actions, an MLP for poses (`model.poses`).
+    As arXiv:2505.20171 section 4.1 has it: embeddings for discrete actions, an MLP for poses (`model.poses`); ours for
+    continuous actions sees them scaled to [-1, 1], and a vector of its own stands for none.
 
     Noise levels are `0` (pure noise) to `max_denoising_steps` (clean). Strides are log2 of the finest steps that one
     denoising step jumps: `0` for the finest sampler, `log2(max_denoising_steps)` for the one-step sampler
     (arXiv:2410.12557, there `d`).
     """
 
+    middle: Tensor
+    half_width: Tensor
+
     def __init__(self, config: LSSVWMConfig) -> None:
-        """Makes the tables, and the MLP if there are poses."""
+        """Makes the tables, and the MLP if there are poses or continuous actions."""
         super().__init__()
-        self.num_actions = config.num_actions
+        self.num_actions, self.action_size = config.num_actions, config.action_size
         self.action: nn.Module
-        if config.pose_size:
+        if config.pose_size or config.action_size:
+            features = config.action_size or POSE_FEATURES
             self.action = nn.Sequential(
-                nn.Linear(POSE_FEATURES, config.width), nn.SiLU(), nn.Linear(config.width, config.width)
+                nn.Linear(features, config.width), nn.SiLU(), nn.Linear(config.width, config.width)
             )
         else:
             self.action = nn.Embedding(config.num_actions + 1, config.width)
@@ -36,10 +42,15 @@ class FrameConditioning(nn.Module):
         nn.init.normal_(self.noise_level.weight, std=0.5)
         nn.init.zeros_(self.stride.weight)  # a stride not yet trained behaves as the finest
         self.pose_size = config.pose_size
+        if config.action_size:
+            self.start = nn.Parameter(torch.randn(config.width) * 0.5)  # where no action led to the frame
+            middle, half_width = action_scale(config)
+            self.register_buffer("middle", middle, persistent=False)
+            self.register_buffer("half_width", half_width, persistent=False)
 
     def forward(
         self,
-        actions: Int[Tensor, "b t"],
+        actions: Actions,
         noise_levels: NoiseLevels,
         strides: Int[Tensor, "b s t"],
         poses: Poses | None = None,
@@ -47,7 +58,7 @@ class FrameConditioning(nn.Module):
         """The vector that modulates every layer.
 
         Args:
-            actions: the action that led to each frame, or `START_ACTION`; not looked at if the model has poses.
+            actions: the action that led to each frame, or none; not looked at if the model has poses.
             noise_levels: how clean each frame of each stream is.
             strides: the sampler's step size for each frame of each stream; 0 for clean frames.
             poses: of each frame, if the model has poses.
@@ -61,10 +72,26 @@ class FrameConditioning(nn.Module):
                 f"{given} given, expected {expected} for the pose of each frame. Likely cause: a model conditioned on "
                 "poses stepped by actions alone, or the reverse."
             )
-        led = torch.where(actions == START_ACTION, self.num_actions, actions) if poses is None else pose_features(poses)
-        mixed = self.action(led)[:, None] + self.noise_level(noise_levels) + self.stride(strides)
+        led = self.embedded(actions) if poses is None else self.action(pose_features(poses))
+        mixed = led[:, None] + self.noise_level(noise_levels) + self.stride(strides)
         activated: Tensor = nn.functional.silu(mixed)
         return activated
+
+    def embedded(self, actions: Actions) -> Float[Tensor, "b t width"]:
+        """What actions add to the vector, if the model has no poses."""
+        if not self.action_size:
+            table: Tensor = self.action(torch.where(actions == START_ACTION, self.num_actions, actions))
+            return table
+        nowhere = led_nowhere(actions)[..., None]
+        scaled = ((actions - self.middle) / self.half_width).masked_fill(nowhere, 0)  # no NaN in the gradient either
+        return torch.where(nowhere, self.start, self.action(scaled))
+
+
+def action_scale(config: LSSVWMConfig) -> tuple[Float[Tensor, " a"], Float[Tensor, " a"]]:
+    """Middle and half width of the box of continuous actions; 1 for the width of what cannot change."""
+    low, high = (torch.tensor(v, dtype=torch.float64) for v in (config.action_low, config.action_high))
+    half = (high - low) / 2
+    return ((low + high) / 2).float(), torch.where(half > 0, half, 1.0).float()
 
 
 class Modulation(nn.Module):

@@ -12,10 +12,13 @@ Attention = Literal["window", "full", "bidirectional", "hybrid", "none"]
 LARGEST = 65_536
 """No size is larger: far beyond any network that fits a machine, and small enough to be told before memory runs out."""
 LARGEST_OF = {"layers": 256, "attention_window": 1000, "scan_chunk_tokens": 4096, "mlp_ratio": 1000}
-NOT_COUNTS = ("max_denoising_steps", "pose_size", "sink_frames")  # have checks of their own
-ADDED_LATER = ("pose_size", "scan", "scan_activation", "attention", "attention_span", "sink_frames")
+NOT_COUNTS = ("max_denoising_steps", "pose_size", "sink_frames", "action_size")  # have checks of their own
+ADDED_LATER = (
+    "pose_size", "scan", "scan_activation", "attention", "attention_span", "sink_frames",
+    "action_size", "action_low", "action_high",
+)  # fmt: skip
 """Keys that configs of earlier releases lack; what is missing has its default."""
-LARGEST_REWARD = 1e30  # well within float32
+LARGEST_REWARD = LARGEST_ACTION = 1e30  # well within float32
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,7 @@ class LSSVWMConfig:
     """The paper's k: frames before the current one that frame-local attention sees."""
     mlp_ratio: int = 3
     num_actions: int = 6
+    """Discrete actions; 1 if they are continuous."""
     max_denoising_steps: int = 8
     """The finest sampler; a power of two. One model samples in any power of two up to it."""
     reward_values: tuple[float, ...] = (0.0, 1.0)
@@ -101,6 +105,12 @@ class LSSVWMConfig:
     """Frames over which the head that looks farthest loses interest by a factor of e."""
     sink_frames: int = 0
     """`hybrid`: first frames that stay in sight for ever."""
+    action_size: int = 0
+    """Numbers of a continuous action; 0 for discrete ones."""
+    action_low: tuple[float, ...] = ()
+    """Least value of each number of a continuous action, in the environment's units: inside the network it is -1."""
+    action_high: tuple[float, ...] = ()
+    """Greatest value: inside the network it is 1."""
 
     def __post_init__(self) -> None:
         """Refuses what is no size or no reward, and shapes that do not divide."""
@@ -123,10 +133,28 @@ class LSSVWMConfig:
             raise ValueError(f"width / attention_heads = {self.width / self.attention_heads} must be divisible by 4.")
         if type(self.pose_size) is not int or self.pose_size not in (0, POSE_SIZE):
             raise ValueError(f"pose_size = {self.pose_size!r} given, expected 0 or {POSE_SIZE}; see model.poses.")
+        self._check_actions()
         self._check_mixers()
         steps = self.max_denoising_steps
         if not _is_size(steps, LARGEST) or steps & (steps - 1):
             raise ValueError(f"max_denoising_steps = {steps!r} must be a power of two, and at most {LARGEST}.")
+
+    def _check_actions(self) -> None:
+        size = self.action_size
+        bounds: Any = self.action_low, self.action_high
+        if type(size) is not int or not 0 <= size <= LARGEST:
+            raise ValueError(f"action_size = {size!r} given, expected a whole number from 0 to {LARGEST}.")
+        if size and (self.num_actions != 1 or self.pose_size):
+            raise ValueError(
+                f"action_size = {size} given with num_actions = {self.num_actions} and pose_size = {self.pose_size}, "
+                "expected 1 and 0: frames are conditioned on continuous actions, or on discrete ones, or on poses."
+            )
+        numbers = all(isinstance(v, tuple) and all(_is_number(n, LARGEST_ACTION) for n in v) for v in bounds)
+        if not numbers or {len(v) for v in bounds} != {size} or any(a > b for a, b in zip(*bounds, strict=True)):
+            raise ValueError(
+                f"action_low = {bounds[0]!r} and action_high = {bounds[1]!r} given, expected action_size = {size} "
+                f"numbers each, none beyond {LARGEST_ACTION:g}, and none lower in action_high."
+            )
 
     def _check_mixers(self) -> None:
         if self.attention not in get_args(Attention):

@@ -31,7 +31,7 @@ class EncodedEpisode:
     Attributes:
         name: tells it from the others; an episode already in the store is not encoded again.
         latents: `(t, d, h, w)` float16.
-        actions: `(t,)`: the action that led to each frame; row 0 is meaningless.
+        actions: `(t,)`, or `(t, a)` if they are continuous: the action that led to each frame; row 0 is meaningless.
         rewards: `(t,)`: the reward that came with each frame.
         terminated: `(t,)`: 1 where the episode ended with the frame.
         positions: `(t, 2)`: where the camera was, if known.
@@ -40,7 +40,7 @@ class EncodedEpisode:
 
     name: str
     latents: NDArray[np.float16]
-    actions: NDArray[np.int64]
+    actions: NDArray[np.int64] | NDArray[np.float32]
     rewards: NDArray[np.float32]
     terminated: NDArray[np.float32]
     positions: NDArray[np.float32] | None = None
@@ -188,7 +188,9 @@ def walked_back(windows: Windows, rows: int) -> Windows:
 
     def turn(v: torch.Tensor, blank: bool) -> torch.Tensor:
         turned = v[kept:][:, order]
-        return torch.cat([v[:kept], turned.masked_fill(back, 0) if blank else turned])
+        if blank:
+            turned[:, back] = 0
+        return torch.cat([v[:kept], turned])
 
     latents, actions, rewards, terminated, poses = windows
     poses = None if poses is None else turn(poses, False)

@@ -23,7 +23,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from model.axes import START_ACTION, Actions, Latents, Poses
+from model.actions import without_first
+from model.axes import Actions, Latents, Poses
 from model.lssvwm import LSSVWM
 from model.own_dreams import Dreaming, dream_in
 from model.poses import take
@@ -140,7 +141,7 @@ def denoising_loss(
         rounding = float(torch.rand((), generator=generator, device=latents.device))
         rows = int(config.shortcut_fraction * len(latents) + rounding)
     noised = add_noise(latents, config, max_steps, rows, generator)
-    actions = torch.cat([torch.full_like(actions[:, :1], START_ACTION), actions[:, 1:]], dim=1)
+    actions = without_first(actions)
     if noised.remembered is not None and config.dreaming is not None:
         noised = replace(
             noised, remembered=dream_in(model, noised.remembered, actions, config.dreaming, generator, poses)

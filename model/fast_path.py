@@ -1,26 +1,25 @@
 """The fast path: one frame of every dream, as `LSSVWM.imagine` and `LSSVWM.observe` have it, for models at rest.
 
 The switch between the two is whether this class is used. Weights are copied in a precision of choice, modulations are
-worked out once for the few noise levels and actions that occur, and memory is laid out for stepping
+read from a table where actions can be counted (`model.modulations`), and memory is laid out for stepping
 (`model.fast_memory`). `compiled` puts each layer through `torch.compile`.
 """
 
 import copy
-from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 
-from model.axes import START_ACTION, Latent
-from model.backbone import Layer
+from model.axes import Action, Latent
 from model.config import LSSVWMConfig
 from model.fast_memory import FastMemory
 from model.frame_step import FrameStep
 from model.heads import frame_features
 from model.local_attention import slopes_of
-from model.lssvwm import LSSVWM, Prediction, cells_of, latents_of
+from model.lssvwm import Prediction, cells_of, latents_of
 from model.memory import Memory
+from model.modulations import layers_of, make_modulator
 from model.sampler import sample
 from model.world_model import WorldModel
 
@@ -31,19 +30,6 @@ MOST_SHAPES = 64
 def has_fast_path(config: LSSVWMConfig) -> bool:
     """Whether there is one for this model: LSSVWM itself, moved by actions."""
     return config.scan and config.attention == "window" and not config.pose_size
-
-
-@dataclass(frozen=True)
-class Modulations:
-    """Shifts, 1 + scales and gates under one noise level and stride; row `num_actions` is that of no action.
-
-    Attributes:
-        layers: `[actions layers 9 1 width]`.
-        final: `[actions 2 1 width]`: shift and 1 + scale before the output.
-    """
-
-    layers: Float[Tensor, "actions layers 9 1 width"]
-    final: Float[Tensor, "actions 2 1 width"]
 
 
 class FastPath:
@@ -61,9 +47,9 @@ class FastPath:
         dynamics, config = world.dynamics, world.config.dynamics
         self.config, self.dtype = config, dtype
         self._heads = copy.deepcopy(dynamics.heads)
-        self._tables = {pair: _modulations(dynamics, *pair, dtype) for pair in _passes(config.max_denoising_steps)}
+        self._modulator = make_modulator(dynamics, dtype)
         self._layers = [
-            FrameStep(layer, config, config.block_size(i), dtype) for i, layer in enumerate(_layers_of(dynamics))
+            FrameStep(layer, config, config.block_size(i), dtype) for i, layer in enumerate(layers_of(dynamics))
         ]
         self._embed, self._unembed, self._decoder = (
             copy.deepcopy(part).to(dtype) for part in (dynamics.embed, dynamics.unembed, world.tokenizer.decoder)
@@ -81,45 +67,38 @@ class FastPath:
         return FastMemory.lay_out(memory, self.config, self.dtype)
 
     def imagine(
-        self, memory: FastMemory, action: Int[Tensor, " b"], noise: Latent, denoising_steps: int
+        self, memory: FastMemory, action: Action, noise: Latent, denoising_steps: int
     ) -> tuple[Prediction, FastMemory]:
         """As `LSSVWM.imagine`, but that actions are not checked.
 
         The memory given stays what it was until the one returned is stepped (`FastMemory`).
         """
-        led = self._led(action)
+        led = self._modulator.led(action)
         bias = self._bias(memory)
         latent = self._draw(memory, led, bias, noise, denoising_steps)
         features, memory = self._take_in(memory, latent, led, bias)
         reward, terminated = self._heads.decide(features)
         return Prediction(latent, features, reward, terminated), memory
 
-    def draw(self, memory: FastMemory, action: Int[Tensor, " b"], noise: Latent, denoising_steps: int) -> Latent:
+    def draw(self, memory: FastMemory, action: Action, noise: Latent, denoising_steps: int) -> Latent:
         """The frame that `imagine` would imagine, without taking it in: the memory stays what it is."""
-        return self._draw(memory, self._led(action), self._bias(memory), noise, denoising_steps)
-
-    def _led(self, action: Int[Tensor, " b"]) -> Int[Tensor, " b"]:
-        """Rows of the tables of modulations."""
-        return torch.where(action == START_ACTION, self.config.num_actions, action)
+        return self._draw(memory, self._modulator.led(action), self._bias(memory), noise, denoising_steps)
 
     def _draw(self, memory: FastMemory, led: Tensor, bias: Tensor, noise: Latent, denoising_steps: int) -> Latent:
         """Walks from noise to the next frame."""
 
         def denoise(z: Latent, level: int, stride: int) -> Latent:
-            tables = self._tables[level, stride]
-            tokens = self._run(z, tables.layers[led], memory, bias, remember=False)
-            shift, scale = tables.final[led].unbind(1)
+            tokens = self._run(z, self._modulator.layers(level, stride, led), memory, bias, remember=False)
+            shift, scale = self._modulator.final(level, stride, led).unbind(1)
             normed = nn.functional.layer_norm(tokens, (self.config.width,))
             cells = self._unembed(torch.addcmul(shift, normed, scale))
             return latents_of(cells.float(), self.config)
 
         return sample(denoise, noise, denoising_steps, self.config.max_denoising_steps)
 
-    def observe(
-        self, memory: FastMemory, latent: Latent, action: Int[Tensor, " b"]
-    ) -> tuple[Float[Tensor, "b f"], FastMemory]:
+    def observe(self, memory: FastMemory, latent: Latent, action: Action) -> tuple[Float[Tensor, "b f"], FastMemory]:
         """As `LSSVWM.observe` for one frame a dream."""
-        return self._take_in(memory, latent, self._led(action), self._bias(memory))
+        return self._take_in(memory, latent, self._modulator.led(action), self._bias(memory))
 
     def decode(self, latent: Latent) -> Float[Tensor, "b c H W"]:
         """As `Tokenizer.decode`."""
@@ -130,8 +109,8 @@ class FastPath:
     def _take_in(
         self, memory: FastMemory, latent: Latent, led: Tensor, bias: Tensor
     ) -> tuple[Float[Tensor, "b f"], FastMemory]:
-        clean = self._tables[self.config.max_denoising_steps, 0]
-        tokens = self._run(latent, clean.layers[led], memory, bias, remember=True)
+        clean = self._modulator.layers(self.config.max_denoising_steps, 0, led)
+        tokens = self._run(latent, clean, memory, bias, remember=True)
         features = frame_features(tokens.float()[:, None], self.config.tokens_per_side)[:, 0]
         return features, memory.advanced()
 
@@ -151,35 +130,3 @@ class FastPath:
         ages = memory.ages()[:, None]
         bias = (-self._slopes[:, None] * ages).masked_fill(ages > memory.seen[:, None, None], -torch.inf)
         return bias.repeat_interleave(self.config.tokens, -1)[:, :, None]
-
-
-def _passes(max_steps: int) -> list[tuple[int, int]]:
-    """Noise level and log2 of the stride of every pass that a sampler makes, and of the one that takes a frame in."""
-    exponents = range(max_steps.bit_length())
-    return [(level, e) for e in exponents for level in range(0, max_steps, 1 << e)] + [(max_steps, 0)]
-
-
-@torch.no_grad()
-def _modulations(dynamics: LSSVWM, level: int, stride: int, dtype: torch.dtype) -> Modulations:
-    """Those of one noise level and stride, for every action."""
-    actions = torch.arange(dynamics.config.num_actions + 1, device=dynamics.place.device)
-    actions[-1] = START_ACTION
-    levels, strides = (torch.full_like(actions, v)[:, None, None] for v in (level, stride))
-    conditioning = dynamics.condition(actions[:, None], levels, strides)[:, 0, 0]
-    rows = []
-    for layer in _layers_of(dynamics):
-        branches = (layer.scan_modulation, layer.attention_modulation, layer.mlp_modulation)
-        rows.append(torch.cat([_parts(v.linear(conditioning), 3) for v in branches], 1))
-    layers = torch.stack(rows, 1)[:, :, :, None].to(dtype)
-    return Modulations(layers, _parts(dynamics.final_modulation(conditioning), 2)[:, :, None].to(dtype))
-
-
-def _layers_of(dynamics: LSSVWM) -> list[Layer]:
-    return [layer for layer in dynamics.backbone.layers if isinstance(layer, Layer)]
-
-
-def _parts(v: Tensor, count: int) -> Tensor:
-    """`[actions (count width)] -> [actions count width]`, 1 added to the second part, which is the scale."""
-    parts: Tensor = v.unflatten(-1, (count, -1)).clone()
-    parts[:, 1] += 1
-    return parts

@@ -4,10 +4,11 @@ from dataclasses import dataclass
 
 import torch
 from einops import rearrange
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from model.axes import START_ACTION, Actions, Features, Latent, Latents, NoiseLevels, Poses, Tokens
+from model.actions import check_actions, filled
+from model.axes import Action, Actions, Features, Latent, Latents, NoiseLevels, Poses, Tokens
 from model.backbone import Backbone
 from model.conditioning import FrameConditioning
 from model.config import LSSVWMConfig
@@ -79,7 +80,7 @@ class LSSVWM(nn.Module):
 
         Args:
             latents: stream 0 is remembered; stream 1, if present, sees stream 0's past and leaves no trace.
-            actions: the action that led to each frame, or `START_ACTION`.
+            actions: the action that led to each frame, or what `model.actions` has for none.
             noise_levels: `tau * max_denoising_steps` of each frame of each stream.
             strides: log2 of the sampler's stride for each frame of each stream; 0 for clean frames.
             memory: what came before; it is not changed.
@@ -104,7 +105,7 @@ class LSSVWM(nn.Module):
         Args:
             memory: what came before; it is not changed.
             latents: the frames, as the tokenizer encodes them.
-            actions: the action that led to each frame, or `START_ACTION`.
+            actions: the action that led to each frame, or what `model.actions` has for none.
             poses: of each frame, if the model has poses.
 
         Returns:
@@ -114,14 +115,14 @@ class LSSVWM(nn.Module):
             ValueError: an action is out of range, or the shapes do not fit.
         """
         self._check(latents[:, 0], actions)
-        clean = torch.full_like(actions, self.config.max_denoising_steps)[:, None]
+        clean = filled(actions, self.config.max_denoising_steps)[:, None]
         _, features, memory = self(latents[:, None], actions, clean, torch.zeros_like(clean), memory, poses=poses)
         return features, memory
 
     def imagine(
         self,
         memory: Memory,
-        action: Int[Tensor, " b"],
+        action: Action,
         noise: Latent,
         denoising_steps: int,
         pose: Float[Tensor, "b pose"] | None = None,
@@ -132,7 +133,7 @@ class LSSVWM(nn.Module):
 
         Args:
             memory: what came before; it is not changed.
-            action: the action taken, or `START_ACTION` to dream a first frame.
+            action: the action taken, or what `model.actions` has for none to dream a first frame.
             noise: standard normal; all the randomness there is.
             denoising_steps: 1, 2, 4, ... up to the config's `max_denoising_steps`.
             pose: of the frame, if the model has poses.
@@ -144,7 +145,7 @@ class LSSVWM(nn.Module):
         self._check(noise, actions)
 
         def denoise(z: Latent, level: int, stride: int) -> Latent:
-            levels, strides = (torch.full_like(actions, v)[:, None] for v in (level, stride))
+            levels, strides = (filled(actions, v)[:, None] for v in (level, stride))
             passed = self(z[:, None, None], actions, levels, strides, memory, remember=False, poses=poses)
             predicted: Latents = passed[0]
             return predicted[:, 0]
@@ -163,11 +164,7 @@ class LSSVWM(nn.Module):
         expected = (c.latent_channels, c.latent_size, c.latent_size)
         if tuple(latent.shape[1:]) != expected:
             raise ValueError(f"latents of shape {tuple(latent.shape[1:])} given, this model works on {expected}.")
-        if bool(((actions < START_ACTION) | (actions >= c.num_actions)).any()):
-            raise ValueError(
-                f"actions between {int(actions.min())} and {int(actions.max())} given, expected 0 to "
-                f"{c.num_actions - 1}, or {START_ACTION} where no action led to the frame."
-            )
+        check_actions(actions, c)
 
 
 def cells_of(latents: Float[Tensor, "*batch d h w"], config: LSSVWMConfig) -> Float[Tensor, "*batch q cell"]:

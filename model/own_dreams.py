@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
+from model.actions import filled
 from model.axes import Actions, Latents, Poses
 from model.lssvwm import LSSVWM
 from model.poses import take
@@ -124,7 +125,7 @@ def predict_all(
     predicted = latents
 
     def denoise(z: Latents, level: int, stride: int) -> Latents:
-        levels, strides = torch.full_like(actions, level), torch.full_like(actions, stride)
+        levels, strides = filled(actions, level), filled(actions, stride)
         return run_streams(model, predicted, z, actions, levels, strides, poses)[0]
 
     for _ in range(passes):

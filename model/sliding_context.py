@@ -8,7 +8,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from model.axes import START_ACTION, Latent, Latents
+from model.actions import filled, without_first
+from model.axes import Latent, Latents
 from model.lssvwm import LSSVWM
 from model.poses import relative_poses
 from model.sampler import sample
@@ -18,7 +19,7 @@ from model.two_streams import run_streams
 def imagine_in_context(
     model: LSSVWM,
     context: Latents,
-    actions: Int[Tensor, "b t+1"],
+    actions: Int[Tensor, "b t+1"] | Float[Tensor, "b t+1 a"],
     noise: Latent,
     denoising_steps: int,
     poses: Float[Tensor, "b t+1 pose"] | None = None,
@@ -41,16 +42,16 @@ def imagine_in_context(
     """
     c = model.config
     frames = min(c.attention_window - 1, context.shape[1])
-    context, actions = context[:, context.shape[1] - frames :], actions[:, actions.shape[1] - frames - 1 :].clone()
-    actions[:, 0] = START_ACTION  # what led to the first frame in sight is not shown in training either
+    context, actions = context[:, context.shape[1] - frames :], actions[:, actions.shape[1] - frames - 1 :]
+    actions = without_first(actions)  # what led to the first frame in sight is not shown in training either
     if poses is not None:
         poses = poses[:, poses.shape[1] - frames - 1 :]
         poses = relative_poses(poses[..., :2], poses[..., 2:])
-    clean = torch.full((len(context), frames), c.max_denoising_steps, dtype=actions.dtype, device=actions.device)
+    clean = filled(actions[:, 1:], c.max_denoising_steps)
 
     def denoise(z: Latent, level: int, stride: int) -> Float[Tensor, "b d h w"]:
-        levels = torch.cat([clean, torch.full_like(actions[:, :1], level)], 1)
-        strides = torch.cat([clean * 0, torch.full_like(actions[:, :1], stride)], 1)
+        levels = torch.cat([clean, filled(actions[:, :1], level)], 1)
+        strides = torch.cat([clean * 0, filled(actions[:, :1], stride)], 1)
         together = torch.cat([context, z[:, None]], 1)
         predicted, _ = run_streams(model, None, together, actions, levels, strides, poses)
         last: Tensor = predicted[:, -1]

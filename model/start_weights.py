@@ -133,7 +133,8 @@ def weights_to_transfer(source: Path, world: WorldModel) -> dict[str, Tensor]:
     config, weights = load_weights(source)
     check_fit(source, WorldModel(config).state_dict(), weights)
     own, d = world.config.dynamics, config.dynamics
-    theirs = replace(d, num_actions=own.num_actions, reward_values=own.reward_values)
+    free = ("num_actions", "action_size", "action_low", "action_high", "reward_values")
+    theirs = replace(d, **{name: getattr(own, name) for name in free})
     names = [f.name for f in fields(own) if getattr(theirs, f.name) != getattr(own, f.name)]
     if names:
         told = ", ".join(f"{name} = {getattr(theirs, name)} for {getattr(own, name)}" for name in names)
@@ -142,5 +143,5 @@ def weights_to_transfer(source: Path, world: WorldModel) -> dict[str, Tensor]:
             f"it has {told}. Pass those it was trained with; only actions and rewards may be others."
         )
     kept = world.state_dict()
-    found = {k: v for k, v in weights.items() if k.startswith("dynamics.") and v.shape == kept[k].shape}
+    found = {k: v for k, v in weights.items() if k.startswith("dynamics.") and k in kept and v.shape == kept[k].shape}
     return kept | found

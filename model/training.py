@@ -21,7 +21,7 @@ class Windows(NamedTuple):
 
     Attributes:
         latents: `[b t d h w]`: the frames.
-        actions: `[b t]`: the action that led to each frame; the first of a window is ignored.
+        actions: `[b t]` or `[b t a]`: the action that led to each frame; the first of a window is ignored.
         rewards: `[b t]`: the reward that came with each frame.
         terminated: `[b t]`: whether the episode ended with the frame.
         poses: `[b t 4]`: of each frame, relative to the first (`model.poses`), if they were recorded.

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from model.checkpoint import CONFIG_FILE, CheckpointError, check_fit, load_weights, save_weights
+from model.conditioning import action_scale
 from model.config import WorldModelConfig
 from model.lssvwm import LSSVWM
 from model.tokenizer import Tokenizer
@@ -70,3 +71,6 @@ class WorldModel(nn.Module):
         """Fills the buffers that follow from the config and are therefore not stored."""
         values = torch.tensor(self.config.dynamics.reward_values)
         self.dynamics.heads.reward_values = values
+        if self.config.dynamics.action_size:
+            condition = self.dynamics.condition
+            condition.middle, condition.half_width = action_scale(self.config.dynamics)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from gymnasium.spaces import Discrete, Space
+from gymnasium.spaces import Box, Discrete, Space
 from numpy.typing import NDArray
 
 import model.checkpoint
@@ -17,6 +17,7 @@ from model.world_model import WorldModel
 from wmgym.action_spaces import action_count
 from wmgym.context import Context, first_frame
 from wmgym.errors import CheckpointError, DependencyError
+from wmgym.model_actions import action_space_of, bounds_of, described, outside, takes
 from wmgym.recorded_world import WORLD_FILE, RecordedWorld, read_world
 from wmgym.starts import Clips
 
@@ -53,10 +54,10 @@ class Checkpoint:
 
     @property
     def action_space(self) -> Space[Any]:
-        """Of the world that was recorded; `Discrete` from 0 where that is not known."""
+        """Of the world that was recorded; where that is not known `Discrete` from 0, or a flat float32 `Box`."""
         if self.recorded is not None:
             return copy.deepcopy(self.recorded.action_space)
-        return Discrete(self.world.config.dynamics.num_actions)
+        return action_space_of(self.world.config.dynamics)
 
     def __post_init__(self) -> None:
         """Refuse frames that the model cannot take in.
@@ -82,7 +83,7 @@ class Checkpoint:
         if kind not in STARTS:
             raise ValueError(f"starts = {kind!r}, expected one of {STARTS}.")
         if kind == "first_frames":
-            return [first_frame(frame) for frame in self.first_frames]
+            return [first_frame(frame, self.world.config.dynamics) for frame in self.first_frames]
         if self.clips is None:
             raise CheckpointError(
                 f"starts = 'clips', but checkpoint '{self.name}' has none: it was made before there were any. Start "
@@ -211,12 +212,13 @@ def _as_array(path: Path, key: str, tensor: torch.Tensor) -> NDArray[Any]:
 def _check_recorded(name: str, recorded: RecordedWorld | None, config: WorldModelConfig) -> None:
     if recorded is None or config.dynamics.pose_size:
         return
-    world = (action_count(recorded.action_space), recorded.frame_size)
-    if world != (config.dynamics.num_actions, config.tokenizer.frame_size):
+    space, size = recorded.action_space, config.tokenizer.frame_size
+    same = takes(config.dynamics, space if isinstance(space, Box) else Discrete(action_count(space)))
+    if not same or recorded.frame_size != size:
         raise CheckpointError(
-            f"{WORLD_FILE} of checkpoint '{name}' tells of {world[0]} actions and frames of {world[1]} pixels, the "
-            f"model has {config.dynamics.num_actions} and {config.tokenizer.frame_size}. Most likely it belongs to "
-            "another model: copy it from the run that trained this one, or delete it."
+            f"{WORLD_FILE} of checkpoint '{name}' tells of {space} and frames of {recorded.frame_size} pixels, the "
+            f"model has {described(config.dynamics)} and {size}. Most likely it belongs to another model: copy it "
+            "from the run that trained this one, or delete it."
         )
 
 
@@ -231,16 +233,25 @@ def _check_first_frames(name: str, frames: NDArray[np.generic], config: WorldMod
 
 
 def _check_clips(name: str, clips: Clips, config: WorldModelConfig) -> None:
-    size, count = config.tokenizer.frame_size, config.dynamics.num_actions
+    size, count, numbers = config.tokenizer.frame_size, config.dynamics.num_actions, config.dynamics.action_size
     frames, actions = clips.frames, clips.actions
     fits = frames.dtype == np.uint8 and frames.ndim == 5 and frames.shape[2:] == (size, size, 3) and frames.size > 0
-    if not fits or actions.shape != frames.shape[:2] or actions.dtype.kind not in "iu":
+    axes, kinds, told = ((numbers,), "f", f"floats (n, t, {numbers})") if numbers else ((), "iu", "integers (n, t)")
+    if not fits or actions.shape != (*frames.shape[:2], *axes) or actions.dtype.kind not in kinds:
         raise CheckpointError(
             f"The clips of checkpoint '{name}' are {frames.dtype} {frames.shape} with {actions.dtype} actions "
-            f"{actions.shape}, expected uint8 (n, t, {size}, {size}, 3) and integers (n, t), n and t >= 1. Most likely "
+            f"{actions.shape}, expected uint8 (n, t, {size}, {size}, 3) and {told}, n and t >= 1. Most likely "
             "they belong to another model: write them with wmgym.checkpoint.save_starts."
         )
     led = actions[:, 1:]
+    if numbers:
+        low, high = bounds_of(config.dynamics)
+        if (wrong := outside(led, low, high)).any():
+            raise CheckpointError(
+                f"The clips of checkpoint '{name}' have the action {led[wrong][0].tolist()}, expected numbers from "
+                f"{low.tolist()} to {high.tolist()}. Most likely they were recorded in another environment."
+            )
+        return
     if led.size and (led.min() < 0 or led.max() >= count):
         raise CheckpointError(
             f"The clips of checkpoint '{name}' have actions from {led.min()} to {led.max()}, expected 0 to "

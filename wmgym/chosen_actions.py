@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from gymnasium.spaces import Discrete, MultiDiscrete, Space
+from gymnasium.spaces import Box, Discrete, MultiDiscrete, Space
 
 from wmgym.action_spaces import to_model
 from wmgym.arrays import as_array
@@ -12,7 +12,9 @@ from wmgym.errors import InvalidActionError
 
 
 def counted_from_zero(space: Space[Any], actions: Any) -> Any:
-    """Return actions as the model counts them; those of a `Discrete` from 0 and of a `Box` are passed on as they are.
+    """Return actions as the model takes them; those of a `Discrete` from 0 and a flat `Box` are passed on.
+
+    Those of another `Box` are flattened, if they have its shape.
 
     Args:
         space: Of one action.
@@ -25,6 +27,8 @@ def counted_from_zero(space: Space[Any], actions: Any) -> Any:
         return actions
     given = as_array(actions, "actions", InvalidActionError)
     axes = len(space.shape or ())
+    if isinstance(space, Box):
+        return to_model(space, given) if given.shape[given.ndim - axes :] == space.shape else given
     first, count = space.start, space.n if isinstance(space, Discrete) else space.nvec  # type: ignore[attr-defined]
     fits = given.dtype.kind in "iu" and given.ndim >= axes and given.shape[given.ndim - axes :] == space.shape
     if not fits or not np.all((given >= first) & (given < first + count)):
@@ -38,6 +42,8 @@ def counted_from_zero(space: Space[Any], actions: Any) -> Any:
 
 def counts_from_zero(space: Space[Any]) -> bool:
     """Say whether a model takes the actions of a space as they are."""
+    if isinstance(space, Box):
+        return len(space.shape) == 1
     return not isinstance(space, MultiDiscrete) and not (isinstance(space, Discrete) and space.start != 0)
 
 
@@ -64,6 +70,6 @@ def _count_one(space: Space[Any], context: Any) -> Any:
     if not isinstance(context, Mapping) or "actions" not in context or counts_from_zero(space):
         return context
     actions = np.array(context["actions"])
-    if len(actions):
+    if len(actions) and not isinstance(space, Box):
         actions[0] = space.start  # type: ignore[attr-defined]
     return {**context, "actions": counted_from_zero(space, actions)}

@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from model.axes import START_ACTION, Actions, Poses
+from model.actions import without_first
+from model.axes import Actions, Poses
 from model.poses import relative_poses, take
 from model.world_model import WorldModel
 from wmgym.errors import ContextError
@@ -23,7 +24,7 @@ class ClipBatch:
 
     Attributes:
         images: `(clips, frames, H, W, 3)`.
-        actions: `[clips frames]`: the action that led to each frame; `START_ACTION` for the first of each clip.
+        actions: `[clips frames]`, or `[clips frames a]`: the action that led to each frame; none to the first of each.
         poses: `[clips frames 4]`: relative to the first frame, for a model with poses; else None.
     """
 
@@ -115,8 +116,7 @@ def cut_clips(world: WorldModel, episodes: Sequence[Episode], clips_per_episode:
     def stack(values: list[NDArray[Any]]) -> NDArray[Any]:
         return np.stack([v[start : start + frames] for v, (_, start) in zip(values, places, strict=True)])
 
-    actions = torch.from_numpy(stack([e.action for e, _ in places])).to(world.device)
-    actions[:, 0] = START_ACTION
+    actions = without_first(torch.from_numpy(stack([e.action for e, _ in places]))).to(world.device)
     poses = None
     if world.config.dynamics.pose_size:
         refuse_without_poses(episodes)

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from model.axes import START_ACTION
-from model.config import WorldModelConfig
+from model.config import LSSVWMConfig, WorldModelConfig
 from wmgym.arrays import as_array
 from wmgym.errors import ContextError
+from wmgym.model_actions import no_action, read_vectors
 
 KEY = "context"
 """Under this key `reset(options=...)` looks for contexts."""
@@ -25,17 +25,19 @@ class Context:
     frames: NDArray[np.uint8]
     """`[t H W c]`: 0 to 255."""
 
-    actions: NDArray[np.int64]
-    """`[t]`: the action that led to each frame, or `START_ACTION` where none did."""
+    actions: NDArray[Any]
+    """`[t]` int64, or `[t n]` float32 if they are continuous: the action that led to each frame, or what `no_action`
+    gives where none did."""
 
 
-def first_frame(frame: NDArray[np.uint8]) -> Context:
+def first_frame(frame: NDArray[np.uint8], config: LSSVWMConfig | None = None) -> Context:
     """Return the context of an episode that has only begun.
 
     Args:
         frame: `[H W c]`: what the reset showed.
+        config: Of the model; None for one of discrete actions.
     """
-    return Context(frame[None], np.array([START_ACTION]))
+    return Context(frame[None], no_action(config or LSSVWMConfig())[None])
 
 
 def read_contexts(
@@ -90,7 +92,7 @@ def _read(given: Any, index: str, config: WorldModelConfig) -> Context:
         found = sorted(map(str, given)) if isinstance(given, Mapping) else type(given).__name__
         raise ContextError(f"{where} is {found}, expected a dictionary with exactly 'frames' and 'actions'.")
     frames = _read_frames(given["frames"], f"{where}['frames']", config.tokenizer.frame_size)
-    actions = _read_actions(given["actions"], f"{where}['actions']", len(frames), config.dynamics.num_actions)
+    actions = _read_actions(given["actions"], f"{where}['actions']", len(frames), config.dynamics)
     return Context(frames, actions)
 
 
@@ -111,8 +113,19 @@ def _read_frames(given: Any, where: str, size: int) -> NDArray[np.uint8]:
     return frames
 
 
-def _read_actions(given: Any, where: str, frames: int, num_actions: int) -> NDArray[np.int64]:
+def _read_actions(given: Any, where: str, frames: int, config: LSSVWMConfig) -> NDArray[np.int64] | NDArray[np.float32]:
     actions = as_array(given, where, ContextError)
+    if config.action_size:
+        if actions.dtype.kind in "fiu" and actions.shape == (frames, config.action_size):
+            actions = np.concatenate([np.array([config.action_low]), actions[1:]])  # entry 0 is ignored
+        hint = (
+            "actions[i] is the action that led to frames[i], and entry 0 is ignored. Most likely the entry of the "
+            "first frame is missing: put any action in front."
+        )
+        vectors = read_vectors(actions, (frames, config.action_size), config, where, ContextError, hint)
+        vectors[0] = no_action(config)
+        return vectors
+    num_actions = config.num_actions
     if actions.ndim == 2:
         raise ContextError(
             f"{where} has shape {actions.shape}, expected ({frames},). If it is one-hot, as in Memory Maze "
@@ -132,4 +145,4 @@ def _read_actions(given: Any, where: str, frames: int, num_actions: int) -> NDAr
             f"{where} has entries from {led.min()} to {led.max()} after the first, expected 0 to "
             f"{num_actions - 1}. Most likely they were recorded in another environment."
         )
-    return np.concatenate([[START_ACTION], led]).astype(np.int64)
+    return np.concatenate([no_action(config)[None], led]).astype(np.int64)

@@ -1,9 +1,10 @@
 """How sure a model is of the next frame: the same one drawn several times, and how far apart the draws are."""
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
+from model.axes import Action
 from model.sampler import check_denoising_steps
 from wmgym.arrays import read_integer
 from wmgym.stepping import Stepping
@@ -45,7 +46,7 @@ class Disagreement:
         self._noises = torch.stack(noises).to(device)
 
     @torch.inference_mode()
-    def measure(self, stepping: Stepping, memory: object, action: Int[Tensor, " b"]) -> Float[Tensor, " b"]:
+    def measure(self, stepping: Stepping, memory: object, action: Action) -> Float[Tensor, " b"]:
         """Return the disagreement of each dream; the memory stays as it is.
 
         Args:

@@ -20,7 +20,7 @@ from jaxtyping import Float, UInt8
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model.axes import START_ACTION
+from model.actions import no_actions
 from model.checkpoint import tensors_digest
 from model.memory import Memory
 from model.sampler import check_denoising_steps, draw_noise
@@ -166,11 +166,11 @@ class Dreams:
         self.steps[rows], self.started[rows], self.over[rows] = 0, True, False
 
     @torch.inference_mode()
-    def step(self, actions: NDArray[np.int64], idle: Bools | None = None) -> tuple[NDArray[np.float64], Bools]:
+    def step(self, actions: NDArray[Any], idle: Bools | None = None) -> tuple[NDArray[np.float64], Bools]:
         """Dream one more frame.
 
         Args:
-            actions: `[n]`: within range.
+            actions: `[n]` int64, or `[n a]` float32 if they are continuous: within range.
             idle: `[n]`: dreams that only fill the batch, so that its size, and with it rounding, stays the
                 same. No noise is drawn for them, and they must be started next.
 
@@ -300,10 +300,10 @@ class Dreams:
 
     def _imagined_start(self, rows: Sequence[int]) -> tuple[Memory, Tensor, Tensor]:
         """Dream first frames out of nothing."""
-        dynamics, action = self._world.dynamics, torch.full((len(rows),), START_ACTION)
+        dynamics = self._world.dynamics
         imagined, memory = dynamics.imagine(
             dynamics.initial_memory(len(rows)),
-            action.to(self._world.device),
+            no_actions(self._world.config.dynamics, len(rows), 1, self._world.device)[:, 0],
             self._noise(rows),
             self._denoising_steps,
         )

@@ -57,7 +57,7 @@ def dream_recordings(
     for first in range(0, len(missing), TOGETHER):
         some = missing[first : first + TOGETHER]
         episodes = read_all(some)
-        refuse_other_worlds(episodes, world.config.dynamics.num_actions, world.config.tokenizer.frame_size)
+        refuse_other_worlds(episodes, world.config.dynamics, world.config.tokenizer.frame_size)
         if mirror is not None:
             episodes = [mirrored(episode, mirror) for episode in episodes]
         for path, shown in zip(some, dream_along(world, episodes, observation, steps, progress), strict=True):
@@ -92,7 +92,7 @@ def dream_along(
     shown = []
     for t in range(images.shape[1]):
         if t == 0:
-            real.start(rows, [first_frame(image) for image in images[:, 0]])
+            real.start(rows, [first_frame(image, world.config.dynamics) for image in images[:, 0]])
         else:
             real.observe([Context(images[row, t : t + 1], actions[row, t : t + 1]) for row in rows])
         if t % (steps + 1) == 0:

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from model.axes import START_ACTION
+from model.actions import without_first
 from model.sampler import draw_noise
 from model.world_model import WorldModel
 from wmgym.clips import ClipBatch
@@ -118,7 +118,7 @@ def dream_clips(
         part = places[first : first + AT_ONCE]
         images = np.stack([e.image[s : s + context] for e, s in part])
         actions = torch.from_numpy(np.stack([e.action[s : s + length] for e, s in part])).to(world.device)
-        actions[:, 0] = START_ACTION
+        actions = without_first(actions)
         _, observed = observe_clips(world, ClipBatch(images, actions[:, :context], None))
         for k in denoising_steps:
             generators = [torch.Generator().manual_seed(seed + first + i) for i in range(len(part))]

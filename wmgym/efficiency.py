@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from model.actions import filled, random_actions
 from model.axes import Actions, Latents
 from model.diffusion import DiffusionConfig, Mode, denoising_loss
 from model.lssvwm import LSSVWM
@@ -112,7 +113,7 @@ def sliding_cost(model: LSSVWM, context: int, seconds: float, generator: torch.G
     """
     steps = model.config.max_denoising_steps
     latents, actions = random_frames(model, min(context + 1, model.config.attention_window), generator)
-    levels, strides = torch.full_like(actions, steps), torch.zeros_like(actions)
+    levels, strides = filled(actions, steps), filled(actions, 0)
     levels[:, -1], strides[:, -1] = 0, steps.bit_length() - 1
     median, peak = _time(lambda: run_streams(model, None, latents, actions, levels, strides), seconds, latents.device)
     return Cost(median, latents.numel() * latents.element_size(), peak)
@@ -148,7 +149,7 @@ def random_frames(model: LSSVWM, frames: int, generator: torch.Generator) -> tup
     c, device = model.config, generator.device
     shape = (1, frames, c.latent_channels, c.latent_size, c.latent_size)
     latents = torch.randn(shape, generator=generator, device=device)
-    return latents, torch.randint(0, c.num_actions, (1, frames), generator=generator, device=device)
+    return latents, random_actions(c, 1, frames, generator)
 
 
 def growth_exponent(lengths: Sequence[int], values: Sequence[int | float]) -> float | None:

@@ -3,16 +3,19 @@
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from model.config import LSSVWMConfig
 from model.data import EncodedEpisode
 from model.tokenizer import Tokenizer
 from wmgym.clips import POSE_KEYS
 from wmgym.codec import frames_to_tensor
 from wmgym.errors import RecordingError
+from wmgym.model_actions import described, refuse_outside, with_actions_of
 from wmgym.recording import SEED_RANGES, Episode, Scan, read_episode, read_summary
 from wmgym.starts import Clips, draw_clip
 
@@ -24,31 +27,33 @@ Starts = tuple[NDArray[np.uint8], Clips | None]
 
 
 def encode_new(
-    found: Scan, tokenizer: Tokenizer, num_actions: int, known: set[str], most: int, show: Show
+    found: Scan, tokenizer: Tokenizer, dynamics: LSSVWMConfig, known: set[str], most: int, show: Show
 ) -> Iterator[EncodedEpisode]:
     """Encode the episodes that are not known yet; damaged files are named, skipped and counted.
 
     Args:
         found: The recordings.
         tokenizer: Trained.
-        num_actions: What every recording must have.
+        dynamics: Whose actions every recording must have.
         known: Names of episodes to leave out.
         most: Look at no more episodes than these, in order of their names.
         show: Progress bar.
 
     Raises:
-        RecordingError: An episode was recorded with another number of actions, in frames of another size than the
-            tokenizer's, or with a seed that is kept for validation or test.
+        RecordingError: An episode was recorded with other actions or with some beyond their bounds, in frames of
+            another size than the tokenizer's, or with a seed that is kept for validation or test.
     """
     files = [path for path in found.usable[:most] if path.stem not in known]
     read = 0
     for path, episode in sound_episodes(show(files, desc="encoding")):
         read += 1
-        if episode.action_count != num_actions:
+        given = with_actions_of(dynamics, episode)
+        if given != dynamics:
             raise RecordingError(
-                f"{path} has {episode.action_count} actions, the first recording has {num_actions}; expected "
+                f"{path} has {described(given)}, the first recording has {described(dynamics)}; expected "
                 "recordings of one environment. Move the others to a folder of their own."
             )
+        refuse_outside(episode, dynamics, str(path), RecordingError)
         refuse_held_out(path, episode)
         refuse_size(path, episode, tokenizer.config.frame_size)
         parts = np.array_split(episode.image, max(1, len(episode.image) // FRAMES_AT_ONCE))
@@ -80,7 +85,7 @@ def read_starts(files: list[Path], first_frames: int, clips: int, clip_frames: i
     """
     firsts = [episode.image[0] for _, episode in sound_episodes(show(files[:first_frames], desc="first frames"))]
     frames: list[NDArray[np.uint8]] = []
-    actions: list[NDArray[np.int64]] = []
+    actions: list[NDArray[Any]] = []
     rng = np.random.default_rng(seed)
     long_enough = _rewarded_first(files, clip_frames) if clips else []
     for _, episode in sound_episodes(show(long_enough[:clips], desc="clips")):

@@ -28,7 +28,9 @@ class DreamEnv(gymnasium.Env[NDArray[Any], Any]):
 
     ## Action Space
     That of the world that was recorded; `Discrete(n)` where the checkpoint does not say which it was. Memory Maze has
-    6: 0 nothing, 1 forward, 2 left, 3 right, 4 forward and left, 5 forward and right, held for one step (0.25 s).
+    6: 0 nothing, 1 forward, 2 left, 3 right, 4 forward and left, 5 forward and right, held for one step (0.25 s). A
+    model of continuous actions has a `Box`, with the bounds of the recorded environment in its own units. Actions
+    beyond them are refused, not clipped: `gymnasium.wrappers.ClipAction` clips.
 
     ## Observation Space
     By the argument `observation`:
@@ -49,8 +51,8 @@ class DreamEnv(gymnasium.Env[NDArray[Any], Any]):
     measuring them. `reset(options={"context": ...})` starts elsewhere:
 
     * `{"frames": frames, "actions": actions}`: real frames, uint8 `(t, 64, 64, 3)`, and the actions, integers
-      `(t,)`, that led to them; `actions[0]` is ignored. The dream goes on after the last frame, whose
-      observation is returned.
+      `(t,)` or floats `(t, n)`, that led to them; `actions[0]` is ignored. The dream goes on after the last
+      frame, whose observation is returned.
     * `None`: the model dreams the first frame too.
 
     `reset(seed=s)` fixes all randomness: the same seed is the same dream, whatever the device, to rounding.

@@ -13,7 +13,8 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model.axes import START_ACTION
+from model.actions import without_first
+from model.config import LSSVWMConfig
 from model.memory import Memory
 from model.poses import take
 from model.sampler import draw_noise
@@ -22,6 +23,7 @@ from model.world_model import WorldModel
 from wmgym.clips import POSE_KEYS, ClipBatch, cut_clips
 from wmgym.codec import frames_to_tensor, psnr, tensor_to_frames
 from wmgym.errors import ContextError
+from wmgym.model_actions import described, refuse_outside, with_actions_of
 from wmgym.recording import SEED_RANGES, Episode, read_episode
 
 Frames = NDArray[np.uint8]
@@ -214,27 +216,27 @@ def read_all(paths: Sequence[Path]) -> list[Episode]:
     return [read_episode(path, state_keys=POSE_KEYS) for path in paths]
 
 
-def refuse_other_worlds(episodes: Sequence[Episode], num_actions: int, frame_size: int) -> None:
+def refuse_other_worlds(episodes: Sequence[Episode], dynamics: LSSVWMConfig, frame_size: int) -> None:
     """Refuses episodes that were not recorded in the world of a model.
 
     Args:
         episodes: recordings.
-        num_actions: of the model.
+        dynamics: of the model.
         frame_size: height and width of the model's frames.
 
     Raises:
-        ContextError: an episode has another number of actions, or frames of another size.
+        ContextError: an episode has other actions, actions beyond their bounds, or frames of another size.
     """
-    expected = (num_actions, frame_size, frame_size)
     for episode in episodes:
-        given = (episode.action_count, *episode.image.shape[1:3])
-        if given != expected:
-            actions, height, width = given
+        given = with_actions_of(dynamics, episode)
+        height, width = episode.image.shape[1:3]
+        if (given, height, width) != (dynamics, frame_size, frame_size):
             raise ContextError(
-                f"an episode of {actions} actions and frames of {height}x{width} given, expected {num_actions} actions "
-                f"and {frame_size}x{frame_size}, as the model has. Likely cause: recordings of another environment. "
-                "Pass those of the environment the model is trained on."
+                f"an episode of {described(given)} and frames of {height}x{width} given, expected "
+                f"{described(dynamics)} and {frame_size}x{frame_size}, as the model has. Likely cause: recordings of "
+                "another environment. Pass those of the environment the model is trained on."
             )
+        refuse_outside(episode, dynamics, "an episode", ContextError)
 
 
 def refuse_training_seeds(episodes: Sequence[Episode], folder: Path) -> None:
@@ -260,7 +262,6 @@ def _together(episodes: Sequence[Episode], frames: int) -> Iterator[tuple[Frames
     longest = max(len(episode.image) for episode in episodes)
     for t in range(0, longest, frames):
         rows = [np.minimum(np.arange(t, min(t + frames, longest)), len(e.image) - 1) for e in episodes]
-        actions = np.stack([episode.action[row] for episode, row in zip(episodes, rows, strict=True)])
-        if t == 0:
-            actions[:, 0] = START_ACTION
-        yield np.stack([e.image[row] for e, row in zip(episodes, rows, strict=True)]), torch.from_numpy(actions)
+        actions = torch.from_numpy(np.stack([e.action[row] for e, row in zip(episodes, rows, strict=True)]))
+        images = np.stack([e.image[row] for e, row in zip(episodes, rows, strict=True)])
+        yield images, actions if t else without_first(actions)

@@ -13,13 +13,14 @@ from wmgym.clips import POSE_KEYS, refuse_without_poses
 from wmgym.encoding import first_episode
 from wmgym.errors import ContextError
 from wmgym.fidelity import refuse_other_worlds
+from wmgym.model_actions import with_actions_of
 from wmgym.recording import Episode, Scan
 
 
 def fit_to_recordings(
     dynamics: LSSVWMConfig, tokenizer: Tokenizer, folder: Path, found: Scan, held_out: Sequence[Episode]
 ) -> LSSVWMConfig:
-    """Return the config with the number of actions of the recordings, having looked whether all fit together.
+    """Return the config with the actions of the recordings, having looked whether all fit together.
 
     Args:
         dynamics: What was asked for.
@@ -35,10 +36,11 @@ def fit_to_recordings(
     """
     WorldModelConfig(tokenizer.config, dynamics)  # refuses latents of another size
     first = first_episode(folder, found)
-    refuse_other_worlds(held_out, first.action_count, tokenizer.config.frame_size)
+    fitted = with_actions_of(dynamics, first)
+    refuse_other_worlds(held_out, fitted, tokenizer.config.frame_size)
     if dynamics.pose_size:
         refuse_without_poses([first, *held_out])
-    return replace(dynamics, num_actions=first.action_count)
+    return fitted
 
 
 def build_world(

@@ -52,7 +52,7 @@ class FollowedDreams:
     ) -> None:
         world = open_checkpoint(checkpoint, device).world
         size = world.config.tokenizer.frame_size
-        self._num_actions = world.config.dynamics.num_actions
+        self._config = world.config.dynamics
         self._shape = (num_envs, size, size, 3)
         self._dreams = Dreams(world, [], num_envs, precision=precision)
         self._rngs = [np.random.default_rng([seed, row]) for row in range(num_envs)]
@@ -62,8 +62,8 @@ class FollowedDreams:
 
         Args:
             frames: `[n H W c]` uint8, 0 to 255.
-            actions: `[n]`: what led to them, elements of the environments' action space; those of first frames are
-                ignored.
+            actions: `[n]` or `[n a]`: what led to them, elements of the environments' action space; those of first
+                frames are ignored.
             is_first: `[n]`: whose episode begins with this frame: its memory is emptied before.
 
         Raises:
@@ -73,16 +73,17 @@ class FollowedDreams:
         """
         frames, is_first = self._read(frames, is_first)
         given = as_array(actions, "actions", ContextError)
-        if given.shape == is_first.shape:
-            given = np.where(is_first, 0, given)
-        given = read_actions(given, len(frames), self._num_actions)
+        if given.shape[:1] == is_first.shape:
+            ignored = np.array(self._config.action_low) if self._config.action_size else 0
+            given = np.where(is_first.reshape(-1, *[1] * (given.ndim - 1)), ignored, given)
+        given = read_actions(given, len(frames), self._config)
         if (missing := np.flatnonzero(~self._dreams.started & ~is_first)).size:
             raise ResetNeeded(f"environments {missing} have shown no first frame, expected is_first = True there.")
         if not is_first.all():
             self._dreams.observe([Context(f[None], a[None]) for f, a in zip(frames, given, strict=True)])
         if is_first.any():
             rows = np.flatnonzero(is_first).tolist()
-            self._dreams.start(rows, [first_frame(frames[row]) for row in rows])
+            self._dreams.start(rows, [first_frame(frames[row], self._config) for row in rows])
         self._dreams.steps[:] = 0  # of a dream that goes on from here
         for row, rng in enumerate(self._rngs):
             self._dreams.seed(row, int(rng.integers(2**63)))

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from model.axes import START_ACTION
+from model.actions import no_actions
 from model.sampler import draw_noise
 from model.world_model import WorldModel
 from wmgym.codec import frames_to_tensor, tensor_to_frames
@@ -40,12 +40,12 @@ def long_dreams(
     count, config = len(episodes), world.config.dynamics
     generators = [torch.Generator().manual_seed(seed + i) for i in range(count)]
     first = world.tokenizer.encode(frames_to_tensor(np.stack([e.image[0] for e in episodes]), world.device))
-    start = torch.full((count, 1), START_ACTION, device=world.device)
+    start = no_actions(config, count, 1, world.device)
     _, observed = world.dynamics.observe(world.dynamics.initial_memory(count), first[:, None], start)
     path = make_stepping(world)
     memory, shown, rewards = path.lay_out(observed), [], []
     for t in progress(range(1, frames + 1), desc=f"long dream, {denoising_steps} denoising step(s)", unit="frame"):
-        actions = torch.tensor([int(e.action[t]) for e in episodes], device=world.device)
+        actions = torch.from_numpy(np.stack([e.action[t] for e in episodes])).to(world.device)
         noise = draw_noise(generators, (config.latent_channels, config.latent_size, config.latent_size))
         prediction, memory = path.imagine(memory, actions, noise.to(world.device), denoising_steps)
         shown.append(tensor_to_frames(path.decode(prediction.latent)))

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from model.axes import START_ACTION
+from model.actions import no_actions
 from model.world_model import WorldModel
 from wmgym.clips import ClipBatch, cut_clips
 from wmgym.fidelity import encode, read_all, refuse_other_worlds
@@ -95,7 +95,7 @@ def extract(
     for begin in range(0, len(mazes), EPISODES_AT_ONCE):
         span = slice(begin, begin + EPISODES_AT_ONCE)
         episodes = read_all([maze.path for maze in mazes[span]])
-        refuse_other_worlds(episodes, world.config.dynamics.num_actions, world.config.tokenizer.frame_size)
+        refuse_other_worlds(episodes, world.config.dynamics, world.config.tokenizer.frame_size)
         observe(world, cut_clips(world, episodes, 1, len(mazes[0].poses)), every, features[span], progress)
     return ProbeData(
         steps=steps,
@@ -126,7 +126,7 @@ def _unremembered(
     for t in range(0, frames.shape[1], FRAMES_AT_ONCE):
         piece = frames[:, t : t + FRAMES_AT_ONCE]
         latents = encode(world, piece.reshape(-1, 1, *piece.shape[2:]))
-        start = torch.full((len(latents), 1), START_ACTION, device=world.device)
+        start = no_actions(world.config.dynamics, len(latents), 1, world.device)
         poses = None if clips.poses is None else clips.poses[:1, :1].expand(len(latents), -1, -1)
         features, _ = world.dynamics.observe(world.dynamics.initial_memory(len(latents)), latents, start, poses)
         out[:, t : t + FRAMES_AT_ONCE] = features[:, 0].unflatten(0, piece.shape[:2]).cpu()

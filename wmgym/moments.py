@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from wmgym.context import Context
 from wmgym.errors import RecordingError
+from wmgym.model_actions import for_environment
 from wmgym.recording import SEED_RANGES, content_digest, read_episode
 
 FAR_OFF = 8.0
@@ -34,7 +35,7 @@ class Moment:
     """
 
     seed: int
-    actions: NDArray[np.int64]
+    actions: NDArray[Any]
     context: Context
     digest: str
 
@@ -152,7 +153,8 @@ class MomentsOfReality(gymnasium.Wrapper[Any, Any, Any, Any]):
         for step, action in enumerate(moment.actions, start=1):
             if step == before and self.env.has_wrapper_attr("forget"):
                 self.env.get_wrapper_attr("forget")()
-            observation, _, terminated, truncated, info = self.env.step(int(action))
+            taken = for_environment(self.env.action_space, action)
+            observation, _, terminated, truncated, info = self.env.step(taken)
             if terminated or truncated:
                 raise RecordingError(
                     f"the episode of seed {moment.seed} ended before its moment. Most likely the environment's time "

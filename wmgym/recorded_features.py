@@ -45,7 +45,7 @@ def features_of(
         ContextError: An episode is of another world than the model.
     """
     config = world.config
-    refuse_other_worlds(episodes, config.dynamics.num_actions, config.tokenizer.frame_size)
+    refuse_other_worlds(episodes, config.dynamics, config.tokenizer.frame_size)
     parts = []
     for features in observed_features(world, cut_clips(world, episodes, 1, len(episodes[0].image))):
         parts.append(features.cpu())

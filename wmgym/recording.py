@@ -41,7 +41,7 @@ class Episode:
     image: NDArray[np.uint8]
     """`[t, H, W, c]` frames, 0 to 255."""
 
-    action: NDArray[Any]
+    action: NDArray[np.int64] | NDArray[np.float32]
     """`[t]` int64 index of the action that led to the frame (`wmgym.action_spaces.to_model`), or `[t n]` float32 in the
     environment's units for a `Box`; 0 in row 0, where it means nothing."""
 

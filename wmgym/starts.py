@@ -25,7 +25,7 @@ class Clips:
 
     Attributes:
         frames: `[n t H W c]` uint8, 0 to 255.
-        actions: `[n t]`: the action that led to each frame; column 0 means nothing.
+        actions: `[n t]` integers or `[n t a]` floats: the action that led to each frame; column 0 means nothing.
     """
 
     frames: NDArray[Any]
@@ -33,12 +33,13 @@ class Clips:
 
     def contexts(self) -> list[Context]:
         """Return the clips as what dreams go on from."""
-        actions = self.actions.astype(np.int64)
-        actions[:, 0] = START_ACTION
+        continuous = self.actions.dtype.kind == "f"
+        actions = self.actions.astype(np.float32 if continuous else np.int64)
+        actions[:, 0] = np.nan if continuous else START_ACTION
         return [Context(frames, led) for frames, led in zip(self.frames, actions, strict=True)]
 
 
-def draw_clip(episode: Episode, length: int, rng: np.random.Generator) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+def draw_clip(episode: Episode, length: int, rng: np.random.Generator) -> tuple[NDArray[np.uint8], NDArray[Any]]:
     """Cut frames and actions of one clip from an episode, at random, shortly before a reward if there is any.
 
     Args:

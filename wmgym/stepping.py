@@ -6,11 +6,12 @@ A stepping knows its own kind of memory. `Dreams` only hands memories on.
 from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
-from model.axes import Latent
+from model.axes import Action, Latent
 from model.fast_memory import FastMemory
 from model.fast_path import FastPath, has_fast_path
 from model.lssvwm import LSSVWM, Prediction
@@ -39,12 +40,10 @@ class Stepping(Protocol):
     def put(self, memory: Any, rows: Tensor, other: Any) -> Any:
         """A memory in which some dreams are those of another; the memory given may change, too."""
 
-    def imagine(
-        self, memory: Any, action: Int[Tensor, " b"], noise: Latent, denoising_steps: int
-    ) -> tuple[Prediction, Any]:
+    def imagine(self, memory: Any, action: Action, noise: Latent, denoising_steps: int) -> tuple[Prediction, Any]:
         """As `LSSVWM.imagine`."""
 
-    def draw(self, memory: Any, action: Int[Tensor, " b"], noise: Latent, denoising_steps: int) -> Latent:
+    def draw(self, memory: Any, action: Action, noise: Latent, denoising_steps: int) -> Latent:
         """The frame that `imagine` would imagine from this noise; the memory stays as it is."""
 
     def observe(self, memory: Any, contexts: Sequence[Context]) -> tuple[Any, Latent, Float[Tensor, "b f"]]:
@@ -100,13 +99,11 @@ class PlainStepping:
         """As `Stepping` has it."""
         return memory.replace(rows, other)
 
-    def imagine(
-        self, memory: Memory, action: Int[Tensor, " b"], noise: Latent, denoising_steps: int
-    ) -> tuple[Prediction, Memory]:
+    def imagine(self, memory: Memory, action: Action, noise: Latent, denoising_steps: int) -> tuple[Prediction, Memory]:
         """As `Stepping` has it."""
         return self._world.dynamics.imagine(memory, action, noise, denoising_steps)
 
-    def draw(self, memory: Memory, action: Int[Tensor, " b"], noise: Latent, denoising_steps: int) -> Latent:
+    def draw(self, memory: Memory, action: Action, noise: Latent, denoising_steps: int) -> Latent:
         """As `Stepping` has it."""
         return self._world.dynamics.imagine(memory, action, noise, denoising_steps)[0].latent
 
@@ -143,12 +140,12 @@ class FastStepping:
         return memory
 
     def imagine(
-        self, memory: FastMemory, action: Int[Tensor, " b"], noise: Latent, denoising_steps: int
+        self, memory: FastMemory, action: Action, noise: Latent, denoising_steps: int
     ) -> tuple[Prediction, FastMemory]:
         """As `Stepping` has it."""
         return self._path.imagine(memory, action, noise, denoising_steps)
 
-    def draw(self, memory: FastMemory, action: Int[Tensor, " b"], noise: Latent, denoising_steps: int) -> Latent:
+    def draw(self, memory: FastMemory, action: Action, noise: Latent, denoising_steps: int) -> Latent:
         """As `Stepping` has it."""
         return self._path.draw(memory, action, noise, denoising_steps)
 
@@ -162,7 +159,7 @@ class FastStepping:
             memory = self.lay_out(self.select(memory, everyone))
         for t in range(len(contexts[0].frames)):
             frames = torch.stack([frames_to_tensor(context.frames[t], self._world.device) for context in contexts])
-            actions = torch.tensor([int(context.actions[t]) for context in contexts], device=self._world.device)
+            actions = torch.from_numpy(np.stack([context.actions[t] for context in contexts])).to(self._world.device)
             latent = self._world.tokenizer.encode(frames)
             features, memory = self._path.observe(memory, latent, actions)
         return memory, latent, features

@@ -25,7 +25,7 @@ RENDER_MODES = ["rgb_array", "human"]
 RENDER_FPS = 4  # steps a second in Memory Maze
 
 
-class DreamVectorEnv(VectorEnv[NDArray[Any], NDArray[np.int64], NDArray[Any]]):
+class DreamVectorEnv(VectorEnv[NDArray[Any], NDArray[Any], NDArray[Any]]):
     """A batch of dreams of one world model, stepped together on its device.
 
     `gymnasium.make_vec("wmgym:LSSVWM-MemoryMaze-v0", num_envs=64)` makes one. What a dream is, what it shows
@@ -148,7 +148,7 @@ class DreamVectorEnv(VectorEnv[NDArray[Any], NDArray[np.int64], NDArray[Any]]):
 
         Args:
             actions: One a dream, elements of `single_action_space`: `[num_envs]` integers, with one axis more for a
-                `MultiDiscrete`.
+                `MultiDiscrete`; floats of a `Box`.
 
         Returns:
             Observations, rewards, terminations, truncations, and a dictionary that is empty, or has
@@ -159,13 +159,13 @@ class DreamVectorEnv(VectorEnv[NDArray[Any], NDArray[np.int64], NDArray[Any]]):
             ResetNeeded: A dream was never started, or has ended and is not started again by itself.
         """
         actions = counted_from_zero(self.single_action_space, actions)
-        actions = read_actions(actions, self.num_envs, self._config.dynamics.num_actions)
+        actions = read_actions(actions, self.num_envs, self._config.dynamics)
         self._check_running(self._dreams.over)
         with self._dreams.all_or_nothing():
             return self._step(actions)
 
     def _step(
-        self, actions: NDArray[np.int64]
+        self, actions: NDArray[np.int64] | NDArray[np.float32]
     ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any], dict[str, Any]]:
         """Dream, end and start again, with checked actions; returns what `step` returns."""
         dreams = self._dreams

@@ -6,22 +6,28 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from model.config import LSSVWMConfig
 from wmgym.arrays import as_array, as_integer
 from wmgym.errors import InvalidActionError
+from wmgym.model_actions import read_vectors
 
 
-def read_actions(actions: Any, num_dreams: int, num_actions: int) -> NDArray[np.int64]:
-    """Return one action a dream.
+def read_actions(actions: Any, num_dreams: int, config: LSSVWMConfig) -> NDArray[np.int64] | NDArray[np.float32]:
+    """Return one action a dream, `[n]`, or `[n a]` float32 if they are continuous.
 
     Args:
-        actions: Anything numpy can turn into integers.
+        actions: Anything numpy can turn into integers, or into floats if they are continuous.
         num_dreams: How many dreams there are.
-        num_actions: How many actions there are.
+        config: Of the model, which says what actions there are.
 
     Raises:
-        InvalidActionError: They are no integers, not one a dream, or out of range.
+        InvalidActionError: They are no such numbers, not one a dream, or out of range.
     """
     given = as_array(actions, "actions", InvalidActionError)
+    num_actions = config.num_actions
+    if config.action_size:
+        hint = "Most likely the policy was made for another action space or another number of environments."
+        return read_vectors(given, (num_dreams, config.action_size), config, "actions", InvalidActionError, hint)
     if given.dtype.kind not in "iu" or given.shape != (num_dreams,):
         raise InvalidActionError(
             f"Actions {actions!r} are {given.dtype} of shape {given.shape}, expected integers of shape "

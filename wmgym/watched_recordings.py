@@ -93,7 +93,7 @@ def name_of(path: Path) -> str:
 @torch.inference_mode()
 def _watched(world: WorldModel, path: Path, observation: str, mirror: Sequence[int] | None) -> NDArray[Any]:
     episodes = read_all([path])
-    refuse_other_worlds(episodes, world.config.dynamics.num_actions, world.config.tokenizer.frame_size)
+    refuse_other_worlds(episodes, world.config.dynamics, world.config.tokenizer.frame_size)
     if mirror is not None:
         episodes = [mirrored(episode, mirror) for episode in episodes]
     if observation == "features":

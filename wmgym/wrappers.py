@@ -6,16 +6,19 @@ from typing import Any
 import gymnasium
 import numpy as np
 import torch
+from gymnasium.spaces import Box
 from gymnasium.utils import RecordConstructorArgs
 from numpy.typing import NDArray
 
+from wmgym.action_spaces import from_model
 from wmgym.checkpoint import Checkpoint, open_checkpoint
 from wmgym.chosen_actions import counted_from_zero, counts_from_zero
 from wmgym.codec import frames_to_tensor
 from wmgym.context import Context, first_frame
 from wmgym.dream import Dreams
+from wmgym.model_actions import takes
 from wmgym.observations import observation_space
-from wmgym.vector_inputs import read_action
+from wmgym.vector_inputs import read_action, read_actions
 
 
 class WorldModelObservation(gymnasium.Wrapper[NDArray[Any], Any, NDArray[Any], Any], RecordConstructorArgs):
@@ -70,8 +73,7 @@ class WorldModelObservation(gymnasium.Wrapper[NDArray[Any], Any, NDArray[Any], A
                 "environment itself returns: leave the wrapper away."
             )
         actions = env.action_space
-        count = config.dynamics.num_actions
-        if actions != opened.action_space:
+        if not takes(config.dynamics, actions) if isinstance(actions, Box) else actions != opened.action_space:
             raise ValueError(
                 f"The environment's action space is {actions}, but checkpoint '{opened.name}' was trained on "
                 f"{opened.action_space}. Use the environment it was recorded from, or its checkpoint."
@@ -84,7 +86,7 @@ class WorldModelObservation(gymnasium.Wrapper[NDArray[Any], Any, NDArray[Any], A
                 "and its resolution as recorded."
             )
         self.observation_space = observation_space(config, observation)
-        self._observation, self._num_actions = observation, count
+        self._observation, self._config = observation, config.dynamics
         self._world, self._forget_every, self._remembered = opened.world, forget_every, 0
         self._dreams = Dreams(opened.world, [], num_dreams=1, precision=precision)
 
@@ -98,7 +100,7 @@ class WorldModelObservation(gymnasium.Wrapper[NDArray[Any], Any, NDArray[Any], A
             options: For the real environment.
         """
         frame, info = self.env.reset(seed=seed, options=options)
-        return self._look(first_frame(frame), begins=True), info
+        return self._look(first_frame(frame, self._config), begins=True), info
 
     def step(self, action: Any) -> tuple[NDArray[Any], Any, bool, bool, dict[str, Any]]:
         """Step the real environment and let the model observe where it led.
@@ -109,10 +111,16 @@ class WorldModelObservation(gymnasium.Wrapper[NDArray[Any], Any, NDArray[Any], A
         Raises:
             InvalidActionError: It is not. The real environment was not stepped then.
         """
-        counted = read_action(counted_from_zero(self.action_space, action), self._num_actions)
-        chosen = counted if counts_from_zero(self.action_space) else action
-        frame, reward, terminated, truncated, info = self.env.step(chosen)
-        looked = self._look(Context(frame[None], np.array([counted], np.int64)))
+        chosen = counted_from_zero(self.action_space, action)
+        if self._config.action_size:
+            led = read_actions([chosen], 1, self._config)
+            action = from_model(self.action_space, led[0])
+        else:
+            counted = read_action(chosen, self._config.num_actions)
+            led = np.array([counted], np.int64)
+            action = counted if counts_from_zero(self.action_space) else action
+        frame, reward, terminated, truncated, info = self.env.step(action)
+        looked = self._look(Context(frame[None], led))
         return looked, reward, terminated, truncated, info
 
     def forget(self) -> None:
@@ -126,7 +134,7 @@ class WorldModelObservation(gymnasium.Wrapper[NDArray[Any], Any, NDArray[Any], A
                 latent = self._world.tokenizer.encode(frames_to_tensor(context.frames, self._world.device))
             return latent[0].float().cpu().numpy().copy()
         if begins or self._remembered in (0, self._forget_every):
-            self._dreams.start([0], [first_frame(context.frames[0])])
+            self._dreams.start([0], [first_frame(context.frames[0], self._config)])
             self._remembered = 1
         else:
             self._dreams.observe([context])

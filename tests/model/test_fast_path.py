@@ -177,7 +177,7 @@ def test_every_action_modulates_as_it_does_in_the_network(make):
     actions = torch.tensor([*range(c.num_actions), -1])
     tokens = torch.randn(len(actions), 1, 1, c.tokens, c.width)
     for level, stride in [(0, 3), (0, 2), (4, 2), (0, 1), (6, 1), (7, 0), (8, 0)]:
-        tables = path._tables[level, stride]
+        tables = path._modulator.tables[level, stride]
         levels, strides = (torch.full((len(actions), 1, 1), v) for v in (level, stride))
         conditioning = dynamics.condition(actions[:, None], levels, strides)
         for i, layer in enumerate(dynamics.backbone.layers):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from model.config import PRESETS
+from model.config import PRESETS, LSSVWMConfig
 from model.data import append_episodes
 from model.tokenizer import Tokenizer
 from wmgym.encoding import encode_new, read_starts
@@ -28,7 +28,9 @@ def encode(store, recordings):
     found = scan(recordings)
     bind_to_recordings(store, found)
     tokenizer = Tokenizer(PRESETS["micro"].tokenizer)
-    append_episodes(store, encode_new(found, tokenizer, 6, names_in(store), 100, lambda files, desc: files))
+    append_episodes(
+        store, encode_new(found, tokenizer, LSSVWMConfig(), names_in(store), 100, lambda files, desc: files)
+    )
 
 
 @pytest.fixture
