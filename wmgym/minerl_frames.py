@@ -1,4 +1,4 @@
-"""MineRL's frames, 64x64 or 360x640 pixels, as a model's square ones: each pixel the mean of the area it covers."""
+"""MineRL's frames, 64x64 or 360x640 pixels, as a model's square ones: each pixel the mean of those it covers."""
 
 from typing import Any
 
@@ -10,6 +10,8 @@ from wmgym.errors import DependencyError
 
 def to_square(frame: Any, size: int) -> NDArray[np.uint8]:
     """Return a frame in `(size, size, 3)` uint8, averaged by Pillow's BOX filter; wide ones are squeezed, not cut.
+
+    Each pixel is the mean of those whose centres lie in the area it covers.
 
     Args:
         frame: `(H, W, 3)` uint8, in any memory order: MineRL's are upside down in memory.

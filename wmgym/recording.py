@@ -70,6 +70,9 @@ class Episode:
     terminated: bool = False
     """Whether the episode ended with its last frame by itself, and not by time."""
 
+    action_space: gymnasium.Space[Any] | None = None
+    """What actions were chosen from; None for `Discrete(action_count)`."""
+
     @property
     def steps(self) -> int:
         """The number of steps, one less than that of frames."""
