@@ -27,10 +27,13 @@ UNSAFE_CALLS = {
     "torch.package": {"PackageImporter"},
 }
 OPTIONAL_MODULES = (
+    "av",
     "dm_control",
+    "gym",
     "lightning_fabric",
     "matplotlib",
     "memory_maze",
+    "minerl",
     "mujoco",
     "PIL",
     "pygame",

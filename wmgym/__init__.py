@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from wmgym.dream_state import DreamState
     from wmgym.env import DreamEnv
     from wmgym.memory_maze import MemoryMazeEnv
+    from wmgym.minerl import MineRLEnv
     from wmgym.vector_env import DreamVectorEnv
     from wmgym.wrappers import WorldModelObservation
 
@@ -23,6 +24,7 @@ __all__ = [
     "DreamState",
     "DreamVectorEnv",
     "MemoryMazeEnv",
+    "MineRLEnv",
     "WorldModelObservation",
     "open_checkpoint",
 ]
@@ -33,6 +35,7 @@ _HOMES = {
     "DreamState": "wmgym.dream_state",
     "DreamVectorEnv": "wmgym.vector_env",
     "MemoryMazeEnv": "wmgym.memory_maze",
+    "MineRLEnv": "wmgym.minerl",
     "WorldModelObservation": "wmgym.wrappers",
     "open_checkpoint": "wmgym.checkpoint",
 }

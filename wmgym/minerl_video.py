@@ -1,5 +1,6 @@
 """The last frames of a video, decoded one at a time (PyAV), which is how MineRL's videos and rows fit together."""
 
+import importlib
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -19,10 +20,9 @@ def import_av() -> ModuleType:
         DependencyError: It is missing.
     """
     try:
-        import av
+        return importlib.import_module("av")
     except ImportError as error:
         raise DependencyError(f'Videos need PyAV ({error}). Fix: pip install "wmgym[video-data]"') from error
-    return av
 
 
 def read_listed_frames(path: Path) -> int:

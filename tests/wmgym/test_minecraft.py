@@ -1,5 +1,8 @@
 """The dream of Minecraft: the dreams of a checkpoint that is named, and a way to make one where none is."""
 
+import re
+from pathlib import Path
+
 import gymnasium
 import pytest
 
@@ -7,6 +10,7 @@ from wmgym.env import DreamEnv
 from wmgym.errors import CheckpointError
 from wmgym.vector_env import DreamVectorEnv
 
+ROOT = Path(__file__).resolve().parents[2]
 DREAM = "LSSVWM-Minecraft-v0"
 
 
@@ -28,5 +32,11 @@ def test_it_dreams_in_batches(micro_folder):
 
 @pytest.mark.parametrize("make", [gymnasium.make, lambda name: gymnasium.make_vec(name, num_envs=2)])
 def test_without_a_checkpoint_the_message_says_how_to_train_one(make):
-    with pytest.raises(CheckpointError, match=r"ships with wmgym.*train_tokenizer\.py(?s:.*)train_world_model\.py"):
+    with pytest.raises(CheckpointError, match="none of Minecraft ships with wmgym") as caught:
         make(DREAM)
+    commands = re.findall(r"python (experiments/\S+\.py) ([^\n]*)", str(caught.value))
+    assert [Path(script).name for script, _ in commands] == ["train_tokenizer.py", "train_world_model.py"]
+    for script, arguments in commands:  # each has the options that are named
+        source = (ROOT / script).read_text(encoding="utf-8")
+        for option in re.findall(r"--([a-z-]+)", arguments):
+            assert f"\n    {option.replace('-', '_')}: " in source, (script, option)

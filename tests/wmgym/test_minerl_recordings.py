@@ -1,4 +1,8 @@
-"""MineRL's streams as episodes. MineRL's own loader (0.4.4) read the same files with equal frames, actions and rewards."""
+"""MineRL's streams as episodes.
+
+The loader of minerl 0.4.4 (`DataPipeline._load_data_pyfunc`, which imports without Java) read a stream that
+`minerl_streams` had written with the same frames but the last, bit for bit, the same actions and the same rewards.
+"""
 
 import json
 import zipfile
@@ -13,7 +17,7 @@ from wmgym.minerl_recordings import find, read, read_stream, scan
 
 pytest.importorskip("av")
 
-from tests.wmgym.minerl_streams import grey_frames, idle_rows, number_of, write_stream, write_video
+from tests.wmgym.minerl_streams import KEYS, grey_frames, idle_rows, number_of, write_stream, write_video
 
 STEPS = 12
 
@@ -102,76 +106,60 @@ def test_streams_are_found_at_any_depth_and_sorted(stream):
         find(stream / "nowhere")
 
 
-def damage(path, kind):
-    """Damage a stream in one way, and return the words that tell of it."""
-    video, rows, metadata = path / "recording.mp4", path / "rendered.npz", path / "metadata.json"
-    if kind == "cut video":
-        video.write_bytes(video.read_bytes()[: video.stat().st_size // 2])
-        return "cannot be decoded"
-    if kind == "no video":
-        video.unlink()
-        return "recording.mp4 missing"
-    if kind == "no metadata":
-        metadata.unlink()
-        return "metadata.json missing"
-    if kind == "short video":
-        write_video(video, grey_frames(STEPS))
-        return f"{STEPS} frames, expected at least"
-    if kind == "cut rows":
-        rows.write_bytes(rows.read_bytes()[:-200])
-        return "cannot be read"
-    if kind == "cut metadata":
-        metadata.write_text('{"success": tr')
-        return "cannot be read"
-    if kind == "other metadata":
-        metadata.write_text("[]")
-        return "expected a dictionary"
-    arrays = dict(np.load(rows))
-    if kind == "no reward":
-        del arrays["reward"]
-        words = "expected reward"
-    elif kind == "no actions":
-        arrays, words = {"reward": arrays["reward"]}, "expected reward and action"
-    elif kind == "uneven rows":
-        arrays["action$jump"], words = arrays["action$jump"][:-1], "'action\\$jump': 11"
-    elif kind == "pickles":
-        arrays["action$jump"], words = np.array([None] * STEPS), "cannot be read"
-    elif kind == "infinite reward":
-        arrays["reward"], words = np.full(STEPS, np.inf), "not finite"
-    elif kind == "flat reward":
-        arrays["reward"], words = np.float32(1), "expected a row for each step"
-    elif kind == "broken camera":
-        arrays["action$camera"][3], words = np.nan, "two finite numbers"
-    elif kind == "obfuscated":
-        arrays = {"reward": arrays["reward"], "action$vector": np.zeros((STEPS, 64))}
-        words = "VectorObf"
-    np.savez_compressed(rows, **arrays)
-    return words
+def cut(name, kept):
+    """Leave so much of a file."""
+    return lambda path: (path / name).write_bytes(
+        (path / name).read_bytes()[: int((path / name).stat().st_size * kept)]
+    )
 
 
-KINDS = (
-    "cut video",
-    "no video",
-    "no metadata",
-    "short video",
-    "cut rows",
-    "cut metadata",
-    "other metadata",
-    "no reward",
-    "no actions",
-    "uneven rows",
-    "pickles",
-    "infinite reward",
-    "flat reward",
-    "broken camera",
-    "obfuscated",
-)
+def instead(name, text):
+    """Write something else into a file."""
+    return lambda path: (path / name).write_text(text)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+def without(name):
+    """Remove a file."""
+    return lambda path: (path / name).unlink()
+
+
+def rows(**changed):
+    """Put other arrays into the rows; `None` takes one away, "jump" and the like are actions."""
+
+    def change(path):
+        names = {key: key if key == "reward" else f"action${key}" for key in changed}
+        kept = dict(np.load(path / "rendered.npz")) | {names[key]: value for key, value in changed.items()}
+        np.savez_compressed(path / "rendered.npz", **{key: value for key, value in kept.items() if value is not None})
+
+    return change
+
+
+BROKEN_CAMERA = np.zeros((STEPS, 2), np.float32)
+BROKEN_CAMERA[3] = np.nan
+DAMAGES = {
+    "cut video": (cut("recording.mp4", 0.5), "cannot be decoded"),
+    "no video": (without("recording.mp4"), "recording.mp4 missing"),
+    "no metadata": (without("metadata.json"), "metadata.json missing"),
+    "short video": (lambda path: write_video(path / "recording.mp4", grey_frames(STEPS)), f"{STEPS} frames, expected"),
+    "cut rows": (cut("rendered.npz", 0.9), "cannot be read"),
+    "cut metadata": (instead("metadata.json", '{"success": tr'), "cannot be read"),
+    "other metadata": (instead("metadata.json", "[]"), "expected a dictionary"),
+    "no reward": (rows(reward=None), "expected reward"),
+    "no actions": (rows(**dict.fromkeys([*KEYS, "camera", "place"])), "expected reward and action"),
+    "uneven rows": (rows(jump=np.zeros(STEPS - 1)), r"'action\$jump': 11"),
+    "pickles": (rows(jump=np.array([None] * STEPS)), "cannot be read"),
+    "infinite reward": (rows(reward=np.full(STEPS, np.inf)), "not finite"),
+    "one reward": (rows(reward=np.float32(1)), "expected a row for each step"),
+    "broken camera": (rows(camera=BROKEN_CAMERA), "two finite numbers"),
+    "obfuscated": (rows(vector=np.zeros((STEPS, 64))), "VectorObf"),
+}
+
+
+@pytest.mark.parametrize("kind", DAMAGES)
 def test_damage_is_named_and_skipped(stream, kind):
     sound = write_stream(stream.parent / "v4_sound-1_0-3", grey_frames(4), idle_rows(3))
-    words = damage(stream, kind)
+    damage, words = DAMAGES[kind]
+    damage(stream)
     with pytest.raises(RecordingError, match=words) as caught:
         read(stream)
     assert str(stream) in str(caught.value)
@@ -179,6 +167,22 @@ def test_damage_is_named_and_skipped(stream, kind):
     assert found.usable == [sound]
     assert list(found.unusable) == [stream]
     assert str(stream) in found.unusable[stream]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_damage_inside_a_video_shows_when_it_is_read(tmp_path, seed):
+    rng = np.random.default_rng(seed)
+    coarse = np.kron(rng.integers(0, 256, (8, 8, 3), np.uint8), np.ones((8, 8, 1), np.uint8))
+    frames = np.stack([np.roll(coarse, 3 * number, axis=1) for number in range(41)])
+    path = write_stream(tmp_path / "v4_a-1_0-40", frames, idle_rows(40))
+    read(path)
+    video = bytearray((path / "recording.mp4").read_bytes())
+    for place in rng.integers(len(video) // 4, len(video) // 2, 8):
+        video[place] ^= int(rng.integers(1, 256))
+    (path / "recording.mp4").write_bytes(video)
+    assert scan(tmp_path).usable == [path]
+    with pytest.raises(RecordingError, match="cannot be decoded"):
+        read(path)
 
 
 def test_sound_streams_are_usable(stream):
