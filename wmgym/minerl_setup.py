@@ -10,8 +10,8 @@ from wmgym.minerl_keys import CAMERA, OBFUSCATED
 
 _INSTALL = (
     "Fix: install MineRL 0.4.4 (pip install minerl==0.4.4) or 1.0 (pip install "
-    "git+https://github.com/minerllabs/minerl@v1.0.2), which need a JDK 8 and, without a screen, xvfb. Both ask for an "
-    "old numpy; their Python side runs with numpy 1.26, which wmgym takes too."
+    "git+https://github.com/minerllabs/minerl@v1.0.2), which need a JDK 8 and, without a screen, xvfb. 1.0 asks for "
+    "numpy < 1.24, but its Python side runs with numpy 1.26, as that of 0.4.4 does, and so does wmgym."
 )
 
 
