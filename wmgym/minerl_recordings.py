@@ -49,13 +49,19 @@ class Stream:
 
 @dataclass(frozen=True)
 class Rows:
-    """What the files beside the video say."""
+    """What the files beside the video say of T steps."""
 
     keys: KeyRows
+    """What was pressed in each."""
+
     reward: NDArray[np.float32]
+    """`[T]` what each earned."""
+
     frames: int | None
     """How many frames MineRL counted in the video, if it did."""
+
     success: bool
+    """Whether the player did what the task asks for."""
 
 
 def find(folder: Path) -> list[Path]:
@@ -82,14 +88,28 @@ def scan(folder: Path) -> Scan:
     usable, unusable = [], {}
     for path in find(folder):
         try:
-            rows = _read_rows(path)
-            listed, states = read_listed_frames(path / VIDEO_FILE), len(rows.reward) + 1
-            if 0 < listed < states:
-                raise RecordingError(_too_few(path, listed, states))
+            check(path)
             usable.append(path)
         except RecordingError as error:
             unusable[path] = str(error)
     return Scan(usable, unusable)
+
+
+def check(path: Path) -> Rows:
+    """Return what stands beside a stream's video, if it and the video's table of contents fit together.
+
+    Args:
+        path: The stream's folder.
+
+    Raises:
+        RecordingError: A file is missing, truncated or damaged, or they do not fit together.
+        DependencyError: PyAV is missing.
+    """
+    rows = _read_rows(path)
+    listed, states = read_listed_frames(path / VIDEO_FILE), len(rows.reward) + 1
+    if 0 < listed < states:
+        raise RecordingError(_too_few(path, listed, states))
+    return rows
 
 
 def read(path: Path) -> Episode:

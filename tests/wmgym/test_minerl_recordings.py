@@ -10,6 +10,7 @@ import zipfile
 import numpy as np
 import pytest
 
+from wmgym import minerl_layout
 from wmgym.action_spaces import action_count
 from wmgym.errors import RecordingError
 from wmgym.minerl_camera import KeysAndCamera
@@ -183,6 +184,38 @@ def test_damage_inside_a_video_shows_when_it_is_read(tmp_path, seed):
     assert scan(tmp_path).usable == [path]
     with pytest.raises(RecordingError, match="cannot be decoded"):
         read(path)
+
+
+def test_streams_by_the_names_that_recordings_have(stream):
+    video = stream / "recording.mp4"
+    assert minerl_layout.is_stream(video)
+    assert not minerl_layout.is_stream(stream / "rendered.npz")
+    minerl_layout.check_episode(video)
+    episode = minerl_layout.read_episode(video)
+    np.testing.assert_array_equal(episode.image, read(stream).image)
+    assert minerl_layout.read_frame_size(video) == episode.image.shape[1] == 64
+    assert minerl_layout.read_episode(video, frame_size=32).image.shape[1] == 32
+    assert minerl_layout.read_summary(video) == (STEPS + 1, 2.0, "human")
+    assert minerl_layout.read_state(video) == ({}, None, "human")
+    digest = minerl_layout.content_digest(video)
+    assert minerl_layout.content_digest(video) == digest
+    DAMAGES["no reward"][0](stream)
+    for function in (
+        minerl_layout.check_episode,
+        minerl_layout.read_episode,
+        minerl_layout.read_frame_size,
+        minerl_layout.read_summary,
+        minerl_layout.read_state,
+        minerl_layout.content_digest,
+    ):
+        with pytest.raises(RecordingError, match="expected reward"):
+            function(video)
+
+
+def test_another_action_is_another_stream(stream):
+    before = minerl_layout.content_digest(stream / "recording.mp4")
+    rows(jump=np.arange(STEPS) % 2)(stream)
+    assert minerl_layout.content_digest(stream / "recording.mp4") != before
 
 
 def test_sound_streams_are_usable(stream):
