@@ -29,11 +29,13 @@ UNSAFE_CALLS = {
 OPTIONAL_MODULES = (
     "av",
     "dm_control",
+    "gym",
     "h5py",
     "lightning_fabric",
     "matplotlib",
     "memory_maze",
     "minari",
+    "minerl",
     "mujoco",
     "PIL",
     "pyarrow",

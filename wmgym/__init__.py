@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from wmgym.env import DreamEnv
     from wmgym.image_world import ImageWorld
     from wmgym.memory_maze import MemoryMazeEnv
+    from wmgym.minerl import MineRLEnv
     from wmgym.real_worlds import real_world
     from wmgym.vector_env import DreamVectorEnv
     from wmgym.wrappers import WorldModelObservation
@@ -26,6 +27,7 @@ __all__ = [
     "DreamVectorEnv",
     "ImageWorld",
     "MemoryMazeEnv",
+    "MineRLEnv",
     "WorldModelObservation",
     "open_checkpoint",
     "real_world",
@@ -39,6 +41,7 @@ _HOMES = {
     "DreamVectorEnv": "wmgym.vector_env",
     "ImageWorld": "wmgym.image_world",
     "MemoryMazeEnv": "wmgym.memory_maze",
+    "MineRLEnv": "wmgym.minerl",
     "WorldModelObservation": "wmgym.wrappers",
     "open_checkpoint": "wmgym.checkpoint",
     "real_world": "wmgym.real_worlds",

@@ -14,6 +14,12 @@ _SPECS = [
         vector_entry_point="wmgym.vector_env:DreamVectorEnv",
         max_episode_steps=1000,
     ),
+    EnvSpec(
+        id="LSSVWM-Minecraft-v0",
+        entry_point="wmgym.minecraft:make_dream",
+        vector_entry_point="wmgym.minecraft:make_dreams",
+        max_episode_steps=1000,
+    ),
     *(
         EnvSpec(
             id=f"wmgym/MemoryMaze-{size}-v0",
@@ -22,6 +28,7 @@ _SPECS = [
         )
         for size in ("9x9", "11x11", "13x13", "15x15")
     ),
+    EnvSpec(id="wmgym/MineRL-v0", entry_point="wmgym.minerl:MineRLEnv", kwargs={"task": "MineRLTreechop-v0"}),
     EnvSpec(id="wmgym/TextureWorld-v0", entry_point="wmgym.texture_world:TextureWorldEnv", max_episode_steps=1000),
 ]
 _DREAM = _SPECS[0]

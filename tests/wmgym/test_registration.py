@@ -13,7 +13,8 @@ from wmgym.env import DreamEnv
 from wmgym.vector_env import DreamVectorEnv
 
 DREAM = "LSSVWM-MemoryMaze-v0"
-IDS = [DREAM, *(f"wmgym/MemoryMaze-{size}-v0" for size in ("9x9", "11x11", "13x13", "15x15")), "wmgym/TextureWorld-v0"]
+REAL = [*(f"wmgym/MemoryMaze-{size}-v0" for size in ("9x9", "11x11", "13x13", "15x15")), "wmgym/TextureWorld-v0"]
+IDS = [DREAM, "LSSVWM-Minecraft-v0", *REAL, "wmgym/MineRL-v0"]
 
 
 @pytest.mark.parametrize("name", IDS)
