@@ -29,6 +29,7 @@ from model.backbones import BackboneName, with_backbone
 from model.config import PRESETS, LSSVWMConfig, PresetName
 from model.data import LatentStore, append_episodes
 from model.diffusion import DiffusionConfig
+from model.frame_sizes import with_frame_size
 from model.own_dreams import Dreaming, draw_dreaming
 from model.poses import POSE_SIZE
 from model.start_weights import open_tokenizer
@@ -88,6 +89,8 @@ class Args:
     """Start a smaller network as these layers of the checkpoint, counted from 0; the preset says how many it has."""
     preset: PresetName = "cpu"
     """Size of the network; the tokenizer must have been trained with the same one."""
+    frame_size: int | None = None
+    """Pixels along each side of a frame, those that the tokenizer was trained with; the preset's by default."""
     backbone: BackboneName = "lssvwm"
     """What remembers: LSSVWM, or a system it is compared with, of the same size (model.backbones)."""
     minutes: float = 120.0
@@ -184,8 +187,8 @@ class Args:
     @property
     def dynamics(self) -> LSSVWMConfig:
         """The network asked for; actions and rewards are those of the recordings, once they are read."""
-        pose_size = POSE_SIZE if self.conditioning == "pose" else 0
-        return dataclasses.replace(with_backbone(PRESETS[self.preset].dynamics, self.backbone), pose_size=pose_size)
+        dynamics = with_backbone(with_frame_size(PRESETS[self.preset], self.frame_size).dynamics, self.backbone)
+        return dataclasses.replace(dynamics, pose_size=POSE_SIZE if self.conditioning == "pose" else 0)
 
 
 def main(args: Args) -> dict[str, float]:
@@ -195,11 +198,10 @@ def main(args: Args) -> dict[str, float]:
     fabric = Fabric(accelerator="auto", devices=args.devices, precision=args.precision)  # type: ignore[arg-type]
     fabric.launch()
     torch.manual_seed(args.seed)
-    held_out = read_all(scan(args.validation).usable[:16])
-    # episodes that are too short are refused now, not when they are first needed
-    places_in(held_out, CLIPS["clips_per_episode"], CLIPS["context"] + CLIPS["horizon"])
     tokenizer = open_tokenizer(args.tokenizer).to(fabric.device)
-    found = scan(args.recordings)
+    held_out = read_all(scan(args.validation, tqdm).usable[:16], tokenizer.config.frame_size)
+    places_in(held_out, CLIPS["clips_per_episode"], CLIPS["context"] + CLIPS["horizon"])  # refuses short ones now
+    found = scan(args.recordings, tqdm)
     dynamics = fit_to_recordings(args.dynamics, tokenizer, args.recordings, found, held_out)
     folder, starts = args.output / "latents", None
     if fabric.is_global_zero:
@@ -207,7 +209,8 @@ def main(args: Args) -> dict[str, float]:
         bind_to_recordings(folder, found)
         new = encode_new(found, tokenizer, dynamics.num_actions, names_in(folder), args.max_episodes, tqdm)
         append_episodes(folder, new)
-        starts = read_starts(found.usable, args.contexts, args.clips, args.clip_frames, args.seed, tqdm)
+        size = tokenizer.config.frame_size
+        starts = read_starts(found.usable, args.contexts, args.clips, args.clip_frames, args.seed, tqdm, size)
     fabric.barrier()
     store = open_store(folder)
     source = None if (args.output / TENSORS_FILE).exists() else args.start_from
@@ -249,8 +252,7 @@ def main(args: Args) -> dict[str, float]:
             dreaming=draw_dreaming(args.dreaming, args.dream_steps, lengths) if done >= args.dream_after else None,
             shortcut_fraction=args.shortcut_fraction if done >= args.shortcut_after else 0.0,
         )
-        generator = step_generator(args.seed + fabric.global_rank, progress.step, fabric.device)
-        losses: Losses = wrapped(generator)
+        losses: Losses = wrapped(step_generator(args.seed + fabric.global_rank, progress.step, fabric.device))
         fabric.backward(losses.total)
         gradient = torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         if not math.isfinite(float(gradient)):
@@ -271,9 +273,8 @@ def main(args: Args) -> dict[str, float]:
         if writer is not None and (now - last_save > args.save_every or over):
             world_average = publish(args, progress, world, average.module, store, starts, history)
             save_training_state(args.output, progress, model, average, optimizers)
-            metrics = {name: float(value.detach()) for name, value in losses._asdict().items()} | {
-                "recent": float(np.mean(recent))
-            }
+            metrics = {name: float(value.detach()) for name, value in losses._asdict().items()}
+            metrics["recent"] = float(np.mean(recent))
             recent.clear()
             if now - last_validation > args.validate_every or over:
                 metrics |= validate(world_average, held_out, writer, progress)

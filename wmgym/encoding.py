@@ -13,6 +13,7 @@ from model.tokenizer import Tokenizer
 from wmgym.clips import POSE_KEYS
 from wmgym.codec import frames_to_tensor
 from wmgym.errors import RecordingError
+from wmgym.other_layouts import episode_name
 from wmgym.recording import SEED_RANGES, Episode, Scan, read_episode, read_summary
 from wmgym.starts import Clips, draw_clip
 
@@ -40,9 +41,10 @@ def encode_new(
         RecordingError: An episode was recorded with another number of actions, in frames of another size than the
             tokenizer's, or with a seed that is kept for validation or test.
     """
-    files = [path for path in found.usable[:most] if path.stem not in known]
+    files = [path for path in found.usable[:most] if episode_name(path) not in known]
     read = 0
-    for path, episode in sound_episodes(show(files, desc="encoding")):
+    size = tokenizer.config.frame_size
+    for path, episode in sound_episodes(show(files, desc="encoding"), size):
         read += 1
         if episode.action_count != num_actions:
             raise RecordingError(
@@ -50,7 +52,7 @@ def encode_new(
                 "recordings of one environment. Move the others to a folder of their own."
             )
         refuse_held_out(path, episode)
-        refuse_size(path, episode, tokenizer.config.frame_size)
+        refuse_size(path, episode, size)
         parts = np.array_split(episode.image, max(1, len(episode.image) // FRAMES_AT_ONCE))
         with torch.no_grad():
             encoded = [tokenizer.encode(frames_to_tensor(part, tokenizer.scale.device)) for part in parts]
@@ -58,13 +60,21 @@ def encode_new(
         ended = np.zeros(len(latents), dtype=np.float32)
         ended[-1] = episode.terminated
         positions, directions = (episode.state.get(key) for key in POSE_KEYS)
-        yield EncodedEpisode(path.stem, latents, episode.action, episode.reward, ended, positions, directions)
+        yield EncodedEpisode(episode_name(path), latents, episode.action, episode.reward, ended, positions, directions)
     unusable = len(files) - read + len(found.unusable)
     if unusable:
         print(f"{unusable} unusable files: {[p.name for p in found.unusable]}", file=sys.stderr)
 
 
-def read_starts(files: list[Path], first_frames: int, clips: int, clip_frames: int, seed: int, show: Show) -> Starts:
+def read_starts(
+    files: list[Path],
+    first_frames: int,
+    clips: int,
+    clip_frames: int,
+    seed: int,
+    show: Show,
+    frame_size: int | None = None,
+) -> Starts:
     """Read what dreams start from: first frames, and clips of episodes that are long enough.
 
     Args:
@@ -74,16 +84,19 @@ def read_starts(files: list[Path], first_frames: int, clips: int, clip_frames: i
         clip_frames: Frames of a clip.
         seed: Fixes where clips are cut.
         show: Progress bar.
+        frame_size: What frames of videos are scaled down to.
 
     Raises:
         RecordingError: All of the files that were looked at are damaged.
     """
-    firsts = [episode.image[0] for _, episode in sound_episodes(show(files[:first_frames], desc="first frames"))]
+    first_files = show(files[:first_frames], desc="first frames")
+    # copied: a view would keep its whole episode in memory
+    firsts = [episode.image[0].copy() for _, episode in sound_episodes(first_files, frame_size)]
     frames: list[NDArray[np.uint8]] = []
     actions: list[NDArray[np.int64]] = []
     rng = np.random.default_rng(seed)
     rewarded_first = sorted(files, key=lambda path: not _has_reward(path))
-    for _, episode in sound_episodes(show(rewarded_first[:clips], desc="clips")):
+    for _, episode in sound_episodes(show(rewarded_first[:clips], desc="clips"), frame_size):
         if len(episode.image) >= clip_frames:
             clip, led = draw_clip(episode, clip_frames, rng)
             frames.append(clip)
@@ -105,17 +118,18 @@ def _has_reward(path: Path) -> bool:
         return False
 
 
-def first_episode(folder: Path, found: Scan) -> Episode:
+def first_episode(folder: Path, found: Scan, frame_size: int | None = None) -> Episode:
     """Read the first episode that is not damaged.
 
     Args:
         folder: What to call the recordings.
         found: The recordings.
+        frame_size: What frames of videos are scaled down to.
 
     Raises:
         RecordingError: All are damaged, or there are none.
     """
-    for _, episode in sound_episodes(found.usable):
+    for _, episode in sound_episodes(found.usable, frame_size):
         return episode
     raise RecordingError(
         f"{folder} holds no usable episode ({len(found.usable) + len(found.unusable)} damaged); record some with "
@@ -123,11 +137,16 @@ def first_episode(folder: Path, found: Scan) -> Episode:
     )
 
 
-def sound_episodes(files: Iterable[Path]) -> Iterator[tuple[Path, Episode]]:
-    """Read episodes; a damaged one is named and skipped."""
+def sound_episodes(files: Iterable[Path], frame_size: int | None = None) -> Iterator[tuple[Path, Episode]]:
+    """Read episodes, one at a time; a damaged one is named and skipped.
+
+    Args:
+        files: Episodes.
+        frame_size: What frames of videos are scaled down to; None for as they are.
+    """
     for path in files:
         try:
-            yield path, read_episode(path, state_keys=POSE_KEYS)
+            yield path, read_episode(path, state_keys=POSE_KEYS, frame_size=frame_size)
         except RecordingError as error:
             print(f"skipped {error}", file=sys.stderr)
 

@@ -34,7 +34,7 @@ def fit_to_recordings(
         ValueError: The tokenizer makes latents of another size than the network is for.
     """
     WorldModelConfig(tokenizer.config, dynamics)  # refuses latents of another size
-    first = first_episode(folder, found)
+    first = first_episode(folder, found, tokenizer.config.frame_size)
     refuse_other_worlds(held_out, first.action_count, tokenizer.config.frame_size)
     if dynamics.pose_size:
         refuse_without_poses([first, *held_out])

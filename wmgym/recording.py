@@ -5,12 +5,10 @@ earned `reward[t]`, so an episode of T steps has T + 1 rows and `action[0]` is z
 read as they are, and other people's readers of official files can read ours. Images are stored without loss.
 """
 
-import io
 import math
 import os
 import zipfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wmgym.errors import RecordingError
+from wmgym.npz_headers import decoding as _decoding
+from wmgym.npz_headers import read_headers as _read_headers
+from wmgym.other_layouts import episode_files, or_other_layout
 
 SEED_RANGES: dict[str, range] = {
     "train": range(0, 1_000_000),
@@ -69,6 +70,9 @@ class Episode:
 
     terminated: bool = False
     """Whether the episode ended with its last frame by itself, and not by time."""
+
+    action_space: gymnasium.Space[Any] | None = None
+    """What they were chosen from, if the file says more than how many there are."""
 
     @property
     def steps(self) -> int:
@@ -166,12 +170,14 @@ def write_episode(path: Path, episode: Episode) -> None:
         partial.unlink(missing_ok=True)
 
 
-def read_episode(path: Path, state_keys: Iterable[str] = STATE_KEYS) -> Episode:
+@or_other_layout
+def read_episode(path: Path, state_keys: Iterable[str] = STATE_KEYS, frame_size: int | None = None) -> Episode:
     """Read one episode file, ours or an official one, and check that its arrays fit together.
 
     Args:
-        path: The `.npz` file.
+        path: The `.npz` file, or one of another layout.
         state_keys: Which of the ground-truth arrays to read, where the file has them; none is faster.
+        frame_size: What frames of videos are scaled down to (`wmgym.video_recordings`); ours stay as recorded.
 
     Raises:
         RecordingError: The file is missing, truncated or corrupt, lacks a key, or holds arrays of the wrong
@@ -200,6 +206,7 @@ def read_episode(path: Path, state_keys: Iterable[str] = STATE_KEYS) -> Episode:
     )
 
 
+@or_other_layout
 def read_summary(path: Path) -> tuple[int, float, str]:
     """Return frames, return and policy name ("unknown" in official files) of an episode, without its images.
 
@@ -214,6 +221,7 @@ def read_summary(path: Path) -> tuple[int, float, str]:
     return frames, total, policy
 
 
+@or_other_layout
 def read_frame_size(path: Path) -> int:
     """Return the height of an episode's frames in pixels, without decoding them.
 
@@ -225,6 +233,7 @@ def read_frame_size(path: Path) -> int:
     return headers["image"][0][1]
 
 
+@or_other_layout
 def read_state(
     path: Path, state_keys: Iterable[str] = STATE_KEYS
 ) -> tuple[dict[str, NDArray[Any]], int | None, str | None]:
@@ -245,6 +254,7 @@ def read_state(
     return state, seed, policy
 
 
+@or_other_layout
 def content_digest(path: Path) -> str:
     """Return what tells the arrays in an episode file from those in others: name, size and checksum of each.
 
@@ -257,12 +267,17 @@ def content_digest(path: Path) -> str:
         return " ".join(f"{member.filename}:{member.file_size}:{member.CRC:08x}" for member in archive.infolist())
 
 
-def scan(folder: Path) -> Scan:
-    """Sort the `.npz` files of a folder into usable and unusable ones, by their tables of contents.
+def scan(folder: Path, progress: Callable[[Iterable[Path]], Iterable[Path]] = iter) -> Scan:
+    """Sort the episodes of a folder into usable and unusable ones, by their tables of contents.
 
+    Ours are its `.npz` files; of other layouts those one folder below are found, too (`wmgym.other_layouts`).
     That finds truncated files, missing keys and arrays of wrong type, shape or length, in milliseconds a
     file. Damage inside an array shows only when it is read: catch `RecordingError` from `read_episode` and
     count.
+
+    Args:
+        folder: Where they lie.
+        progress: Wraps the files in a progress bar, such as `tqdm.tqdm`.
 
     Raises:
         RecordingError: There is no such folder.
@@ -270,38 +285,25 @@ def scan(folder: Path) -> Scan:
     if not folder.is_dir():
         raise RecordingError(f"{folder}: no such folder. Fix: record one with experiments/collect_episodes.py.")
     usable, unusable = [], {}
-    for path in sorted(folder.glob("*.npz")):
+    for path in progress(episode_files(folder)):
         try:
-            _check(path, _read_headers(path))
+            check_episode(path)
             usable.append(path)
         except RecordingError as error:
             unusable[path] = str(error)
     return Scan(usable, unusable)
 
 
-def _read_headers(path: Path) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
-    """Return shape and type of each array in a file, without reading the arrays."""
-    headers = {}
-    with _decoding(path), zipfile.ZipFile(path) as archive:
-        for name in archive.namelist():
-            with archive.open(name) as member:
-                start = io.BytesIO(member.read(512))
-            if np.lib.format.read_magic(start) == (1, 0):
-                shape, _, dtype = np.lib.format.read_array_header_1_0(start)
-            else:
-                shape, _, dtype = np.lib.format.read_array_header_2_0(start)
-            headers[name.removesuffix(".npy")] = (shape, dtype)
+@or_other_layout
+def check_episode(path: Path) -> object:
+    """Look through a file without reading its arrays; what is returned is of no use but to its layout.
+
+    Raises:
+        RecordingError: It cannot be read, or its arrays do not fit together.
+    """
+    headers = _read_headers(path)
+    _check(path, headers)
     return headers
-
-
-@contextmanager
-def _decoding(path: Path) -> Iterator[None]:
-    """Turn whatever goes wrong while a file is opened and decoded into a RecordingError that names it."""
-    try:
-        yield
-    except Exception as error:  # zipfile, zlib and numpy raise a dozen kinds on damaged files, MemoryError too
-        why = str(error) or type(error).__name__
-        raise RecordingError(f"{path}: cannot be read ({why}); truncated, or no episode file.") from error
 
 
 def _check(path: Path, headers: Mapping[str, tuple[tuple[int, ...], np.dtype[Any]]]) -> None:
