@@ -58,8 +58,8 @@ from wmgym.arguments import (
 )
 from wmgym.checkpoint import save_starts
 from wmgym.clips import places_in
-from wmgym.encoding import Starts, encode_new, read_starts
-from wmgym.fidelity import dream_against_reality, read_all
+from wmgym.encoding import Starts, encode_new, read_sound, read_starts
+from wmgym.fidelity import dream_against_reality
 from wmgym.fitting import build_world, fit_to_recordings
 from wmgym.heap import keep_freed_memory
 from wmgym.latents import bind_to_recordings, bind_to_tokenizer, names_in, open_store
@@ -199,7 +199,7 @@ def main(args: Args) -> dict[str, float]:
     fabric.launch()
     torch.manual_seed(args.seed)
     tokenizer = open_tokenizer(args.tokenizer).to(fabric.device)
-    held_out = read_all(scan(args.validation, tqdm).usable[:16], tokenizer.config.frame_size)
+    held_out = read_sound(scan(args.validation, tqdm).usable[:16], tokenizer.config.frame_size)
     places_in(held_out, CLIPS["clips_per_episode"], CLIPS["context"] + CLIPS["horizon"])  # refuses short ones now
     found = scan(args.recordings, tqdm)
     dynamics = fit_to_recordings(args.dynamics, tokenizer, args.recordings, found, held_out)

@@ -90,7 +90,7 @@ def read_starts(
         RecordingError: All of the files that were looked at are damaged.
     """
     first_files = show(files[:first_frames], desc="first frames")
-    # copied: a view would keep its whole episode in memory
+    # copied, as clips are: a view would keep its whole episode in memory
     firsts = [episode.image[0].copy() for _, episode in sound_episodes(first_files, frame_size)]
     frames: list[NDArray[np.uint8]] = []
     actions: list[NDArray[np.int64]] = []
@@ -99,7 +99,7 @@ def read_starts(
     for _, episode in sound_episodes(show(rewarded_first[:clips], desc="clips"), frame_size):
         if len(episode.image) >= clip_frames:
             clip, led = draw_clip(episode, clip_frames, rng)
-            frames.append(clip)
+            frames.append(clip.copy())
             actions.append(led)
     if not firsts:
         raise RecordingError(
@@ -111,9 +111,9 @@ def read_starts(
 
 
 def _has_reward(path: Path) -> bool:
-    """Say whether an episode has rewards; False where it cannot be read."""
+    """Say whether an episode has rewards, as no video has; False where it cannot be read."""
     try:
-        return read_summary(path)[1] > 0
+        return path.suffix == ".npz" and read_summary(path)[1] > 0
     except RecordingError:
         return False
 
@@ -149,6 +149,20 @@ def sound_episodes(files: Iterable[Path], frame_size: int | None = None) -> Iter
             yield path, read_episode(path, state_keys=POSE_KEYS, frame_size=frame_size)
         except RecordingError as error:
             print(f"skipped {error}", file=sys.stderr)
+
+
+def read_sound(files: Iterable[Path], frame_size: int | None = None) -> list[Episode]:
+    """Read episodes, all at once; damaged ones are named, skipped and counted.
+
+    Args:
+        files: Episodes.
+        frame_size: What frames of videos are scaled down to; None for as they are.
+    """
+    looked_at = list(files)
+    episodes = [episode for _, episode in sound_episodes(looked_at, frame_size)]
+    if len(episodes) < len(looked_at):
+        print(f"{len(looked_at) - len(episodes)} of {len(looked_at)} files are damaged", file=sys.stderr)
+    return episodes
 
 
 def refuse_held_out(path: Path, episode: Episode) -> None:

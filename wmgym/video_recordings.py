@@ -9,7 +9,7 @@ here do for such files what those of the same names in `wmgym.recording` do for 
 """
 
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +40,7 @@ def read_episode(path: Path, state_keys: Iterable[str] = STATE_KEYS, frame_size:
             set, or frames cannot be scaled.
         DependencyError: A package that decodes or scales is missing.
     """
-    rules, led = check_episode(path)
-    action = as_actions(path, led, rules)
+    rules, action = check_episode(path)
     if path.suffix == ".mp4":
         image = decode_frames(path, rules.frame_skip, len(action), frame_size)
     else:
@@ -58,12 +57,11 @@ def read_episode(path: Path, state_keys: Iterable[str] = STATE_KEYS, frame_size:
     )
 
 
-def check_episode(path: Path) -> tuple[VideoRules, Numbers]:
-    """Look through an episode without decoding a frame; return the set's rules and what led from frame to frame.
+def check_episode(path: Path) -> tuple[VideoRules, NDArray[np.int64]]:
+    """Look through an episode without decoding a frame; return the set's rules and the action that led to each frame.
 
     Raises:
-        RecordingError: As `read_episode` raises it, for all that is seen without decoding and without looking at which
-            actions there are.
+        RecordingError: As `read_episode` raises it, for all that is seen without decoding.
     """
     frames = _frames_listed(path)[0]
     rules = find_rules(path)
@@ -75,7 +73,7 @@ def check_episode(path: Path) -> tuple[VideoRules, Numbers]:
                 '{"first_action": 0, "action_count": 6, "placeholder": null} (wmgym.video_rules).'
             )
         rules = VideoRules()
-    return rules, align(path, _read_numbers(path), frames, rules)
+    return rules, as_actions(path, align(path, _read_numbers(path), frames, rules), rules)
 
 
 def read_summary(path: Path) -> tuple[int, float, str]:
@@ -84,8 +82,7 @@ def read_summary(path: Path) -> tuple[int, float, str]:
     Raises:
         RecordingError: As `check_episode` raises it.
     """
-    rules, led = check_episode(path)
-    return 1 + len(led) // rules.frame_skip, 0.0, "unknown"
+    return len(check_episode(path)[1]), 0.0, "unknown"
 
 
 def read_frame_size(path: Path) -> int:
@@ -128,7 +125,10 @@ def _frames_listed(path: Path) -> tuple[int, int]:
     if path.suffix == ".mp4":
         table = read_mp4_table(path)
         return table.frames, table.height
-    shape, dtype = _header(path, read_headers(path), "video")
+    headers = read_headers(path)
+    if "video" not in headers:
+        raise _missing(path, f"video, and there is no {path.stem}.mp4 beside it", headers)
+    shape, dtype = headers["video"]
     if dtype != np.uint8 or len(shape) != 4 or shape[-1] != 3:
         raise RecordingError(
             f"{path}: video is {dtype} {shape}, expected uint8 (frames, height, width, 3). Fix: convert it, floats "
@@ -144,23 +144,23 @@ def _read_numbers(path: Path) -> Numbers:
             f"{path}: there is no {beside.name} beside it, which holds its actions. Fix: fetch it, or leave the video "
             "out."
         )
-    shape, dtype = _header(beside, read_headers(beside), "actions")
-    if len(shape) != 1 or dtype.kind not in "iu":
-        raise RecordingError(
-            f"{beside}: actions are {dtype} {shape}, expected one whole number a frame. Fix: fetch it again, or leave "
-            "it out."
-        )
     with decoding(beside), open(beside, "rb") as file, np.load(file, allow_pickle=False) as archive:
-        return np.asarray(archive["actions"].astype(np.int64))
+        found = list(archive.files)
+        numbers = archive["actions"] if "actions" in found else None
+    if numbers is None:
+        raise _missing(beside, "actions", found)
+    if numbers.ndim != 1 or numbers.dtype.kind not in "iu":
+        raise RecordingError(
+            f"{beside}: actions are {numbers.dtype} {numbers.shape}, expected one whole number a frame. Fix: fetch it "
+            "again, or leave it out."
+        )
+    return np.asarray(numbers.astype(np.int64))
 
 
-def _header(
-    path: Path, headers: Mapping[str, tuple[tuple[int, ...], np.dtype[Any]]], key: str
-) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    if key not in headers:
-        found = ", ".join(sorted(headers)) or "nothing"
-        raise RecordingError(f"{path}: missing {key}; found {found}. Fix: fetch it again, or leave it out.")
-    return headers[key]
+def _missing(path: Path, key: str, found: Iterable[str]) -> RecordingError:
+    return RecordingError(
+        f"{path}: missing {key}; found {', '.join(sorted(found)) or 'nothing'}. Fix: fetch it again, or leave it out."
+    )
 
 
 def _scaled(path: Path, image: NDArray[np.uint8], frame_size: int) -> NDArray[np.uint8]:

@@ -47,7 +47,7 @@ class VideoRules:
         for name in ("first_action", "action_count", "placeholder", "frame_skip"):
             value = getattr(self, name)
             least = 0 if name in ("first_action", "placeholder") else 1
-            if (type(value) is not int or not least <= value <= _LARGEST) and (name, value) != ("placeholder", None):
+            if value is not None and not least <= value <= _LARGEST:
                 raise ValueError(f"{name} = {value!r} given, expected a whole number from {least} to {_LARGEST}")
         if self.placeholder in self.numbers:
             raise ValueError(f"placeholder = {self.placeholder} given, expected no number of an action, or null")
@@ -92,6 +92,10 @@ def _read(path: Path) -> VideoRules:
         told = json.loads(path.read_text())
         if not isinstance(told, dict) or not {"first_action", "action_count"} <= set(told) <= set(known):
             raise ValueError(f"it has {sorted(told) if isinstance(told, dict) else type(told).__name__}")
+        for name, value in told.items():
+            whole = type(value) is int or (name, value) == ("placeholder", None)
+            if not (isinstance(value, str) if name == "mixed_actions" else whole):
+                raise ValueError(f"{name} = {value!r}")
         return VideoRules(**told)
     except (OSError, ValueError) as error:
         raise RecordingError(
