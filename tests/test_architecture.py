@@ -27,6 +27,7 @@ UNSAFE_CALLS = {
     "torch.package": {"PackageImporter"},
 }
 OPTIONAL_MODULES = (
+    "av",
     "dm_control",
     "lightning_fabric",
     "matplotlib",
