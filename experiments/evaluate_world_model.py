@@ -8,6 +8,7 @@ dream. Writes `result.json`, `result.md` and plots.
 """
 
 import math
+import sys
 import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -18,6 +19,7 @@ import matplotlib
 import numpy as np
 import tyro
 from numpy.typing import NDArray
+from torch import nn
 from tqdm import tqdm
 
 import wmgym  # noqa: F401  (registers the ids)
@@ -31,11 +33,11 @@ from wmgym.checkpoint import DEFAULT_CHECKPOINT, open_checkpoint, refuse_unstepp
 from wmgym.clips import long_enough
 from wmgym.codec import psnr
 from wmgym.dream import DEFAULT_DENOISING_STEPS
+from wmgym.encoding import read_sound
 from wmgym.fidelity import (
     DreamComparison,
     dream_against_reality,
     predicted_events,
-    read_all,
     reconstruct,
     refuse_other_worlds,
     refuse_training_seeds,
@@ -43,6 +45,7 @@ from wmgym.fidelity import (
 from wmgym.long_dreams import drift, frame_statistics, long_dreams
 from wmgym.memory_reach import memory_reach
 from wmgym.model_actions import action_space_of, for_environment, takes
+from wmgym.picture_metrics import likeness, load_lpips
 from wmgym.recording import Episode, scan
 from wmgym.watched_mazes import REAL_MAZE, other_world
 
@@ -77,6 +80,8 @@ class Args:
     """How many of them."""
     denoising_steps: int = DEFAULT_DENOISING_STEPS
     """Sampler of the long dreams; that of the environments by default."""
+    lpips: bool = False
+    """Measure LPIPS of dreams, too: needs torchvision, and a network for its weights."""
     elsewhere: str | None = None
     """Real environment in which the actions of the long dreams are repeated in other mazes: what a world looks like to
     actions that know nothing of it. The 9x9 maze, unless the checkpoint is of another world; empty leaves it out."""
@@ -96,7 +101,11 @@ def main(args: Args) -> dict[str, Any]:
     if args.elsewhere is None:
         args = replace(args, elsewhere=REAL_MAZE if other_world(str(args.checkpoint)) is None else "")
     world = open_checkpoint(args.checkpoint).world
-    episodes = read_all(scan(args.recordings).usable[: args.episodes])
+    network = load_lpips() if args.lpips else None
+    found = scan(args.recordings, tqdm)
+    for why in found.unusable.values():
+        print(f"skipped {why}", file=sys.stderr)
+    episodes = read_sound(found.usable[: args.episodes], world.config.tokenizer.frame_size)
     refuse_early(args, world, episodes)
     of_clips = long_enough(episodes, args.context + args.horizon, print)
     args.output.mkdir(parents=True, exist_ok=True)
@@ -115,7 +124,7 @@ def main(args: Args) -> dict[str, Any]:
             denoising_steps=k, seed=args.seed,
         )  # fmt: skip
     metrics["clips"], metrics["horizon"] = comparisons[1].real.shape[:2]
-    metrics["dream"] = {str(k): comparison.summary() for k, comparison in comparisons.items()}
+    metrics["dream"] = {str(k): compared(comparison, network) for k, comparison in comparisons.items()}
     metrics |= events(world, episodes)
     if len(of_clips) > 1:  # frames of one are replaced by those of another
         reach = memory_reach(world, of_clips, AGES, clips_per_episode=args.clips_per_episode, context=args.context)
@@ -148,6 +157,14 @@ def main(args: Args) -> dict[str, Any]:
     (args.output / "result.md").write_text(table + "\n")
     print(table)
     return result
+
+
+def compared(comparison: DreamComparison, network: nn.Module | None) -> dict[str, float]:
+    """PSNR, SSIM and LPIPS of dreamed frames, and of the last real frame repeated."""
+    copied = np.broadcast_to(comparison.context[:, -1:], comparison.real.shape)
+    copies = likeness(comparison.real, copied, network)
+    dreamed = likeness(comparison.real, comparison.dreamed, network)
+    return comparison.summary() | dreamed | {f"copy_{name}": value for name, value in copies.items()}
 
 
 def refuse_early(args: Args, world: WorldModel, episodes: list[Episode]) -> None:
@@ -236,13 +253,15 @@ def repeat_elsewhere(episodes: list[Episode], args: Args) -> NDArray[np.uint8]:
 
 
 def as_markdown(metrics: dict[str, Any]) -> str:
-    """The numbers as the card shows them."""
+    """The numbers as the card shows them; results of earlier releases have no SSIM."""
+    pictures = [name for name in ("ssim", "lpips") if name in metrics["dream"]["1"]]
+    names = [f" {name.upper()} |" for name in pictures]
     lines = [
         f"{metrics['episodes']} held-out episodes, {metrics['clips']} clips, border included. PSNR in dB: of the mean "
         "squared error over clips / mean over frames (none above 60).",
         "",
-        f"| measure | first frame | first {metrics['horizon']} frames |",
-        "|---|---|---|",
+        f"| measure | first frame | first {metrics['horizon']} frames |{''.join(names)}",
+        "|---|---|---|" + "---|" * len(pictures),
     ]
     rows = [(f"dream, {k} denoising step(s)", values, "") for k, values in metrics["dream"].items()]
     rows.append(("repeating the last real frame", metrics["dream"]["1"], "copy_"))
@@ -250,7 +269,8 @@ def as_markdown(metrics: dict[str, Any]) -> str:
         cells = [
             f"{values[f'{prefix}psnr_{w}']:.2f} / {values[f'{prefix}mean_psnr_{w}']:.2f}" for w in ("first", "mean")
         ]
-        lines.append(f"| {name} | {cells[0]} | {cells[1]} |")
+        cells += [f"{values[f'{prefix}{picture}']:.3f}" for picture in pictures]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
     events, long = metrics["reward_events"], metrics["long_dream"]
     scores = f"recall {events['recall']:.3f}, precision {events['precision']:.3f}"
     scores = scores if events["events"] else "there are none"

@@ -27,6 +27,7 @@ from agents.results import training_record, write_json
 from agents.run_history import run_history
 from model.checkpoint import save_weights
 from model.config import PRESETS, PresetName, WorldModelConfig
+from model.frame_sizes import with_frame_size
 from model.start_weights import take_encoder
 from model.tokenizer import Tokenizer
 from model.training import learning_rate_factor, moving_average, set_learning_rate
@@ -53,6 +54,9 @@ class Args:
     """Train only a decoder, for the latents of this tokenizer or world model: what learned from them still fits."""
     preset: PresetName = "cpu"
     """Size of the network."""
+    frame_size: int | None = None
+    """Pixels along each side of a frame; the preset's by default. Frames of videos are scaled down to it, others must
+    have it."""
     minutes: float = 20.0
     """Time to train, over all restarts; the learning rate falls to zero at its end."""
     batch: int = 32
@@ -75,6 +79,7 @@ class Args:
         check_minutes(self.minutes)
         check_ranges(self, {name: (1, math.inf) for name in ("batch", "episodes", "devices")})
         check_ranges(self, {"learning_rate": (0, math.inf), "seed": (0, math.inf)})
+        with_frame_size(PRESETS[self.preset], self.frame_size)
 
 
 def main(args: Args) -> dict[str, float]:
@@ -84,7 +89,7 @@ def main(args: Args) -> dict[str, float]:
     fabric = Fabric(accelerator="auto", devices=args.devices, precision=args.precision)  # type: ignore[arg-type]
     fabric.launch()
     torch.manual_seed(args.seed)
-    config = PRESETS[args.preset]
+    config = with_frame_size(PRESETS[args.preset], args.frame_size)
     size = config.tokenizer.frame_size
     frames = load_frames(args.recordings, args.episodes, args.seed, size, for_training=True)
     held_out = load_frames(args.validation, 8, args.seed, size, for_training=False)[:: max(1, 8 * 1001 // 512)]
@@ -147,15 +152,15 @@ def main(args: Args) -> dict[str, float]:
 def load_frames(folder: Path, episodes: int, seed: int, size: int, for_training: bool) -> NDArray[np.uint8]:
     """Reads up to `episodes` random episodes of a folder; unusable files are named and skipped.
 
-    Frames of another size are refused, and so are held-out mazes `for_training`.
+    Frames of another size are refused but for videos, and so are held-out mazes `for_training`.
     """
-    found = scan(folder)
+    found = scan(folder, tqdm)
     for path, why in found.unusable.items():
         print(f"skipped {path.name}: {why}", file=sys.stderr)
     order = np.random.default_rng(seed).permutation(len(found.usable))[:episodes]
     images = []
     files = [found.usable[i] for i in order]
-    for path, episode in sound_episodes(tqdm(files, desc=f"reading {folder.name}", unit="episode")):
+    for path, episode in sound_episodes(tqdm(files, desc=f"reading {folder.name}", unit="episode"), size):
         refuse_size(path, episode, size)
         if for_training:
             refuse_held_out(path, episode)

@@ -29,6 +29,7 @@ from model.backbones import BackboneName, with_backbone
 from model.config import PRESETS, LSSVWMConfig, PresetName
 from model.data import LatentStore, append_episodes
 from model.diffusion import DiffusionConfig
+from model.frame_sizes import with_frame_size
 from model.own_dreams import Dreaming, draw_dreaming
 from model.poses import POSE_SIZE
 from model.start_weights import open_tokenizer
@@ -58,8 +59,8 @@ from wmgym.arguments import (
 )
 from wmgym.checkpoint import save_starts
 from wmgym.clips import long_enough
-from wmgym.encoding import Starts, encode_new, read_starts
-from wmgym.fidelity import dream_against_reality, read_all
+from wmgym.encoding import Starts, encode_new, read_sound, read_starts
+from wmgym.fidelity import dream_against_reality
 from wmgym.fitting import build_world, diverged, fit_to_recordings
 from wmgym.heap import keep_freed_memory
 from wmgym.latents import bind_to_recordings, bind_to_tokenizer, names_in, open_store
@@ -89,6 +90,8 @@ class Args:
     """Start a smaller network as these layers of the checkpoint, counted from 0; the preset says how many it has."""
     preset: PresetName = "cpu"
     """Size of the network; the tokenizer must have been trained with the same one."""
+    frame_size: int | None = None
+    """Pixels along each side of a frame, those that the tokenizer was trained with; the preset's by default."""
     backbone: BackboneName = "lssvwm"
     """What remembers: LSSVWM, or a system it is compared with, of the same size (model.backbones)."""
     minutes: float = 120.0
@@ -190,8 +193,8 @@ class Args:
     @property
     def dynamics(self) -> LSSVWMConfig:
         """The network asked for; actions and rewards are those of the recordings, once they are read."""
-        pose_size = POSE_SIZE if self.conditioning == "pose" else 0
-        return dataclasses.replace(with_backbone(PRESETS[self.preset].dynamics, self.backbone), pose_size=pose_size)
+        dynamics = with_backbone(with_frame_size(PRESETS[self.preset], self.frame_size).dynamics, self.backbone)
+        return dataclasses.replace(dynamics, pose_size=POSE_SIZE if self.conditioning == "pose" else 0)
 
 
 def main(args: Args) -> dict[str, float]:
@@ -201,10 +204,11 @@ def main(args: Args) -> dict[str, float]:
     fabric = Fabric(accelerator="auto", devices=args.devices, precision=args.precision)  # type: ignore[arg-type]
     fabric.launch()
     torch.manual_seed(args.seed)
-    # episodes that are too short are told of now, not when they are first needed
-    held_out = long_enough(read_all(scan(args.validation).usable[:16]), args.context + args.horizon, fabric.print)
     tokenizer = open_tokenizer(args.tokenizer).to(fabric.device)
-    found = scan(args.recordings)
+    # episodes that are too short are told of now, not when they are first needed
+    sound = read_sound(scan(args.validation, tqdm).usable[:16], tokenizer.config.frame_size)
+    held_out = long_enough(sound, args.context + args.horizon, fabric.print)
+    found = scan(args.recordings, tqdm)
     dynamics = fit_to_recordings(args.dynamics, tokenizer, args.recordings, found, held_out)
     folder, starts = args.output / "latents", None
     if fabric.is_global_zero:
@@ -212,7 +216,8 @@ def main(args: Args) -> dict[str, float]:
         bind_to_recordings(folder, found)
         new = encode_new(found, tokenizer, dynamics, names_in(folder), args.max_episodes, tqdm)
         append_episodes(folder, new)
-        starts = read_starts(found.usable, args.contexts, args.clips, args.clip_frames, args.seed, tqdm)
+        size = tokenizer.config.frame_size
+        starts = read_starts(found.usable, args.contexts, args.clips, args.clip_frames, args.seed, tqdm, size)
     fabric.barrier()
     store = open_store(folder)
     source = None if (args.output / TENSORS_FILE).exists() else args.start_from
@@ -255,8 +260,7 @@ def main(args: Args) -> dict[str, float]:
             dreaming=draw_dreaming(args.dreaming, args.dream_steps, lengths) if done >= args.dream_after else None,
             shortcut_fraction=args.shortcut_fraction if done >= args.shortcut_after else 0.0,
         )
-        generator = step_generator(args.seed + fabric.global_rank, progress.step, fabric.device)
-        losses: Losses = wrapped(generator)
+        losses: Losses = wrapped(step_generator(args.seed + fabric.global_rank, progress.step, fabric.device))
         fabric.backward(losses.total)
         gradient = torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         if not math.isfinite(float(gradient)):
@@ -277,9 +281,8 @@ def main(args: Args) -> dict[str, float]:
         if writer is not None and (now - last_save > args.save_every or over):
             world_average = publish(args, progress, world, average.module, store, starts, history)
             save_training_state(args.output, progress, model, average, optimizers)
-            metrics = {name: float(value.detach()) for name, value in losses._asdict().items()} | {
-                "recent": float(np.mean(recent))
-            }
+            metrics = {name: float(value.detach()) for name, value in losses._asdict().items()}
+            metrics["recent"] = float(np.mean(recent))
             recent.clear()
             if now - last_validation > args.validate_every or over:
                 metrics |= validate(args, world_average, held_out, writer, progress)

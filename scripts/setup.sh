@@ -121,7 +121,7 @@ say "installing wmgym and its pinned dependencies"
 if [ -n "$requirement" ]; then
     "$venv/bin/pip" install --quiet "$requirement" -c constraints.txt
 else
-    "$venv/bin/pip" install --quiet -e '.[maze,sb3,experiments,human,minari,lerobot,dev]' -c constraints.txt
+    "$venv/bin/pip" install --quiet -e '.[maze,sb3,experiments,human,video-data,minari,lerobot,dev]' -c constraints.txt
 fi
 report_torch
 [ -n "${SKIP_GL:-}" ] || check_rendering

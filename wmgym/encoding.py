@@ -16,6 +16,7 @@ from wmgym.clips import POSE_KEYS
 from wmgym.codec import frames_to_tensor
 from wmgym.errors import RecordingError
 from wmgym.model_actions import described, refuse_outside, with_actions_of
+from wmgym.other_layouts import episode_name
 from wmgym.recording import SEED_RANGES, Episode, Scan, read_episode, read_summary
 from wmgym.starts import Clips, draw_clip
 
@@ -43,9 +44,10 @@ def encode_new(
         RecordingError: An episode was recorded with other actions or with some beyond their bounds, in frames of
             another size than the tokenizer's, or with a seed that is kept for validation or test.
     """
-    files = [path for path in found.usable[:most] if path.stem not in known]
+    files = [path for path in found.usable[:most] if episode_name(path) not in known]
     read = 0
-    for path, episode in sound_episodes(show(files, desc="encoding")):
+    size = tokenizer.config.frame_size
+    for path, episode in sound_episodes(show(files, desc="encoding"), size):
         read += 1
         given = with_actions_of(dynamics, episode)
         if given != dynamics:
@@ -55,7 +57,7 @@ def encode_new(
             )
         refuse_outside(episode, dynamics, str(path), RecordingError)
         refuse_held_out(path, episode)
-        refuse_size(path, episode, tokenizer.config.frame_size)
+        refuse_size(path, episode, size)
         parts = np.array_split(episode.image, max(1, len(episode.image) // FRAMES_AT_ONCE))
         with torch.no_grad():
             encoded = [tokenizer.encode(frames_to_tensor(part, tokenizer.scale.device)) for part in parts]
@@ -63,13 +65,21 @@ def encode_new(
         ended = np.zeros(len(latents), dtype=np.float32)
         ended[-1] = episode.terminated
         positions, directions = (episode.state.get(key) for key in POSE_KEYS)
-        yield EncodedEpisode(path.stem, latents, episode.action, episode.reward, ended, positions, directions)
+        yield EncodedEpisode(episode_name(path), latents, episode.action, episode.reward, ended, positions, directions)
     unusable = len(files) - read + len(found.unusable)
     if unusable:
         print(f"{unusable} unusable files: {[p.name for p in found.unusable]}", file=sys.stderr)
 
 
-def read_starts(files: list[Path], first_frames: int, clips: int, clip_frames: int, seed: int, show: Show) -> Starts:
+def read_starts(
+    files: list[Path],
+    first_frames: int,
+    clips: int,
+    clip_frames: int,
+    seed: int,
+    show: Show,
+    frame_size: int | None = None,
+) -> Starts:
     """Read what dreams start from: first frames, and clips of episodes that are long enough.
 
     Args:
@@ -79,19 +89,22 @@ def read_starts(files: list[Path], first_frames: int, clips: int, clip_frames: i
         clip_frames: Frames of a clip.
         seed: Fixes where clips are cut.
         show: Progress bar.
+        frame_size: What frames of videos are scaled down to.
 
     Raises:
         RecordingError: All of the files that were looked at are damaged.
     """
-    firsts = [episode.image[0] for _, episode in sound_episodes(show(files[:first_frames], desc="first frames"))]
+    first_files = show(files[:first_frames], desc="first frames")
+    # copied, as clips are: a view would keep its whole episode in memory
+    firsts = [episode.image[0].copy() for _, episode in sound_episodes(first_files, frame_size)]
     frames: list[NDArray[np.uint8]] = []
     actions: list[NDArray[Any]] = []
     rng = np.random.default_rng(seed)
     long_enough = _rewarded_first(files, clip_frames) if clips else []
-    for _, episode in sound_episodes(show(long_enough[:clips], desc="clips")):
+    for _, episode in sound_episodes(show(long_enough[:clips], desc="clips"), frame_size):
         if len(episode.image) - episode.terminated >= clip_frames:
             clip, led = draw_clip(episode, clip_frames, rng)
-            frames.append(clip)
+            frames.append(clip.copy())
             actions.append(led)
     if not firsts:
         raise RecordingError(
@@ -103,12 +116,15 @@ def read_starts(files: list[Path], first_frames: int, clips: int, clip_frames: i
 
 
 def _rewarded_first(files: list[Path], frames: int) -> list[Path]:
-    """Return files of at least so many frames, those with rewards first; unreadable ones stay, to be named."""
+    """Return files of at least so many frames, those with rewards first; unreadable ones stay, to be named.
+
+    Of videos, which have no rewards or are told of at length only, none is looked at: their order stays.
+    """
     rewarded: list[Path] = []
     others: list[Path] = []
     for path in files:
         try:
-            length, total, _ = read_summary(path)
+            length, total, _ = read_summary(path) if path.suffix == ".npz" else (frames, 0.0, "")
         except RecordingError:
             others.append(path)
             continue
@@ -117,17 +133,18 @@ def _rewarded_first(files: list[Path], frames: int) -> list[Path]:
     return rewarded + others
 
 
-def first_episode(folder: Path, found: Scan) -> Episode:
+def first_episode(folder: Path, found: Scan, frame_size: int | None = None) -> Episode:
     """Read the first episode that is not damaged.
 
     Args:
         folder: What to call the recordings.
         found: The recordings.
+        frame_size: What frames of videos are scaled down to.
 
     Raises:
         RecordingError: All are damaged, or there are none.
     """
-    for _, episode in sound_episodes(found.usable):
+    for _, episode in sound_episodes(found.usable, frame_size):
         return episode
     raise RecordingError(
         f"{folder} holds no usable episode ({len(found.usable) + len(found.unusable)} damaged); record some with "
@@ -135,13 +152,32 @@ def first_episode(folder: Path, found: Scan) -> Episode:
     )
 
 
-def sound_episodes(files: Iterable[Path]) -> Iterator[tuple[Path, Episode]]:
-    """Read episodes; a damaged one is named and skipped."""
+def sound_episodes(files: Iterable[Path], frame_size: int | None = None) -> Iterator[tuple[Path, Episode]]:
+    """Read episodes, one at a time; a damaged one is named and skipped.
+
+    Args:
+        files: Episodes.
+        frame_size: What frames of videos are scaled down to; None for as they are.
+    """
     for path in files:
         try:
-            yield path, read_episode(path, state_keys=POSE_KEYS)
+            yield path, read_episode(path, state_keys=POSE_KEYS, frame_size=frame_size)
         except RecordingError as error:
             print(f"skipped {error}", file=sys.stderr)
+
+
+def read_sound(files: Iterable[Path], frame_size: int | None = None) -> list[Episode]:
+    """Read episodes, all at once; damaged ones are named, skipped and counted.
+
+    Args:
+        files: Episodes.
+        frame_size: What frames of videos are scaled down to; None for as they are.
+    """
+    looked_at = list(files)
+    episodes = [episode for _, episode in sound_episodes(looked_at, frame_size)]
+    if len(episodes) < len(looked_at):
+        print(f"{len(looked_at) - len(episodes)} of {len(looked_at)} files are damaged", file=sys.stderr)
+    return episodes
 
 
 def refuse_held_out(path: Path, episode: Episode) -> None:

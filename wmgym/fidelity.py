@@ -211,9 +211,14 @@ def predicted_rewards(world: WorldModel, episodes: Sequence[Episode]) -> NDArray
     return predicted_events(world, episodes)[0]
 
 
-def read_all(paths: Sequence[Path]) -> list[Episode]:
-    """Reads episodes, with no more of their ground-truth state than where the camera was."""
-    return [read_episode(path, state_keys=POSE_KEYS) for path in paths]
+def read_all(paths: Sequence[Path], frame_size: int | None = None) -> list[Episode]:
+    """Reads episodes, with no more of their ground-truth state than where the camera was.
+
+    Args:
+        paths: their files.
+        frame_size: what frames of videos are scaled down to; None for as they are.
+    """
+    return [read_episode(path, state_keys=POSE_KEYS, frame_size=frame_size) for path in paths]
 
 
 def refuse_other_worlds(episodes: Sequence[Episode], dynamics: LSSVWMConfig, frame_size: int) -> None:

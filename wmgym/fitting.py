@@ -35,7 +35,7 @@ def fit_to_recordings(
         ValueError: The tokenizer makes latents of another size than the network is for.
     """
     WorldModelConfig(tokenizer.config, dynamics)  # refuses latents of another size
-    first = first_episode(folder, found)
+    first = first_episode(folder, found, tokenizer.config.frame_size)
     fitted = with_actions_of(dynamics, first)
     refuse_other_worlds(held_out, fitted, tokenizer.config.frame_size)
     if dynamics.pose_size:

@@ -13,6 +13,7 @@ import numpy as np
 from model.checkpoint import weights_digest
 from model.data import LatentStore, stored_names
 from wmgym.errors import CheckpointError, RecordingError
+from wmgym.other_layouts import episode_name
 from wmgym.recording import Scan, content_digest
 
 RECORDINGS_FILE = "recordings.json"
@@ -54,7 +55,7 @@ def bind_to_recordings(store: Path, found: Scan) -> None:
     """
     mark = store / RECORDINGS_FILE
     marked = _read_json(mark) if mark.exists() else {}
-    present = {path.stem: content_digest(path) for path in found.usable}
+    present = {episode_name(path): content_digest(path) for path in found.usable}
     names = sorted(names_in(store))
     missing = [name for name in names if name not in present]
     other = [name for name in names if name in present and marked.get(name, present[name]) != present[name]]

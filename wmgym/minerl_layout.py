@@ -1,6 +1,6 @@
 """MineRL's streams under the names that `wmgym.recording` has for its own files; a stream's file is its video.
 
-So the scripts can read them where they lie, once these functions stand among the layouts that are known.
+So the scripts read them where they lie (`wmgym.other_layouts`).
 """
 
 import hashlib
@@ -10,15 +10,11 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from wmgym.minerl_recordings import METADATA_FILE, ROWS_FILE, VIDEO_FILE, check, read_stream
-from wmgym.recording import STATE_KEYS, Episode
+from wmgym.episode_files import STATE_KEYS
+from wmgym.minerl_recordings import METADATA_FILE, ROWS_FILE, check, read_stream
+from wmgym.recording import Episode
 
 FRAME_SIZE = 64
-
-
-def is_stream(path: Path) -> bool:
-    """Say whether a file is the video of one of MineRL's streams, by what lies beside it."""
-    return path.name == VIDEO_FILE and path.with_name(ROWS_FILE).is_file()
 
 
 def check_episode(path: Path) -> None:

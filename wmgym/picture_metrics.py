@@ -51,6 +51,18 @@ def ssim(real: Frames, dreamed: Frames) -> Numbers:
     return np.concatenate(values).reshape(real.shape[:-3])
 
 
+def likeness(real: Frames, dreamed: Frames, network: nn.Module | None = None) -> dict[str, float]:
+    """Return mean SSIM of frames, and mean LPIPS where its network is given.
+
+    Args:
+        real: `(..., H, W, 3)`.
+        dreamed: Of the same shape.
+        network: Of `load_lpips`.
+    """
+    found = {"ssim": float(ssim(real, dreamed).mean())}
+    return found if network is None else found | {"lpips": float(lpips(real, dreamed, network).mean())}
+
+
 def load_lpips() -> nn.Module:
     """Return the network that `lpips` asks (torchmetrics, AlexNet).
 

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from wmgym.action_spaces import action_count, refuse_other_spaces, to_model, to_text
 from wmgym.episode_files import STATE_KEYS, check_headers, decoding, read_actions, read_headers, read_space
 from wmgym.errors import RecordingError
+from wmgym.other_layouts import episode_files, or_other_layout
 
 SEED_RANGES: dict[str, range] = {
     "train": range(0, 1_000_000),
@@ -185,12 +186,14 @@ def write_episode(path: Path, episode: Episode) -> None:
         partial.unlink(missing_ok=True)
 
 
-def read_episode(path: Path, state_keys: Iterable[str] = STATE_KEYS) -> Episode:
+@or_other_layout
+def read_episode(path: Path, state_keys: Iterable[str] = STATE_KEYS, frame_size: int | None = None) -> Episode:
     """Read one episode file, ours or an official one, and check that its arrays fit together.
 
     Args:
-        path: The `.npz` file.
+        path: The `.npz` file, or one of another layout.
         state_keys: Which of the ground-truth arrays to read, where the file has them; none is faster.
+        frame_size: What frames of videos are scaled down to (`wmgym.video_recordings`); ours stay as recorded.
 
     Raises:
         RecordingError: The file is missing, truncated or corrupt, lacks a key, or holds arrays of the wrong
@@ -219,6 +222,7 @@ def read_episode(path: Path, state_keys: Iterable[str] = STATE_KEYS) -> Episode:
     )
 
 
+@or_other_layout
 def read_summary(path: Path) -> tuple[int, float, str]:
     """Return frames, return and policy name ("unknown" in official files) of an episode, without its images.
 
@@ -233,6 +237,7 @@ def read_summary(path: Path) -> tuple[int, float, str]:
     return frames, total, policy
 
 
+@or_other_layout
 def read_frame_size(path: Path) -> int:
     """Return the height of an episode's frames in pixels, without decoding them.
 
@@ -244,6 +249,7 @@ def read_frame_size(path: Path) -> int:
     return headers["image"][0][1]
 
 
+@or_other_layout
 def read_state(
     path: Path, state_keys: Iterable[str] = STATE_KEYS
 ) -> tuple[dict[str, NDArray[Any]], int | None, str | None]:
@@ -264,6 +270,7 @@ def read_state(
     return state, seed, policy
 
 
+@or_other_layout
 def content_digest(path: Path) -> str:
     """Return what tells the arrays in an episode file from those in others: name, size and checksum of each.
 
@@ -276,12 +283,17 @@ def content_digest(path: Path) -> str:
         return " ".join(f"{member.filename}:{member.file_size}:{member.CRC:08x}" for member in archive.infolist())
 
 
-def scan(folder: Path) -> Scan:
-    """Sort the `.npz` files of a folder into usable and unusable ones, by their tables of contents.
+def scan(folder: Path, progress: Callable[[Iterable[Path]], Iterable[Path]] = iter) -> Scan:
+    """Sort the episodes of a folder into usable and unusable ones, by their tables of contents.
 
+    Ours are its `.npz` files; of other layouts those one folder below are found, too (`wmgym.other_layouts`).
     That finds truncated files, missing keys and arrays of wrong type, shape or length, in milliseconds a
     file. Damage inside an array shows only when it is read: catch `RecordingError` from `read_episode` and
     count.
+
+    Args:
+        folder: Where they lie.
+        progress: Wraps the files in a progress bar, such as `tqdm.tqdm`.
 
     Raises:
         RecordingError: There is no such folder.
@@ -289,13 +301,25 @@ def scan(folder: Path) -> Scan:
     if not folder.is_dir():
         raise RecordingError(f"{folder}: no such folder. Fix: record one with experiments/collect_episodes.py.")
     usable, unusable = [], {}
-    for path in sorted(folder.glob("*.npz")):
+    for path in progress(episode_files(folder)):
         try:
-            check_headers(path, read_headers(path))
+            check_episode(path)
             usable.append(path)
         except RecordingError as error:
             unusable[path] = str(error)
     return Scan(usable, unusable)
+
+
+@or_other_layout
+def check_episode(path: Path) -> object:
+    """Look through a file without reading its arrays; what is returned is of no use but to its layout.
+
+    Raises:
+        RecordingError: It cannot be read, or its arrays do not fit together.
+    """
+    headers = read_headers(path)
+    check_headers(path, headers)
+    return headers
 
 
 def _as_stored(key: str, values: NDArray[Any]) -> NDArray[Any]:

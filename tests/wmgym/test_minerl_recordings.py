@@ -10,7 +10,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from wmgym import minerl_layout
+from wmgym import minerl_layout, recording
 from wmgym.action_spaces import action_count
 from wmgym.errors import RecordingError
 from wmgym.minerl_camera import KeysAndCamera
@@ -188,8 +188,6 @@ def test_damage_inside_a_video_shows_when_it_is_read(tmp_path, seed):
 
 def test_streams_by_the_names_that_recordings_have(stream):
     video = stream / "recording.mp4"
-    assert minerl_layout.is_stream(video)
-    assert not minerl_layout.is_stream(stream / "rendered.npz")
     minerl_layout.check_episode(video)
     episode = minerl_layout.read_episode(video)
     np.testing.assert_array_equal(episode.image, read(stream).image)
@@ -210,6 +208,15 @@ def test_streams_by_the_names_that_recordings_have(stream):
     ):
         with pytest.raises(RecordingError, match="expected reward"):
             function(video)
+
+
+def test_scripts_read_streams_where_they_lie(stream):
+    found = recording.scan(stream.parent)
+    assert (found.usable, found.unusable) == ([stream / "recording.mp4"], {})
+    np.testing.assert_array_equal(recording.read_episode(found.usable[0]).image, read(stream).image)
+    assert recording.read_summary(found.usable[0]) == (STEPS + 1, 2.0, "human")
+    DAMAGES["no reward"][0](stream)
+    assert "expected reward" in recording.scan(stream.parent).unusable[stream / "recording.mp4"]
 
 
 def test_another_action_is_another_stream(stream):
