@@ -109,7 +109,7 @@ class WorldModelObservation(gymnasium.Wrapper[NDArray[Any], Any, NDArray[Any], A
         Raises:
             InvalidActionError: It is not. The real environment was not stepped then.
         """
-        counted = read_action(counted_from_zero(self.action_space, action), self._num_actions)
+        counted = read_action(counted_from_zero(self.action_space, action, ()), self._num_actions)
         chosen = counted if counts_from_zero(self.action_space) else action
         frame, reward, terminated, truncated, info = self.env.step(chosen)
         looked = self._look(Context(frame[None], np.array([counted], np.int64)))
