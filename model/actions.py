@@ -58,7 +58,7 @@ def random_actions(config: LSSVWMConfig, batch: int, frames: int, generator: tor
     return torch.lerp(low, high, torch.rand(batch, frames, config.action_size, generator=generator, device=device))
 
 
-def check_actions(actions: Actions, config: LSSVWMConfig) -> None:
+def check_actions(actions: Tensor, config: LSSVWMConfig) -> None:
     """Refuses actions that the network was not made for; of poses it does not look at them.
 
     Raises:

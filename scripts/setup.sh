@@ -115,14 +115,22 @@ check_rendering() {
         "See the cause with: MUJOCO_GL=osmesa $venv/bin/python -c 'import mujoco; mujoco.GLContext(64, 64)'"
 }
 
+# MiniWorld's pyglet needs the library GLU, which EGL does not bring.
+check_glu() {
+    if [ "$(uname -s)" = Linux ] && ! "$venv/bin/python" -c \
+        'import ctypes.util, sys; sys.exit(ctypes.util.find_library("GLU") is None)'; then
+        need_debian_packages "no GLU library, with which MiniWorld draws" libglu1-mesa
+    fi
+}
+
 make_venv
 install_torch
 say "installing wmgym and its pinned dependencies"
 if [ -n "$requirement" ]; then
     "$venv/bin/pip" install --quiet "$requirement" -c constraints.txt
 else
-    "$venv/bin/pip" install --quiet -e '.[maze,sb3,experiments,human,video-data,minari,lerobot,dev]' -c constraints.txt
+    "$venv/bin/pip" install --quiet -e '.[maze,miniworld,sb3,experiments,human,video-data,minari,lerobot,dev]' -c constraints.txt
 fi
 report_torch
-[ -n "${SKIP_GL:-}" ] || check_rendering
+[ -n "${SKIP_GL:-}" ] || { check_rendering; check_glu; }
 say "done"

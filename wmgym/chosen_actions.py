@@ -11,7 +11,7 @@ from wmgym.arrays import as_array
 from wmgym.errors import InvalidActionError
 
 
-def counted_from_zero(space: Space[Any], actions: Any) -> Any:
+def counted_from_zero(space: Space[Any], actions: Any, leading: tuple[int, ...] | None = None) -> Any:
     """Return actions as the model takes them; those of a `Discrete` from 0 and a flat `Box` are passed on.
 
     Those of another `Box` are flattened, if they have its shape.
@@ -19,9 +19,10 @@ def counted_from_zero(space: Space[Any], actions: Any) -> Any:
     Args:
         space: Of one action.
         actions: One or many, the axes of the space last.
+        leading: The axes before those, `(n,)` for one action an environment; None for any.
 
     Raises:
-        InvalidActionError: One is not in the space.
+        InvalidActionError: One is not in the space, or there are more or fewer.
     """
     if counts_from_zero(space):
         return actions
@@ -30,12 +31,13 @@ def counted_from_zero(space: Space[Any], actions: Any) -> Any:
     if isinstance(space, Box):
         return to_model(space, given) if given.shape[given.ndim - axes :] == space.shape else given
     first, count = space.start, space.n if isinstance(space, Discrete) else space.nvec  # type: ignore[attr-defined]
-    fits = given.dtype.kind in "iu" and given.ndim >= axes and given.shape[given.ndim - axes :] == space.shape
+    before = given.shape[: given.ndim - axes]
+    fits = given.dtype.kind in "iu" and given.shape == (*before, *(space.shape or ())) and leading in (None, before)
     if not fits or not np.all((given >= first) & (given < first + count)):
         raise InvalidActionError(
-            f"Actions {actions!r} are {given.dtype} of shape {given.shape}, expected elements of {space}. Most likely "
-            "the policy was made for another action space, or counts actions as the model does: pass the "
-            "environment's own."
+            f"Actions {actions!r} are {given.dtype} of shape {given.shape}, expected elements of {space}"
+            f"{'' if leading is None else f', {leading[0]} of them' if leading else ', one of them'}. Most likely the "
+            "policy was made for another action space, or counts actions as the model does: pass the environment's own."
         )
     return to_model(space, given)
 

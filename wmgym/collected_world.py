@@ -6,7 +6,6 @@ from typing import Any
 from gymnasium.spaces import Discrete
 
 from wmgym.errors import ImageWorldError
-from wmgym.image_world import Pixels, Rewards
 from wmgym.recorded_world import RecordedWorld, make_image_world, time_limit
 
 OWN_STEPS = {
@@ -30,10 +29,10 @@ def look_at_world(
     env: str,
     *,
     env_args: str = "{}",
-    pixels: Pixels = "observation",
+    pixels: str = "observation",
     image_key: str | None = None,
     frame_size: int | None = None,
-    rewards: Rewards = "real",
+    rewards: str = "real",
     max_steps: int | None = None,
 ) -> RecordedWorld:
     """Return what will be recorded; a world that is not wmgym's own is made once, to see that it can be.

@@ -44,9 +44,9 @@ class ImageWorld(gymnasium.Wrapper[NDArray[np.uint8], Any, Any, Any], RecordCons
         self,
         env: gymnasium.Env[Any, Any],
         frame_size: int = 64,
-        pixels: Pixels = "observation",
+        pixels: str = "observation",
         image_key: str | None = None,
-        rewards: Rewards = "real",
+        rewards: str = "real",
     ) -> None:
         RecordConstructorArgs.__init__(
             self, frame_size=frame_size, pixels=pixels, image_key=image_key, rewards=rewards

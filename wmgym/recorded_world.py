@@ -12,7 +12,7 @@ import gymnasium
 
 from wmgym.action_spaces import from_text, to_text
 from wmgym.errors import CheckpointError, ImageWorldError
-from wmgym.image_world import ImageWorld, Pixels, Rewards
+from wmgym.image_world import ImageWorld
 
 COLLECTION_FILE = "collection.json"
 WORLD_FILE = "world.json"
@@ -36,12 +36,12 @@ class RecordedWorld:
     env_args: dict[str, Any] = field(default_factory=dict)
     """Keyword arguments of `gymnasium.make`."""
 
-    pixels: Pixels = "observation"
+    pixels: str = "observation"
     """See `wmgym.image_world.ImageWorld`, as of the next three."""
 
     image_key: str | None = None
     frame_size: int = 64
-    rewards: Rewards = "real"
+    rewards: str = "real"
 
     def make(self, max_episode_steps: int | None = None, **kwargs: Any) -> ImageWorld:
         """Make the real world, with frames as they were recorded.
@@ -99,10 +99,10 @@ def make_image_world(
     env: str,
     env_args: dict[str, Any] | None = None,
     *,
-    pixels: Pixels = "observation",
+    pixels: str = "observation",
     image_key: str | None = None,
     frame_size: int = 64,
-    rewards: Rewards = "real",
+    rewards: str = "real",
     max_episode_steps: int | None = None,
 ) -> ImageWorld:
     """Make an environment and show its frames as `ImageWorld` does; on a machine without a display it draws off-screen.

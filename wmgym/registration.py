@@ -70,7 +70,7 @@ def register_dream(id: str, checkpoint: str | Path, max_episode_steps: int | Non
             "a Hub id of the form 'owner/name'."
         )
     limit = max_episode_steps if max_episode_steps is not None else recorded_limit or _DREAM.max_episode_steps
-    if not isinstance(limit, int) or isinstance(limit, bool) or (limit < 1 and limit != -1):
+    if limit is None or (limit < 1 and limit != -1):
         raise ValueError(f"max_episode_steps = {limit!r} given, expected 1 or more, None, or -1 for no limit.")
     try:
         spec = EnvSpec(

@@ -158,7 +158,7 @@ class DreamVectorEnv(VectorEnv[NDArray[Any], NDArray[Any], NDArray[Any]]):
             InvalidActionError: An action is not in the action space. Nothing has advanced then.
             ResetNeeded: A dream was never started, or has ended and is not started again by itself.
         """
-        actions = counted_from_zero(self.single_action_space, actions)
+        actions = counted_from_zero(self.single_action_space, actions, (self.num_envs,))
         actions = read_actions(actions, self.num_envs, self._config.dynamics)
         self._check_running(self._dreams.over)
         with self._dreams.all_or_nothing():

@@ -111,7 +111,7 @@ class WorldModelObservation(gymnasium.Wrapper[NDArray[Any], Any, NDArray[Any], A
         Raises:
             InvalidActionError: It is not. The real environment was not stepped then.
         """
-        chosen = counted_from_zero(self.action_space, action)
+        chosen = counted_from_zero(self.action_space, action, ())
         if self._config.action_size:
             led = read_actions([chosen], 1, self._config)
             action = from_model(self.action_space, led[0])
