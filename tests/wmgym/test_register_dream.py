@@ -213,7 +213,9 @@ def test_a_damaged_world_is_refused(damage, folder):
 @pytest.mark.parametrize("other", [Discrete(5), MultiDiscrete([3, 3])])
 def test_a_world_of_another_model_is_refused(other, folder):
     (folder / WORLD_FILE).write_text(json.dumps(RecordedWorld(TOY, other, 5).to_json()))
-    with pytest.raises(CheckpointError, match=r"world\.json of checkpoint .* tells of [59] actions .* the model has 6"):
+    with pytest.raises(
+        CheckpointError, match=r"world\.json of checkpoint .* tells of (Multi)?Discrete\(.*the model has 6 actions"
+    ):
         open_checkpoint(folder)
 
 
