@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wmgym.errors import DependencyError
+from wmgym.square_frames import squash
 
 
 def to_square(frame: Any, size: int) -> NDArray[np.uint8]:
@@ -27,11 +27,4 @@ def to_square(frame: Any, size: int) -> NDArray[np.uint8]:
             f"a frame of {given.dtype} {given.shape} given, expected uint8 (height, width, 3) with at least {size} "
             "pixels along each side. Likely cause: depth is switched on, or the frame size is larger than the source's."
         )
-    if given.shape[:2] == (size, size):
-        return np.array(given, order="C")
-    try:
-        from PIL import Image
-    except ImportError as error:
-        raise DependencyError('Frames cannot be scaled without Pillow. Fix: pip install "wmgym[video-data]"') from error
-    scaled = Image.fromarray(np.ascontiguousarray(given)).resize((size, size), Image.Resampling.BOX)
-    return np.array(scaled)
+    return np.array(squash(given, size), order="C")

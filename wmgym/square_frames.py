@@ -36,6 +36,26 @@ def squash(frame: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
     return np.asarray(image)
 
 
+def scale_down(frame: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+    """Return a square frame as a smaller one, and refuse any other: data sets have no frames to be made up.
+
+    Args:
+        frame: `[H H 3]`, 0 to 255.
+        size: Height and width to bring it to, pixels; at most its own.
+
+    Raises:
+        ValueError: The frame is smaller, or not square.
+        DependencyError: Pillow is not installed, and the frame has another size.
+    """
+    height, width = frame.shape[:2]
+    if height != width or size > height:
+        raise ValueError(
+            f"frames of {height}x{width} pixels asked for in {size}x{size}, expected square frames and no more pixels "
+            "than they have: frames are only scaled down."
+        )
+    return squash(frame, size)
+
+
 def _pillow() -> ModuleType:
     try:
         from PIL import Image

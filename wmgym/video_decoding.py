@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wmgym.errors import DependencyError, RecordingError
-from wmgym.frame_scaling import scale_down
 from wmgym.mp4_table import read_mp4_table
+from wmgym.square_frames import scale_down
 
 
 def import_av() -> ModuleType:

@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from wmgym.action_spaces import action_count
 from wmgym.episode_files import STATE_KEYS, decoding, read_headers
 from wmgym.errors import RecordingError
-from wmgym.frame_scaling import scale_down
 from wmgym.mp4_table import read_mp4_table
 from wmgym.recording import Episode
+from wmgym.square_frames import scale_down
 from wmgym.video_actions import Numbers, align, as_actions
 from wmgym.video_decoding import decode_frames
 from wmgym.video_rules import RULES_FILE, VideoRules, find_rules
