@@ -209,12 +209,11 @@ def main(args: Args) -> dict[str, float]:
     held_out = long_enough(sound, args.context + args.horizon, fabric.print)  # short ones are told of now
     found = scan(args.recordings, tqdm)
     dynamics = fit_to_recordings(args.dynamics, tokenizer, args.recordings, found, held_out)
-    folder, starts = args.output / "latents", None
+    folder, starts, size = args.output / "latents", None, tokenizer.config.frame_size
     if fabric.is_global_zero:
         bind_to_tokenizer(folder, args.tokenizer)
         bind_to_recordings(folder, found)
         append_episodes(folder, encode_new(found, tokenizer, dynamics, names_in(folder), args.max_episodes, tqdm))
-        size = tokenizer.config.frame_size
         starts = read_starts(found.usable, args.contexts, args.clips, args.clip_frames, args.seed, tqdm, size)
     fabric.barrier()
     store = open_store(folder)
@@ -240,7 +239,8 @@ def main(args: Args) -> dict[str, float]:
     last_save = last_validation = last_tick = time.monotonic()
     recent: list[float] = []
     while (done := args.spent(progress)) < 1:
-        set_learning_rate(optimizers, args.learning_rate * learning_rate_factor(progress.step, done, 100, args.cooldown))
+        rate = args.learning_rate * learning_rate_factor(progress.step, done, 100, args.cooldown)
+        set_learning_rate(optimizers, rate)
         window = context_stage(done, args.stages)
         rng = np.random.default_rng([args.seed, progress.step, fabric.global_rank])
         rows = max(1, args.frames_per_step // window)
