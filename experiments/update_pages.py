@@ -68,7 +68,7 @@ def main(args: Args) -> None:
     if diagnosis := table_of(args.root, "diagnose_agent"):
         config = json.loads((args.root / RESULTS / "diagnose_agent" / "result.json").read_text())["config"]
         named = " ".join(name if name in BLIND else f"runs/{name}" for name in config["policies"])
-        more = " ".join(flag(name, config[name]) for name in ("episodes", "bursts"))
+        more = " ".join(flag(name, config[name]) for name in ("teachers", "episodes", "bursts") if config.get(name))
         title = f"What agents fail at, in {config['mazes']} mazes"
         parts += [
             f"**{title}** (`experiments/diagnose_agent.py --policies {named} {more}`)",
@@ -268,6 +268,7 @@ def learned_to_plan(metrics: dict[str, Any]) -> str:
 AGENTS = {
     "dream_ppo_demo": ("PPO trained only in the dream", ppo_command, learned_in_dreams),
     "dream_ppo_full": ("PPO trained only in the dream", ppo_command, learned_in_dreams),
+    "dream_ppo_1000": ("PPO trained only in the dream, judged over whole episodes", ppo_command, learned_in_dreams),
     "clone_behaviour": ("A teacher cloned from recordings", clone_command, learned_by_cloning),
     "dream_ppo_from_clone": ("The clone goes on in dreams", ppo_command, learned_in_dreams),
     "plan_mpc": ("Planning in the dream", plan_command, learned_to_plan),
