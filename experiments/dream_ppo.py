@@ -11,10 +11,10 @@ go on), `result.json`, `dream_ppo.png`, `dream_beside_reality.gif` and TensorBoa
 early and goes on to the evaluation; SIGTERM saves and ends. Numbers that are not finite, or a policy that runs away,
 end the training with a message, and what was saved before them stays.
 
-All policies, random and learned ones, are measured by the same code in both worlds: episodes of the same length, each
-from one real first frame, in mazes of seeds that no recording for training has; `--bursts` of random actions keep them
-from standing at walls. The real world is the maze, or what the checkpoint says it was recorded from (`world.json`).
-`policy.zip` is SB3's format, which has pickled parts: evaluate only folders that you trust.
+All policies, random and learned ones, are measured by the same code in both worlds, the real one being the maze or what
+`world.json` of the checkpoint names: episodes of the same length, each from one real first frame, of seeds that no
+recording for training has; `--bursts` of random actions keep them from standing at walls. `policy.zip` is SB3's format,
+which has pickled parts: evaluate only folders that you trust.
 """
 
 import argparse
@@ -229,8 +229,7 @@ def prepared(args: Args) -> Args:
 
 def with_fitting_steps(args: Args) -> Args:
     """Return arguments whose steps, if they were not chosen, are at most those of the real world's episodes."""
-    limit = longest_episode(args.checkpoint)
-    chosen = args.steps != PRESETS[args.preset].steps
+    limit, chosen = longest_episode(args.checkpoint), args.steps != PRESETS[args.preset].steps
     check_ranges(args, {"steps": (1, limit)} if chosen else {})
     return args if chosen else replace(args, steps=min(args.steps, limit))
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from model.data import EncodedEpisode, LatentStore, append_episodes, stored_names
+from model.data import EncodedEpisode, LatentStore, append_episodes, reward_levels, stored_names
 
 
 def episode(name, frames, first=0):
@@ -148,3 +148,26 @@ def test_poses_can_be_relative_to_a_frame_before_the_window(tmp_path):
     assert torch.bincount(back[late].long()).min() > 0.8 * late.sum() / 6
     far = (number**2 - origin**2) * torch.cos(0.1 * origin)
     torch.testing.assert_close(windows.poses[..., 0], far, rtol=1e-3, atol=0.2)
+
+
+def test_ends_are_seen_as_often_as_any_frame_when_asked_for(store):
+    """The last window of an episode that terminated counts for four; 12 places and 3 more for each of three ends."""
+    windows = store.windows(np.random.default_rng(0), batch=12_000, frames=4, show_ends=True)
+    starts = windows.latents[:, 0, 0, 0, 0].long().unique()
+    ended = windows.terminated.any(1).float().mean()
+    assert len(starts) == 12
+    assert ended == pytest.approx(int(store.ended.sum()) * 4 / (12 + 3 * int(store.ended.sum())), abs=0.02)
+    plain = store.windows(np.random.default_rng(0), batch=12_000, frames=4).terminated.any(1).float().mean()
+    assert plain == pytest.approx(int(store.ended.sum()) / 12, abs=0.02)
+
+
+def test_many_rewards_become_levels():
+    few = np.array([0.0, 0.0, 1.0, -1.0, 1.0, 0.0], np.float32)
+    assert reward_levels(few) == (0.0, 1.0, -1.0)
+    rng = np.random.default_rng(0)
+    many = np.concatenate([np.zeros(5000), rng.uniform(0.8, 1.0, 1000), rng.normal(-5, 0.1, 100)]).astype(np.float32)
+    levels = reward_levels(many, most=12)
+    assert (len(levels), levels[0]) == (12, 0.0)
+    nearest = np.abs(many[:, None] - np.array(levels)).min(1)
+    assert nearest[:5000].max() == 0  # the commonest keeps its value
+    assert np.median(nearest[5000:]) < 0.02
