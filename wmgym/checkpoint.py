@@ -211,11 +211,12 @@ def _as_array(path: Path, key: str, tensor: torch.Tensor) -> NDArray[Any]:
 def _check_recorded(name: str, recorded: RecordedWorld | None, config: WorldModelConfig) -> None:
     if recorded is None or config.dynamics.pose_size:
         return
-    world = (action_count(recorded.action_space), recorded.frame_size)
-    if world != (config.dynamics.num_actions, config.tokenizer.frame_size):
+    known = config.dynamics.num_actions
+    world = (action_count(recorded.action_space) or known, recorded.frame_size)  # a Box has no number of actions
+    if world != (known, config.tokenizer.frame_size):
         raise CheckpointError(
             f"{WORLD_FILE} of checkpoint '{name}' tells of {world[0]} actions and frames of {world[1]} pixels, the "
-            f"model has {config.dynamics.num_actions} and {config.tokenizer.frame_size}. Most likely it belongs to "
+            f"model has {known} and {config.tokenizer.frame_size}. Most likely it belongs to "
             "another model: copy it from the run that trained this one, or delete it."
         )
 
