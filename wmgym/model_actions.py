@@ -84,7 +84,7 @@ def refuse_outside(episode: Episode, config: LSSVWMConfig, name: str, error: typ
 def takes(config: LSSVWMConfig, space: Space[Any]) -> bool:
     """Say whether the actions of an environment are the model's."""
     if not isinstance(space, Box):
-        return space == action_space_of(config)
+        return bool(space == action_space_of(config))
     low, high = bounds_of(config)
     return (
         space.dtype.kind == "f"
