@@ -50,10 +50,8 @@ def blocks():
 def made_small(script):
     """The same commands with small numbers, and a TensorBoard that ends by itself."""
     for option, value in SMALL.items():
-        command, _, name = option.rpartition(" ")
-        script = re.sub(
-            rf"({command}\b.*? {name}) [0-9.]+\b" if command else rf"({name}) [0-9.]+\b", rf"\1 {value}", script
-        )
+        pattern = option.replace(" ", " .*?")  # of one line
+        script = re.sub(rf"({pattern}) [0-9.]+\b", rf"\1 {value}", script)
     return script.replace("tensorboard --logdir", "tensorboard --inspect --logdir")
 
 
@@ -123,7 +121,7 @@ def test_only_numbers_are_changed():
 def test_a_command_that_does_not_work_is_noticed(shell):
     page = made_small(PAGE.read_text(encoding="utf-8"))
     command = next(line for line in page.splitlines() if "--split validation" in line)
-    with pytest.raises(AssertionError, match="no option|[Uu]nrecognized|invalid"):
+    with pytest.raises(AssertionError, match="no-such"):
         shell(command.replace("--rewards sign", "--rewards no-such"), {"experiments", "miniworld"})
     with pytest.raises(AssertionError, match="miniworld"):
         shell(command, {"experiments"})

@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-
 Range = tuple[int | float, int | float]
 """The smallest and the largest value allowed; `math.inf` for no bound."""
 
