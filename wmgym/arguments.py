@@ -5,8 +5,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from model.sampler import check_denoising_steps
-
 Range = tuple[int | float, int | float]
 """The smallest and the largest value allowed; `math.inf` for no bound."""
 
@@ -123,6 +121,8 @@ def check_dream_steps(steps: Iterable[int], most: int) -> None:
     given = list(steps)
     if not given:
         raise ValueError("--dream-steps given without a number, expected one or more, such as --dream-steps 1 2 4.")
+    from model.sampler import check_denoising_steps  # only now: it imports torch, which recording does without
+
     for number in given:
         try:
             check_denoising_steps(number, most)

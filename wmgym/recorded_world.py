@@ -108,7 +108,7 @@ def make_image_world(
     """Make an environment and show its frames as `ImageWorld` does; on a machine without a display it draws off-screen.
 
     Args:
-        env: Id, or `module:id`.
+        env: Id, or `module:id`; the module is looked for in the current folder too.
         env_args: Keyword arguments of `gymnasium.make`.
         pixels: See `ImageWorld`, as of the next three.
         image_key: Likewise.
@@ -121,6 +121,8 @@ def make_image_world(
         ValueError: Another argument does not fit.
     """
     draw_off_screen()
+    if ":" in env and os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())
     kwargs = dict(env_args or {})
     if pixels == "render":
         kwargs.setdefault("render_mode", "rgb_array")

@@ -37,6 +37,19 @@ def test_the_evaluation_measures_what_it_says(micro_folder, recordings, tmp_path
         assert (tmp_path / name).stat().st_size > 0
 
 
+def test_long_dreams_are_compared_with_episodes_that_are_as_long(micro_folder, noise, tmp_path):
+    folder = noise(tmp_path / "uneven", frames=30)
+    noise(tmp_path / "short", frames=24)
+    (tmp_path / "short/0.npz").rename(folder / "1.npz")
+    args = evaluate_world_model.Args(
+        folder, tmp_path / "out", micro_folder, context=16, horizon=4, long_dream=26, elsewhere=""
+    )
+    metrics = evaluate_world_model.main(args)["metrics"]
+    assert metrics["episodes"] == 2
+    frames = read_episode(folder / "0.npz").image[1:27]
+    assert metrics["long_dream"]["real"]["brightness"] == pytest.approx(frames.mean(), abs=1e-3)
+
+
 @pytest.mark.parametrize(
     ("changes", "named"),
     [
