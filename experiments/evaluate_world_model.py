@@ -118,11 +118,12 @@ def main(args: Args) -> dict[str, Any]:
     if len(of_clips) > 1:  # frames of one are replaced by those of another
         reach = memory_reach(world, of_clips, AGES, clips_per_episode=args.clips_per_episode, context=args.context)
         metrics["memory_reach"] = {str(age): share for age, share in reach.items()}
-    followed_by_dreams = [e for e in episodes if len(e.image) > args.long_dream][: args.long_dreams]
+    long_episodes = [e for e in episodes if len(e.image) > args.long_dream]
+    followed_by_dreams = long_episodes[: args.long_dreams]
     dream, rewards = long_dreams(
         world, followed_by_dreams, args.long_dream, args.denoising_steps, args.seed, progress=tqdm
     )
-    metrics["long_dream"] = drift(dream, np.stack([e.image[1 : args.long_dream + 1] for e in episodes]))
+    metrics["long_dream"] = drift(dream, np.stack([e.image[1 : args.long_dream + 1] for e in long_episodes]))
     followed = np.stack([e.reward[1 : args.long_dream + 1] for e in followed_by_dreams])
     if args.elsewhere:
         elsewhere = repeat_elsewhere(followed_by_dreams, args)
