@@ -48,7 +48,7 @@ def load_critic(folder: Path, world_model: str) -> tuple[ReturnCritic, dict[str,
         critic.load_state_dict(load_file(folder / WEIGHTS_FILE))
         found = str(known["world_model"])
         float(known["discount"]), str(known["observation"])
-    except FileNotFoundError as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise FileNotFoundError(
             f"{folder}: there is no {Path(error.filename or '').name} in it, {expected}."
         ) from error

@@ -24,12 +24,17 @@ def teach(teacher: GoalWalker, state: Mapping[str, NDArray[Any]]) -> NDArray[np.
         state: Of the episode, `NEEDED` with a leading axis of frames.
 
     Raises:
-        ValueError: Something is missing.
+        ValueError: Something is missing, or not finite.
     """
     if missing := [key for key in NEEDED if key not in state]:
         raise ValueError(
             f"no {', no '.join(missing)} recorded, expected {', '.join(NEEDED)}: a teacher steers by them. Fix: record "
             "a maze with experiments/collect_episodes.py."
+        )
+    if broken := [key for key in NEEDED if not np.isfinite(state[key]).all()]:
+        raise ValueError(
+            f"{', '.join(broken)} not finite everywhere, expected numbers: a teacher steers by them. Most likely the "
+            "recording is damaged. Fix: move it away."
         )
     teacher.reset()
     frames = range(len(state[NEEDED[0]]))

@@ -55,7 +55,7 @@ def read_training(folder: Path) -> dict[str, Any]:
         config = dict(found["config"])
         algorithm = "recurrent_ppo" if config.get("recurrent") else "ppo"  # how it was told once, and clones tell it
         return {"config": OLDER | {"algorithm": algorithm} | config, "progress": dict(found["progress"])}
-    except FileNotFoundError as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise FileNotFoundError(
             f"{folder}: there is no {TRAINING_FILE} in it, {expected}. One that was killed within its first minute "
             "has to start again."

@@ -43,7 +43,7 @@ from agents.time_budget import TrainingProgress
 from agents.training_folder import POLICY_FILE, save_training, settings_of_training
 from agents.two_worlds import World, measure
 from agents.walkers import TargetSeeker
-from wmgym.arguments import Range, check_ranges
+from wmgym.arguments import SEEDS, Range, check_ranges
 from wmgym.checkpoint import fingerprint, open_checkpoint
 from wmgym.errors import RecordingError
 from wmgym.heap import keep_freed_memory
@@ -64,7 +64,7 @@ TEACHERS = {"explorer": Explorer, "target_seeker": TargetSeeker}
 RANGES: dict[str, Range] = {
     "epochs": (1, math.inf), "learning_rate": (0, 1), "dropout": (0, 0.99), "temperature": (1e-3, 1e3),
     "hidden": (1, 65_536), "bursts": (0, 1), "steps": (1, REAL_STEPS), "real_episodes": (0, math.inf),
-    "dream_episodes": (1, math.inf), "forget_every": (1, math.inf), "workers": (1, math.inf),
+    "dream_episodes": (1, math.inf), "forget_every": (1, math.inf), "workers": (1, math.inf), "seed": SEEDS,
 }  # fmt: skip
 
 
@@ -148,7 +148,7 @@ def main(args: Args) -> dict[str, Any]:
             found[name] = compared(
                 name, lambda: explore(Forgetful(SB3Policy(learner, args.seed), every)), {"real": real["real"]}
             )
-    metrics = compare_worlds(found) | json.loads((args.output / CLONING_FILE).read_text())
+    metrics = compare_worlds(found) | read_cloning(args.output)
     result = write_result(
         args.output, experiment="clone_behaviour", config=settings_of(args), seed=args.seed,
         minutes=(time.monotonic() - started) / 60, metrics=metrics,
@@ -163,15 +163,33 @@ def prepared(args: Args) -> Args:
     Raises:
         DependencyError: The real maze is to be played, and not installed.
         FileNotFoundError: There is no cloning before.
-        ValueError: It was with another world model.
+        ValueError: It was with another world model, or is damaged.
     """
     if args.real_episodes:
         import_memory_maze_tasks()  # if it is not installed, say so now
     if not args.evaluate:
         return args
     kept = settings_of_training(args.output, fingerprint(args.checkpoint), LEARNING)
+    read_cloning(args.output)  # if it is damaged, say so now
     places = {"recordings": tuple(map(Path, kept["recordings"])), "validation": Path(kept["validation"])}
     return replace(args, **kept | places)  # of which only names are known, to be told again
+
+
+def read_cloning(folder: Path) -> dict[str, Any]:
+    """Return what was written of how well the teacher is cloned.
+
+    Raises:
+        ValueError: It is missing or damaged.
+    """
+    path = folder / CLONING_FILE
+    try:
+        found: dict[str, Any] = dict(json.loads(path.read_text()))
+        return {name: found[name] for name in ("frames", "mirrored", "teachers_actions", "cloning")}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"{path}: cannot be read ({error!r}), expected how well the teacher is cloned, as a cloning "
+            "leaves it beside its policy. Clone again."
+        ) from error
 
 
 def learn(args: Args, dreams: Any) -> Any:

@@ -29,14 +29,14 @@ from agents.policy_roster import gather_policies
 from agents.results import write_result
 from agents.sb3_vec_env import split_infos
 from agents.walk_report import SITUATIONS, WalkWatcher, mean_report
-from wmgym.arguments import Range, check_ranges
+from wmgym.arguments import SEEDS, Range, check_ranges
 from wmgym.checkpoint import fingerprint
 from wmgym.memory_maze_setup import import_memory_maze_tasks
 from wmgym.recording import SEED_RANGES
 from wmgym.watched_mazes import REAL_STEPS, watched_mazes
 
 RANGES: dict[str, Range] = {
-    "episodes": (1, math.inf), "steps": (1, REAL_STEPS), "bursts": (0, 1), "workers": (1, math.inf),
+    "episodes": (1, math.inf), "steps": (1, REAL_STEPS), "bursts": (0, 1), "workers": (1, math.inf), "seed": SEEDS,
 }  # fmt: skip
 
 TEACHER_NOISE = 0.05

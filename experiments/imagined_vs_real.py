@@ -44,7 +44,7 @@ from agents.named_policies import NamedPolicy
 from agents.policy_roster import gather_policies
 from agents.results import write_result
 from agents.two_worlds import World, measure
-from wmgym.arguments import Range, check_ranges
+from wmgym.arguments import SEEDS, Range, check_ranges
 from wmgym.checkpoint import fingerprint
 from wmgym.heap import keep_freed_memory
 from wmgym.memory_maze_setup import import_memory_maze_tasks
@@ -55,7 +55,7 @@ from wmgym.watched_mazes import REAL_STEPS, watched_mazes
 DREAM = "LSSVWM-MemoryMaze-v0"
 RANGES: dict[str, Range] = {
     "steps": (1, REAL_STEPS), "dream_episodes": (1, math.inf), "real_episodes": (1, math.inf), "bursts": (0, 1),
-    "workers": (1, math.inf), "context": (1, REAL_STEPS), "lead": (1, REAL_STEPS),
+    "workers": (1, math.inf), "context": (1, REAL_STEPS), "lead": (1, REAL_STEPS), "seed": SEEDS,
 }  # fmt: skip
 ADVISED = {"policies": 10, "real_episodes": 20}
 

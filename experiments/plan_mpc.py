@@ -40,19 +40,19 @@ from agents.training_folder import POLICY_FILE, settings_of_training
 from agents.tree_search import Prior
 from agents.two_worlds import World
 from agents.watching import WatchingPolicy
-from wmgym.arguments import Range, check_ranges
+from wmgym.arguments import SEEDS, Range, check_ranges
 from wmgym.checkpoint import Checkpoint, fingerprint, open_checkpoint
 from wmgym.followed import FollowedDreams
 from wmgym.heap import keep_freed_memory
 from wmgym.memory_maze_setup import import_memory_maze_tasks
 from wmgym.recording import SEED_RANGES
 from wmgym.vector_env import DreamVectorEnv
-from wmgym.watched_mazes import REAL_STEPS, watched_maze, watched_mazes
+from wmgym.watched_mazes import REAL_STEPS, other_world, watched_maze, watched_mazes
 
 COUNTS = ("horizon", "hold", "candidates", "iterations", "replan_every", "branches", "mazes_at_once")
 RANGES: dict[str, Range] = dict.fromkeys(COUNTS, (1, math.inf)) | {
     "discount": (0, 1), "bursts": (0, 1), "planner_bursts": (0, 1), "steps": (1, REAL_STEPS),
-    "real_episodes": (0, math.inf), "dream_episodes": (0, math.inf), "film_steps": (0, REAL_STEPS),
+    "real_episodes": (0, math.inf), "dream_episodes": (0, math.inf), "film_steps": (0, REAL_STEPS), "seed": SEEDS,
 }  # fmt: skip
 DISCOUNT = 0.97
 """Of plans without a critic."""
@@ -181,7 +181,7 @@ def prepared(args: Args) -> Guides:
     check_ranges(args, RANGES)
     if not args.real_episodes and not args.dream_episodes:
         raise ValueError("--real-episodes 0 --dream-episodes 0 given, expected one of them to be more: nothing to do.")
-    if args.real_episodes:
+    if args.real_episodes and other_world(args.checkpoint) is None:
         import_memory_maze_tasks()  # if it is not installed, say so now
     if args.also_without_critic and args.critic is None:
         raise ValueError("--also-without-critic given, expected --critic with it: there is none to leave out.")
@@ -260,7 +260,7 @@ def measure(
         rows = min(args.mazes_at_once, episodes)
         worlds = {
             "imagined": partial(make_dreams, args, opened, rows, "pixels", max_episode_steps=args.steps, compile=False),
-            "real": partial(watched_mazes, rows, args.steps, observation="pixels"),
+            "real": partial(watched_mazes, rows, args.steps, checkpoint=args.checkpoint, observation="pixels"),
         }
         kept = settings | {"policy": name, "world": where, "rows": rows}
         digest = hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:12]
@@ -282,7 +282,7 @@ def save_film(args: Args, opened: Checkpoint, guides: Guides) -> float:
     with (
         closing(make_dreams(args, opened, branches, guides.observation, compile=False)) as scratch,
         closing(make_dreams(args, opened, 1, "pixels", compile=False)) as dream,
-        closing(watched_maze(args.steps, observation="pixels")) as real,
+        closing(watched_maze(args.steps, checkpoint=args.checkpoint, observation="pixels")) as real,
     ):
         policy, followed = make_planner(args, opened, scratch, guides, 1, SEED_RANGES[args.mazes].start)
         return film_plans(

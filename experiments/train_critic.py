@@ -29,7 +29,7 @@ from agents.critic_folder import save_critic
 from agents.results import write_result
 from agents.return_critic import CriticSettings, ReturnCritic, explained_variance, fit_critic
 from agents.returns_to_come import known_frames, returns_to_come
-from wmgym.arguments import Range, check_ranges
+from wmgym.arguments import SEEDS, Range, check_ranges
 from wmgym.checkpoint import fingerprint, open_checkpoint
 from wmgym.dreamed_recordings import dream_recordings
 from wmgym.errors import RecordingError
@@ -40,7 +40,7 @@ from wmgym.watched_recordings import read_watched, watch_recordings
 
 RANGES: dict[str, Range] = {
     "discount": (0, 1), "epochs": (1, math.inf), "learning_rate": (0, 1), "dropout": (0, 0.99), "hidden": (1, 65_536),
-    "dream_steps": (0, math.inf),
+    "dream_steps": (0, math.inf), "seed": SEEDS,
 }  # fmt: skip
 
 

@@ -7,6 +7,8 @@ from typing import Any
 
 Range = tuple[int | float, int | float]
 """The smallest and the largest value allowed; `math.inf` for no bound."""
+SEEDS: Range = (0, 2**32 - 1)
+"""What numpy's older generators, by which Stable-Baselines3 is seeded, can be seeded with."""
 
 
 def check_ranges(settings: Any, ranges: Mapping[str, Range], hints: Mapping[str, str] = {}) -> None:

@@ -116,10 +116,18 @@ def fingerprint(checkpoint: str | Path | None = None) -> str:
         checkpoint: Folder or Hugging Face Hub id; None for the one that ships with wmgym.
 
     Raises:
-        CheckpointError: It is missing.
+        CheckpointError: It is missing, or is no checkpoint.
     """
-    folder = model.checkpoint.find_checkpoint(DEFAULT_CHECKPOINT if checkpoint is None else checkpoint)
-    return model.checkpoint.weights_digest(folder)[:16]
+    try:
+        folder = model.checkpoint.find_checkpoint(DEFAULT_CHECKPOINT if checkpoint is None else checkpoint)
+        return model.checkpoint.weights_digest(folder)[:16]
+    except model.checkpoint.CheckpointError as error:
+        raise CheckpointError(str(error)) from error
+    except FileNotFoundError as error:
+        raise CheckpointError(
+            f"'{checkpoint}' has no {Path(error.filename).name}, expected the folder of a checkpoint. Most likely "
+            "it is that of a training: pass the folder checkpoint in it."
+        ) from error
 
 
 def open_checkpoint(

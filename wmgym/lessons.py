@@ -14,8 +14,10 @@ def usable_files(folders: Sequence[Path], say: Callable[[str], object] = print) 
     """Return the usable episodes of some folders; say which are not.
 
     Raises:
-        RecordingError: There is none.
+        RecordingError: There is none, or no folder is given.
     """
+    if not folders:
+        raise RecordingError("no folder of recordings given, expected one or more.")
     found = [scan(folder) for folder in folders]
     for path, reason in [pair for each in found for pair in each.unusable.items()]:
         say(f"left out {path}: {reason}")

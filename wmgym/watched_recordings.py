@@ -66,19 +66,36 @@ def read_watched(files: Sequence[Path]) -> NDArray[np.float16]:
     """Read what `watch_recordings` wrote, `[episodes t ...]`.
 
     Raises:
-        RecordingError: There is none, or the episodes differ in length.
+        RecordingError: There is none, the episodes differ in length, or a file is damaged.
     """
-    lengths = {len(np.load(path, mmap_mode="r")) for path in files}
+    lengths = {len(_mapped(path)) for path in files}
     if len(lengths) != 1:
         raise RecordingError(
             f"episodes of {sorted(lengths) or 'no'} frames given, expected at least one, and one length. Most likely "
             "some were ended early: move them away."
         )
-    first = np.load(files[0], mmap_mode="r")
-    watched = np.empty((len(files), *first.shape), np.float16)
+    watched = np.empty((len(files), *_mapped(files[0]).shape), np.float16)
     for i, path in enumerate(files):
-        watched[i] = np.load(path, mmap_mode="r")
+        watched[i] = _mapped(path)
     return watched
+
+
+def _mapped(path: Path) -> NDArray[Any]:
+    """Return what is in a file that was made of an episode, without reading it.
+
+    Raises:
+        RecordingError: It is damaged.
+    """
+    try:
+        found: NDArray[Any] = np.load(path, mmap_mode="r")
+        if not found.ndim:
+            raise ValueError("a single number")
+    except (OSError, ValueError, EOFError) as error:
+        raise RecordingError(
+            f"{path}: cannot be read ({error}), expected what was made of a recording. Most likely the disk was full, "
+            "or the copy is not whole. Fix: delete it; it is made again."
+        ) from error
+    return found
 
 
 def name_of(path: Path) -> str:

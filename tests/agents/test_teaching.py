@@ -31,3 +31,12 @@ def test_what_was_not_recorded_is_told(missing):
     del state[missing]
     with pytest.raises(ValueError, match=rf"no {missing} recorded.*Fix: record a maze"):
         teach(Explorer(np.random.default_rng(0)), state)
+
+
+@pytest.mark.parametrize("broken", ["agent_pos", "agent_dir", "target_pos"])
+def test_what_is_not_finite_is_told(broken):
+    state, _ = walk(UniformWalker(np.random.default_rng(1)), steps=3)
+    state[broken] = state[broken].copy()
+    state[broken][2, 0] = np.nan
+    with pytest.raises(ValueError, match=rf"^{broken} not finite everywhere"):
+        teach(Explorer(np.random.default_rng(0)), state)

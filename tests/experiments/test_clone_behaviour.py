@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from experiments import dream_ppo
-from experiments.clone_behaviour import Args, main
+from experiments.clone_behaviour import CLONING_FILE, Args, main
 from tests.wmgym.maze_walks import write_walks
 from wmgym.errors import RecordingError
 
@@ -53,6 +53,18 @@ def test_a_short_run_leaves_policies_and_a_result(args, observation, recurrent):
     assert {path: path.stat().st_mtime_ns for path in (args.output / "watched").rglob("*.npy")} == watched
 
 
+@pytest.mark.parametrize("damage", [None, "", "[]", '{"frames": 3'])
+def test_a_cloning_without_its_record_is_refused_before_it_is_judged_again(damage, args, monkeypatch):
+    main(replace(args, epochs=1))
+    if damage is None:
+        (args.output / CLONING_FILE).unlink()
+    else:
+        (args.output / CLONING_FILE).write_text(damage)
+    monkeypatch.setattr("experiments.clone_behaviour.measure", lambda *_, **__: pytest.fail("was judged"))
+    with pytest.raises(ValueError, match=rf"{CLONING_FILE}: cannot be read .* Clone again\."):
+        main(replace(args, evaluate=True))
+
+
 @needs_maze
 def test_the_clone_is_judged_in_the_real_maze(args):
     metrics = main(replace(args, epochs=1, real_episodes=1))["metrics"]
@@ -74,5 +86,9 @@ def test_mistakes_are_named(args, tmp_path):
         main(replace(args, evaluate=True))
     with pytest.raises(ValueError, match="--steps 1001 given, expected 1 to 1000"):
         main(replace(args, steps=1001))
+    with pytest.raises(RecordingError, match="no folder of recordings given"):
+        main(replace(args, recordings=()))
+    with pytest.raises(ValueError, match="--seed -1 given, expected 0 to 4294967295"):
+        main(replace(args, seed=-1))
     with pytest.raises(ValueError, match="--epochs 0 given"):
         main(replace(args, epochs=0))

@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import math
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -14,8 +15,11 @@ from agents.evaluate import evaluate
 from agents.return_critic import CriticSettings, ReturnCritic
 from experiments import dream_ppo, plan_mpc
 from experiments.plan_mpc import Args, main
+from tests.wmgym.image_worlds import ACTIONS, TOY
 from wmgym.checkpoint import fingerprint, open_checkpoint
 from wmgym.observations import observation_space
+from wmgym.recorded_world import WORLD_FILE, RecordedWorld
+from wmgym.recording import SEED_RANGES
 
 needs_maze = pytest.mark.skipif(importlib.util.find_spec("memory_maze") is None, reason="memory-maze is not installed")
 
@@ -138,12 +142,29 @@ def test_the_real_maze_is_played_and_filmed(args):
         assert film.size == (260, 142)
 
 
+def test_the_world_that_was_recorded_is_played_and_no_maze(args, tmp_path, monkeypatch):
+    """What each of its episodes pays, whoever acts, its seed tells."""
+    folder = tmp_path / "toy"
+    shutil.copytree(args.checkpoint, folder)
+    (folder / WORLD_FILE).write_text(json.dumps(RecordedWorld(TOY, ACTIONS["six"], 9, {"actions": "six"}).to_json()))
+    monkeypatch.setattr(plan_mpc, "import_memory_maze_tasks", lambda: pytest.fail("the maze is not needed"))
+    result = main(replace(args, checkpoint=str(folder), real_episodes=3, dream_episodes=0, candidates=2))
+    seeds = [SEED_RANGES["test"].start + i for i in range(3)]
+    ends = [int(np.random.Generator(np.random.PCG64(seed)).integers(2, 12)) for seed in seeds]
+    expected = [0.5 * args.steps if end > args.steps else 0.5 * (end - 1) - 2 for end in ends]
+    assert len(set(expected)) > 1
+    for returns in result["metrics"]["episode_returns"].values():
+        assert returns["real"] == expected
+    assert (args.output / "plan_mpc.gif").exists()
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [({"steps": 1001}, "--steps 1001 given, expected 1 to 1000"), ({"branches": 0}, "--branches 0 given"),
      ({"dream_episodes": 0}, "--dream-episodes 0 given"), ({"discount": 1.5}, r"--discount 1\.5 given"),
      ({"replan_every": 3}, "replan_every = 3, expected at most horizon = 2"),
      ({"also_without_critic": True}, "--also-without-critic given, expected --critic with it"),
+     ({"seed": -1}, "--seed -1 given, expected 0 to 4294967295"), ({"seed": 2**32}, "--seed 4294967296 given"),
      ({"prior": "here"}, "--prior given with --planner cem, expected tree")],
 )  # fmt: skip
 def test_what_does_not_fit_is_refused_before_anything_is_done(changes, message, args, tmp_path):
@@ -155,8 +176,10 @@ def test_what_does_not_fit_is_refused_before_anything_is_done(changes, message, 
 
 
 def test_critics_that_do_not_fit_are_named(args, tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"there is no critic\.json"):
-        main(replace(args, critic=tmp_path))
+    (tmp_path / "file").write_text("")
+    for folder in (tmp_path, tmp_path / "file"):
+        with pytest.raises(FileNotFoundError, match=r"there is no critic\.json"):
+            main(replace(args, critic=folder))
     folder = write_critic(tmp_path / "critic", args.checkpoint)
     with pytest.raises(ValueError, match=r"--discount 0\.8 given with a critic of discount 0\.9"):
         main(replace(args, critic=folder, discount=0.8))

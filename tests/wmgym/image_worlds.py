@@ -11,6 +11,7 @@ from gymnasium.spaces import Box, Dict, Discrete, MultiDiscrete
 
 ACTIONS = {
     "discrete": Discrete(3),
+    "six": Discrete(6),
     "from_one": Discrete(4, start=1),
     "pairs": MultiDiscrete([3, 2], start=[1, 0]),
     "box": Box(np.array([-2, 0], np.float32), np.array([2, 1], np.float32)),

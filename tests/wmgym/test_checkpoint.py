@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import wmgym.checkpoint
-from wmgym.checkpoint import Checkpoint, open_checkpoint, save_starts
+from wmgym.checkpoint import Checkpoint, fingerprint, open_checkpoint, save_starts
 from wmgym.env import DreamEnv
 from wmgym.errors import CheckpointError, DependencyError, WmgymError
 
@@ -153,3 +153,13 @@ def test_no_cuda(micro_folder):
 def test_every_error_is_one_of_the_tree():
     assert issubclass(CheckpointError, WmgymError)
     assert issubclass(DependencyError, ImportError)
+
+
+def test_what_tells_models_apart_is_asked_of_checkpoints_only(micro_folder, tmp_path):
+    assert len(fingerprint(micro_folder)) == 16
+    for place, message in (
+        (tmp_path, r"has no model\.safetensors.*folder checkpoint in it"),
+        ("a/b/c", "no such folder"),
+    ):
+        with pytest.raises(CheckpointError, match=message):
+            fingerprint(place)

@@ -79,3 +79,16 @@ def test_what_does_not_fit_is_told(micro, walks, tmp_path):
     for observation in ("latent", "features"):
         with pytest.raises(ContextError, match="32x32 given, expected 6 actions and 64x64"):
             watch_recordings(micro.world, [other], tmp_path / "kept", observation)
+
+
+@pytest.mark.parametrize("left", [0, 20, 1000])
+@pytest.mark.parametrize("which", [0, 1])
+def test_what_was_kept_and_is_not_whole_is_named_and_made_again(micro, walks, tmp_path, left, which):
+    files = watch_recordings(micro.world, walks[:2], tmp_path, "latent")
+    whole = files[which].read_bytes()
+    files[which].write_bytes(whole[:left])
+    with pytest.raises(RecordingError, match=rf"{files[which].name}: cannot be read .* Fix: delete it"):
+        read_watched(watch_recordings(micro.world, walks[:2], tmp_path, "latent"))
+    files[which].unlink()
+    watch_recordings(micro.world, walks[:2], tmp_path, "latent")
+    assert files[which].read_bytes() == whole
