@@ -288,7 +288,7 @@ def test_planners_plan_in_it_and_leave_it_as_it_was(dots, search):
 def test_a_trained_dream_moves_the_dot_as_it_is_told():
     """By amounts between those that were recorded, too; the other number does not leak in."""
     torch.manual_seed(0)
-    world = train([record(i, 30) for i in range(64)], tokenizer_steps=350, steps=500)
+    world = train([record(i, 30) for i in range(64)], tokenizer_steps=300, steps=350)
     rng = np.random.default_rng(9)
     frames = np.stack([record(1000 + i, 1).image[0] for i in range(400)])
     frames = frames[(np.abs(place_in(frames) - 7.5) < 1.5).all(-1)]  # whence no action reaches the margin
