@@ -70,7 +70,7 @@ def _rows(name: str, result: Mapping[str, Any], folder: Path, shipped: str) -> l
     metrics, world_model = result["metrics"], result["config"]["world_model"]
     links = [f"[{name}]({folder.name}/{name}/{RESULT_FILE})"]
     links += [f"[plot]({folder.name}/{name}/{plot.name})" for plot in _plots(folder / name)]
-    which = "shipped" if shipped.startswith(world_model) else f"earlier, {world_model[:8]}"
+    which = "shipped" if shipped.startswith(world_model) else f"another, {world_model[:8]}"
     return [
         "| "
         + " | ".join(

@@ -123,7 +123,7 @@ def test_what_an_agent_learned_from_is_told_from_its_run(config, metrics, expect
 def test_another_world_model_is_told(show):
     result = result_of(RANDOM)
     result["config"]["world_model"] = "fedcba9876543210"
-    assert show(run=result)[1]["run", "random policy"][1] == "earlier, fedcba98"
+    assert show(run=result)[1]["run", "random policy"][1] == "another, fedcba98"
 
 
 def test_results_of_other_things_are_no_agents(show):
