@@ -64,7 +64,7 @@ def folder_of(dataset_id: str) -> Path:
             f"{dataset_id!r} given as name of a Minari data set, expected NAMESPACE/NAME-vNUMBER of letters, "
             "digits, - and _, such as memory-maze/mixture-v0 (a namespace has at least two letters)."
         ) from error
-    return Path(get_dataset_path(dataset_id))
+    return Path(get_dataset_path(dataset_id)).resolve()  # Minari joins relative ones twice
 
 
 class MinariWriter:

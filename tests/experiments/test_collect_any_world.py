@@ -60,8 +60,8 @@ def test_every_kind_of_action_is_recorded_and_leads_to_its_frame(kind, tmp_path)
     assert {episode.terminated for episode in episodes} == {True, False}
     for episode in episodes:
         assert episode.image.shape[1:] == (32, 32, 3)
-        assert (episode.action_space or Discrete(3)) == space
-        assert episode.action_count == {"discrete": 3, "from_one": 4, "pairs": 6, "box": 0}[kind]
+        assert (episode.action_space or Discrete(episode.action_count)) == space
+        assert episode.action_count == {"discrete": 3, "six": 6, "from_one": 4, "pairs": 6, "box": 0}[kind]
         chosen = from_model(space, episode.action[1:])
         assert all(space.contains(action) for action in chosen)
         reds = [int(np.sum(np.asarray(action, np.float64) * 10)) % 256 for action in chosen]

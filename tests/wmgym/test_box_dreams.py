@@ -237,7 +237,7 @@ def test_recorded_actions_beyond_their_bounds_are_refused(dots, monkeypatch, tmp
     episode.action[2, 0] = value
     with pytest.raises(ContextError, match=r"in row 2, expected finite numbers .*ClipAction"):
         refuse_other_worlds([episode], DYNAMICS, 16)
-    monkeypatch.setattr("wmgym.encoding.read_episode", lambda path, state_keys: episode)
+    monkeypatch.setattr("wmgym.encoding.read_episode", lambda path, state_keys, frame_size: episode)
     found = Scan([tmp_path / "0.npz"], {})
     with pytest.raises(RecordingError, match=r"0\.npz has the action"):
         list(encode_new(found, dots.world.tokenizer, DYNAMICS, set(), 9, lambda files, desc: files))
@@ -245,7 +245,7 @@ def test_recorded_actions_beyond_their_bounds_are_refused(dots, monkeypatch, tmp
 
 def test_vectors_go_into_the_store(dots, monkeypatch, tmp_path):
     episode = record(0, 5)
-    monkeypatch.setattr("wmgym.encoding.read_episode", lambda path, state_keys: episode)
+    monkeypatch.setattr("wmgym.encoding.read_episode", lambda path, state_keys, frame_size: episode)
     found = Scan([tmp_path / "0.npz"], {})
     (encoded,) = encode_new(found, dots.world.tokenizer, DYNAMICS, set(), 9, lambda files, desc: files)
     np.testing.assert_array_equal(encoded.actions, episode.action)
