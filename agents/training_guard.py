@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from stable_baselines3 import A2C
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 
@@ -22,6 +23,8 @@ from agents.time_budget import TimeBudget
 MOST_KL = 5.0
 """Nats from the policy before an update to the one after it, by SB3's estimate, that are no learning any more; usual
 are 0.01 to 0.1."""
+A2C_TELLS_EVERY = 10
+"""Rollouts from one point of its TensorBoard curves to the next; SB3's own 100 are longer than a short training."""
 TERMINATED, INTERRUPTED = 128 + int(signal.SIGTERM), 128 + int(signal.SIGINT)
 """What a shell takes for the exit status of a process that was terminated."""
 
@@ -121,16 +124,17 @@ def learn_for(
         also: Other callbacks.
         goes_on: Whether it was trained before.
         name: Of the run in TensorBoard.
-        say: Gets a line if the training was interrupted.
+        say: Gets a line if the training was interrupted, or was over before its first update.
 
     Raises:
         TrainingError: Something was not finite, or the policy has run away. Says what is on disk.
         SystemExit: SIGTERM came.
     """
+    updates, telling = learner._n_updates, {"log_interval": A2C_TELLS_EVERY} if isinstance(learner, A2C) else {}
     try:
         with sigterm_interrupts():
             callbacks = [TrainingGuard(), *also, budget]
-            learner.learn(10**12, callback=callbacks, tb_log_name=name, reset_num_timesteps=not goes_on)
+            learner.learn(10**12, callback=callbacks, tb_log_name=name, reset_num_timesteps=not goes_on, **telling)
     except KeyboardInterrupt as asked:
         if not hasattr(budget, "model"):  # SB3 had not begun
             say("The training was interrupted before its first step: there is nothing to save.")
@@ -149,6 +153,11 @@ def learn_for(
             error.add_note(_on_disk(budget))
             raise
         raise _told(fault, budget) from error
+    if learner._n_updates == updates:
+        say(
+            f"Nothing was learned in this run: its time was over after {budget.progress.steps:,} steps, before the "
+            "first update. The policy is as it was at the beginning. Fix: more --minutes, or a shorter --rollout."
+        )
 
 
 def _fault_behind(learner: BaseAlgorithm) -> TrainingError | None:

@@ -73,6 +73,8 @@ def main(args: Args) -> dict[str, Any]:
     """Watch, write and print; return the result."""
     started = time.monotonic()
     check_ranges(args, RANGES)
+    if not args.policies and not args.teachers:
+        raise ValueError("neither --policies nor --teachers given, expected whom to watch.")
     if min(args.teachers, default=0) < 0:
         raise ValueError(f"--teachers {min(args.teachers)} given, expected steps after which to forget; 0 for never.")
     import_memory_maze_tasks()  # if it is not installed, say so now

@@ -12,6 +12,7 @@ import pytest
 import torch
 from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from agents.sb3 import load_learner, make_learner
 from agents.time_budget import TimeBudget
@@ -236,3 +237,25 @@ def test_an_interruption_before_the_first_step_has_nothing_to_save(tmp_path):
         learn_for(learner, budget_for(tmp_path), say=said.append)
     assert said == ["The training was interrupted before its first step: there is nothing to save."]
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_a_training_too_short_to_learn_says_so(algorithm, tmp_path):
+    learner, said = make_learner(algorithm, BatchedWorld(), seed=0, **SMALL[algorithm]), []
+    before = {name: value.clone() for name, value in learner.policy.state_dict().items()}
+    learn_for(learner, budget_for(tmp_path, 0.0), say=said.append)
+    assert len(said) == 1
+    assert said[0].startswith("Nothing was learned in this run: its time was over after 8 steps")
+    assert all(torch.equal(before[name], value) for name, value in learner.policy.state_dict().items())
+    learner, said = make_learner(algorithm, BatchedWorld(), seed=0, **SMALL[algorithm]), []
+    learn_for(learner, budget_for(tmp_path, 0.5), say=said.append)
+    assert said == []
+    assert not all(torch.equal(before[name], value) for name, value in learner.policy.state_dict().items())
+
+
+def test_the_losses_of_a2c_are_in_tensorboard_after_seconds(tmp_path):
+    learner = make_learner("a2c", BatchedWorld(), seed=0, tensorboard=tmp_path / "tensorboard", **SMALL["a2c"])
+    learn_for(learner, budget_for(tmp_path, 0.5))
+    told = EventAccumulator(str(next((tmp_path / "tensorboard").iterdir()))).Reload()
+    assert "train/value_loss" in told.Tags()["scalars"]
+    assert np.isfinite([point.value for point in told.Scalars("train/value_loss")]).all()

@@ -39,3 +39,7 @@ def test_the_teacher_agrees_with_itself_for_as_long_as_it_remembers(micro_folder
 def test_nothing_is_begun_with_settings_out_of_range(tmp_path):
     with pytest.raises(ValueError, match="--episodes 0 given"):
         main(Args(policies=("still",), output=tmp_path, episodes=0))
+    with pytest.raises(ValueError, match="neither --policies nor --teachers given"):
+        main(Args(policies=(), output=tmp_path))
+    with pytest.raises(ValueError, match="--seed -1 given"):
+        main(Args(policies=("still",), output=tmp_path, seed=-1))

@@ -148,8 +148,10 @@ def test_the_world_that_was_recorded_is_played_and_no_maze(args, tmp_path, monke
     shutil.copytree(args.checkpoint, folder)
     (folder / WORLD_FILE).write_text(json.dumps(RecordedWorld(TOY, ACTIONS["six"], 9, {"actions": "six"}).to_json()))
     monkeypatch.setattr(plan_mpc, "import_memory_maze_tasks", lambda: pytest.fail("the maze is not needed"))
-    result = main(replace(args, checkpoint=str(folder), real_episodes=3, dream_episodes=0, candidates=2))
-    seeds = [SEED_RANGES["test"].start + i for i in range(3)]
+    result = main(
+        replace(args, checkpoint=str(folder), real_episodes=2, dream_episodes=0, candidates=2, mazes_at_once=1)
+    )
+    seeds = [SEED_RANGES["test"].start + i for i in range(2)]
     ends = [int(np.random.Generator(np.random.PCG64(seed)).integers(2, 12)) for seed in seeds]
     expected = [0.5 * args.steps if end > args.steps else 0.5 * (end - 1) - 2 for end in ends]
     assert len(set(expected)) > 1
