@@ -243,7 +243,7 @@ def test_an_interruption_before_the_first_step_has_nothing_to_save(tmp_path):
 def test_a_training_too_short_to_learn_says_so(algorithm, tmp_path):
     learner, said = make_learner(algorithm, BatchedWorld(), seed=0, **SMALL[algorithm]), []
     before = {name: value.clone() for name, value in learner.policy.state_dict().items()}
-    learn_for(learner, budget_for(tmp_path, 0.0), say=said.append)
+    learn_for(learner, budget_for(tmp_path, 1e-6), say=said.append)
     assert len(said) == 1
     assert said[0].startswith("Nothing was learned in this run: its time was over after 8 steps")
     assert all(torch.equal(before[name], value) for name, value in learner.policy.state_dict().items())
