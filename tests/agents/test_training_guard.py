@@ -255,7 +255,7 @@ def test_a_training_too_short_to_learn_says_so(algorithm, tmp_path):
 
 def test_the_losses_of_a2c_are_in_tensorboard_after_seconds(tmp_path):
     learner = make_learner("a2c", BatchedWorld(), seed=0, tensorboard=tmp_path / "tensorboard", **SMALL["a2c"])
-    learn_for(learner, budget_for(tmp_path, 0.5))
+    learn_for(learner, budget_for(tmp_path, 4.0))
     told = EventAccumulator(str(next((tmp_path / "tensorboard").iterdir()))).Reload()
     assert "train/value_loss" in told.Tags()["scalars"]
     assert np.isfinite([point.value for point in told.Scalars("train/value_loss")]).all()
