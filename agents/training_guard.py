@@ -130,7 +130,8 @@ def learn_for(
         TrainingError: Something was not finite, or the policy has run away. Says what is on disk.
         SystemExit: SIGTERM came.
     """
-    updates, telling = learner._n_updates, {"log_interval": A2C_TELLS_EVERY} if isinstance(learner, A2C) else {}
+    updates = learner._n_updates
+    telling: dict[str, Any] = {"log_interval": A2C_TELLS_EVERY} if isinstance(learner, A2C) else {}
     try:
         with sigterm_interrupts():
             callbacks = [TrainingGuard(), *also, budget]
