@@ -131,7 +131,7 @@ def learn_for(
         SystemExit: SIGTERM came.
     """
     updates = learner._n_updates
-    telling: Any = {"log_interval": A2C_TELLS_EVERY} if isinstance(learner, A2C) else {}
+    telling: dict[str, Any] = {"log_interval": A2C_TELLS_EVERY} if isinstance(learner, A2C) else {}
     try:
         with sigterm_interrupts():
             callbacks = [TrainingGuard(), *also, budget]
