@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wmgym.errors import DependencyError, RecordingError
+from wmgym.errors import RecordingError
+from wmgym.extras import import_extra
 
 VERSION = "v3.0"
 
@@ -24,14 +25,7 @@ def import_parquet() -> ModuleType:
     Raises:
         DependencyError: It is missing.
     """
-    try:
-        import pyarrow.parquet
-    except ImportError as error:
-        raise DependencyError(
-            f"LeRobot data sets cannot be read without pyarrow ({error}). Install it with: pip install 'wmgym[lerobot]'"
-        ) from error
-    parquet: ModuleType = pyarrow.parquet
-    return parquet
+    return import_extra("pyarrow.parquet", "pyarrow", "LeRobot data sets cannot be read", "lerobot")
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -165,17 +159,12 @@ def decode_image(stored: Any) -> NDArray[np.uint8]:
         ValueError: It is not stored as bytes, is damaged, or has more than 8 bits a colour.
         DependencyError: Pillow is missing.
     """
-    try:
-        from PIL import Image
-    except ImportError as error:
-        raise DependencyError(
-            f"Images cannot be decoded without Pillow ({error}). Install it with: pip install 'wmgym[lerobot]'"
-        ) from error
+    pillow = import_extra("PIL.Image", "Pillow", "Images cannot be decoded", "lerobot")
     data = stored.get("bytes") if isinstance(stored, dict) else None
     if not data:
         raise ValueError("an image is not stored in the Parquet file. Fix: write the data set anew, images embedded.")
     try:
-        image = Image.open(io.BytesIO(data))
+        image = pillow.open(io.BytesIO(data))
         image.load()
     except Exception as error:  # Pillow raises a dozen kinds on damaged images
         raise ValueError(f"an image is damaged ({error})") from error
