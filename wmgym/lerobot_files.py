@@ -4,7 +4,6 @@ Layout and names as in lerobot 0.4.4 (`lerobot/datasets/utils.py`, `lerobot_data
 """
 
 import io
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 
 from wmgym.errors import RecordingError
 from wmgym.extras import import_extra
+from wmgym.json_files import read_object
 
 VERSION = "v3.0"
 
@@ -26,21 +26,6 @@ def import_parquet() -> ModuleType:
         DependencyError: It is missing.
     """
     return import_extra("pyarrow.parquet", "pyarrow", "LeRobot data sets cannot be read", "lerobot")
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Return an object of a JSON file.
-
-    Raises:
-        RecordingError: It is missing or damaged.
-    """
-    try:
-        told = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise RecordingError(f"{path}: cannot be read ({error}). Fix: fetch it again.") from error
-    if not isinstance(told, dict):
-        raise RecordingError(f"{path}: holds a {type(told).__name__}, expected an object. Fix: fetch it again.")
-    return told
 
 
 def read_info(folder: Path) -> dict[str, Any]:
@@ -55,7 +40,7 @@ def read_info(folder: Path) -> dict[str, Any]:
             f"{folder}: no meta/info.json, expected the folder of a LeRobot data set, with meta, data and mostly "
             "videos in it. Likely cause: a folder above or below it was named."
         )
-    info = read_json(path)
+    info = read_object(path)
     version = info.get("codebase_version")
     if version != VERSION:
         older = isinstance(version, str) and version.startswith(("v1", "v2"))
