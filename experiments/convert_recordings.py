@@ -61,17 +61,17 @@ class ToMinari:
 
 
 @dataclass(frozen=True)
-class FromMinari:
-    """Write the episodes of a Minari data set as recordings of ours."""
+class FromOther:
+    """Write the episodes of a data set of another format as recordings of ours."""
 
-    dataset: str
-    """Name of the data set, which is on this machine: NAMESPACE/NAME-vNUMBER."""
+    source: Any
+    """The data set, as its format names it."""
 
     output: Path
     """Folder for the files; it is made if it is not there."""
 
     image_key: str | None = None
-    """Which entry of a Dict observation is the picture (outer/inner if nested); the only one by default."""
+    """Which pictures to take; the only ones by default."""
 
     frame_size: int | None = None
     """Squash frames to so many pixels along each side, by averaging areas; as they are by default."""
@@ -81,26 +81,28 @@ class FromMinari:
 
 
 @dataclass(frozen=True)
-class FromLerobot:
+class FromMinari(FromOther):
+    """Write the episodes of a Minari data set as recordings of ours."""
+
+    source: Annotated[str, tyro.conf.arg(name="dataset")]
+    """Name of the data set, which is on this machine: NAMESPACE/NAME-vNUMBER."""
+
+    image_key: str | None = None
+    """Which entry of a Dict observation is the picture (outer/inner if nested); the only one by default."""
+
+
+@dataclass(frozen=True)
+class FromLerobot(FromOther):
     """Write the episodes of a LeRobot data set of version 3.0 as recordings of ours."""
 
-    folder: Path
+    source: Annotated[Path, tyro.conf.arg(name="folder")]
     """Folder of the data set, with meta, data and mostly videos in it."""
-
-    output: Path
-    """Folder for the files; it is made if it is not there."""
 
     image_key: str | None = None
     """Which camera's pictures to take; the only one's by default."""
 
     action_key: str = "action"
     """Which feature is the action."""
-
-    frame_size: int | None = None
-    """Squash frames to so many pixels along each side, by averaging areas; as they are by default."""
-
-    episodes: int | None = None
-    """Convert the first so many only."""
 
 
 @dataclass(frozen=True)
@@ -157,11 +159,11 @@ def from_other(args: FromMinari | FromLerobot) -> dict[str, Any]:
     """
     check_ranges(args, dict.fromkeys(("frame_size", "episodes"), (1, float("inf"))))
     if isinstance(args, FromMinari):
-        source: Source = MinariRecordings(args.dataset, args.image_key, args.frame_size)
+        source: Source = MinariRecordings(args.source, args.image_key, args.frame_size)
         settings: dict[str, Any] = {"source": source.policy}
     else:
-        source = LeRobotRecordings(args.folder, args.image_key, args.action_key, args.frame_size)
-        settings = {"source": str(args.folder.resolve()), "action_key": args.action_key}
+        source = LeRobotRecordings(args.source, args.image_key, args.action_key, args.frame_size)
+        settings = {"source": str(args.source.resolve()), "action_key": args.action_key}
     settings |= {"image_key": args.image_key, "frame_size": args.frame_size}
     args.output.mkdir(parents=True, exist_ok=True)
     refuse_other_recordings(args.output, settings)

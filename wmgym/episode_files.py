@@ -55,6 +55,27 @@ def decoding(path: Path) -> Iterator[None]:
         raise RecordingError(f"{path}: cannot be read ({why}); truncated, or no episode file.") from error
 
 
+@contextmanager
+def open_arrays(path: Path) -> Iterator[Any]:
+    """Open a file of arrays, each of which is read when it is asked for; nothing is unpickled.
+
+    Raises:
+        RecordingError: The file, or an array asked for inside the context, is missing or damaged.
+    """
+    with decoding(path), open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
+        yield archive
+
+
+def read_checksums(path: Path) -> str:
+    """Return name, size and checksum of each array in a file, from its table of contents.
+
+    Raises:
+        RecordingError: The file cannot be read.
+    """
+    with decoding(path), zipfile.ZipFile(path) as archive:
+        return " ".join(f"{member.filename}:{member.file_size}:{member.CRC:08x}" for member in archive.infolist())
+
+
 def check_headers(path: Path, headers: Headers) -> None:
     """Check types, shapes and lengths, or raise RecordingError naming file and array."""
     missing = [key for key in ("image", "action", "reward") if key not in headers]

@@ -4,7 +4,6 @@ Layout and names as in lerobot 0.4.4 (`lerobot/datasets/utils.py`, `lerobot_data
 """
 
 import io
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -13,7 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wmgym.errors import DependencyError, RecordingError
+from wmgym.errors import RecordingError
+from wmgym.extras import import_extra
+from wmgym.json_files import read_object
 
 VERSION = "v3.0"
 
@@ -24,29 +25,7 @@ def import_parquet() -> ModuleType:
     Raises:
         DependencyError: It is missing.
     """
-    try:
-        import pyarrow.parquet
-    except ImportError as error:
-        raise DependencyError(
-            f"LeRobot data sets cannot be read without pyarrow ({error}). Install it with: pip install 'wmgym[lerobot]'"
-        ) from error
-    parquet: ModuleType = pyarrow.parquet
-    return parquet
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Return an object of a JSON file.
-
-    Raises:
-        RecordingError: It is missing or damaged.
-    """
-    try:
-        told = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise RecordingError(f"{path}: cannot be read ({error}). Fix: fetch it again.") from error
-    if not isinstance(told, dict):
-        raise RecordingError(f"{path}: holds a {type(told).__name__}, expected an object. Fix: fetch it again.")
-    return told
+    return import_extra("pyarrow.parquet", "pyarrow", "LeRobot data sets cannot be read", "lerobot")
 
 
 def read_info(folder: Path) -> dict[str, Any]:
@@ -61,7 +40,7 @@ def read_info(folder: Path) -> dict[str, Any]:
             f"{folder}: no meta/info.json, expected the folder of a LeRobot data set, with meta, data and mostly "
             "videos in it. Likely cause: a folder above or below it was named."
         )
-    info = read_json(path)
+    info = read_object(path)
     version = info.get("codebase_version")
     if version != VERSION:
         older = isinstance(version, str) and version.startswith(("v1", "v2"))
@@ -165,17 +144,12 @@ def decode_image(stored: Any) -> NDArray[np.uint8]:
         ValueError: It is not stored as bytes, is damaged, or has more than 8 bits a colour.
         DependencyError: Pillow is missing.
     """
-    try:
-        from PIL import Image
-    except ImportError as error:
-        raise DependencyError(
-            f"Images cannot be decoded without Pillow ({error}). Install it with: pip install 'wmgym[lerobot]'"
-        ) from error
+    pillow = import_extra("PIL.Image", "Pillow", "Images cannot be decoded", "lerobot")
     data = stored.get("bytes") if isinstance(stored, dict) else None
     if not data:
         raise ValueError("an image is not stored in the Parquet file. Fix: write the data set anew, images embedded.")
     try:
-        image = Image.open(io.BytesIO(data))
+        image = pillow.open(io.BytesIO(data))
         image.load()
     except Exception as error:  # Pillow raises a dozen kinds on damaged images
         raise ValueError(f"an image is damaged ({error})") from error

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from wmgym.errors import DependencyError, RecordingError
 from wmgym.foreign_episodes import build_episode, square_frames
+from wmgym.json_files import read_object
 from wmgym.lerobot_actions import Extent, space_of_actions
-from wmgym.lerobot_files import choose_camera, decode_image, file_path, read_columns, read_info, read_json
+from wmgym.lerobot_files import choose_camera, decode_image, file_path, read_columns, read_info
 from wmgym.lerobot_video import decode_at
 from wmgym.recording import Episode
 
@@ -53,7 +54,7 @@ class LeRobotRecordings:
             self.unreadable[folder / "meta/episodes"] = (
                 f"lists {len(self._rows)} episodes, meta/info.json says {told!r}. Fix: fetch meta again."
             )
-        stats = read_json(folder / "meta/stats.json") if (folder / "meta/stats.json").exists() else {}
+        stats = read_object(folder / "meta/stats.json") if (folder / "meta/stats.json").exists() else {}
         try:
             self.action_space: gymnasium.Space[Any] = space_of_actions(
                 self._features, stats, action_key, self._extent_of_actions

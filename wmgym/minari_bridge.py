@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from wmgym.action_spaces import refuse_other_spaces
 from wmgym.episode_files import STATE_KEYS
 from wmgym.errors import DependencyError, RecordingError
+from wmgym.extras import import_extra
 from wmgym.foreign_episodes import build_episode, choose_picture, recorded_actions, square_frames
 from wmgym.recording import Episode
 
@@ -35,15 +36,7 @@ def import_minari() -> ModuleType:
     Raises:
         DependencyError: It is missing.
     """
-    try:
-        import minari
-    except ImportError as error:
-        raise DependencyError(
-            f"Minari data sets cannot be read or written without Minari ({error}). Install it with: "
-            "pip install 'wmgym[minari]'"
-        ) from error
-    module: ModuleType = minari
-    return module
+    return import_extra("minari", "Minari", "Minari data sets cannot be read or written", "minari")
 
 
 def folder_of(dataset_id: str) -> Path:

@@ -11,7 +11,8 @@ from typing import Any
 from numpy.typing import NDArray
 
 from wmgym.episode_files import STATE_KEYS
-from wmgym.minerl_recordings import METADATA_FILE, ROWS_FILE, check, read_stream
+from wmgym.minerl_recordings import METADATA_FILE, check, read_stream
+from wmgym.other_layouts import MINERL_ROWS
 from wmgym.recording import Episode
 
 FRAME_SIZE = 64
@@ -76,6 +77,6 @@ def content_digest(path: Path) -> str:
         RecordingError: As `wmgym.minerl_recordings.check` raises it.
     """
     check(path.parent)
-    beside = [path.with_name(name) for name in (ROWS_FILE, METADATA_FILE)]
+    beside = [path.with_name(name) for name in (MINERL_ROWS, METADATA_FILE)]
     digest = hashlib.sha256(b"".join(file.read_bytes() for file in beside)).hexdigest()
     return f"{path.stat().st_size}:{digest}"

@@ -9,10 +9,6 @@ last frame shows the last state, and what the video has more comes before the fi
 shows the last frame but one twice and never the last.
 """
 
-import json
-import zipfile
-import zlib
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,13 +17,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wmgym.action_spaces import action_count
+from wmgym.episode_files import open_arrays
 from wmgym.errors import InvalidActionError, RecordingError
+from wmgym.json_files import read_object
 from wmgym.minerl_actions import ActionMapping, ActionTable
 from wmgym.minerl_keys import KeyRows, read_rows
 from wmgym.minerl_video import read_last_frames, read_listed_frames
+from wmgym.other_layouts import MINERL_ROWS, MINERL_VIDEO
 from wmgym.recording import Episode, Scan
 
-VIDEO_FILE, ROWS_FILE, METADATA_FILE = "recording.mp4", "rendered.npz", "metadata.json"
+METADATA_FILE = "metadata.json"
 ACTION_PREFIX = "action$"
 DAMAGED_STREAMS = ("tempting_capers_shapeshifter-14",)
 """MineRL's own loader refuses them as corrupted."""
@@ -72,7 +71,7 @@ def find(folder: Path) -> list[Path]:
     """
     if not folder.is_dir():
         raise RecordingError(f"{folder}: no such folder, expected one of MineRL's data set. Fix: check the path.")
-    return sorted({path.parent for name in (ROWS_FILE, VIDEO_FILE) for path in folder.rglob(name)})
+    return sorted({path.parent for name in (MINERL_ROWS, MINERL_VIDEO) for path in folder.rglob(name)})
 
 
 def scan(folder: Path) -> Scan:
@@ -85,14 +84,7 @@ def scan(folder: Path) -> Scan:
         RecordingError: There is no such folder.
         DependencyError: PyAV is missing.
     """
-    usable, unusable = [], {}
-    for path in find(folder):
-        try:
-            check(path)
-            usable.append(path)
-        except RecordingError as error:
-            unusable[path] = str(error)
-    return Scan(usable, unusable)
+    return Scan.of(find(folder), check)
 
 
 def check(path: Path) -> Rows:
@@ -106,7 +98,7 @@ def check(path: Path) -> Rows:
         DependencyError: PyAV is missing.
     """
     rows = _read_rows(path)
-    listed, states = read_listed_frames(path / VIDEO_FILE), len(rows.reward) + 1
+    listed, states = read_listed_frames(path / MINERL_VIDEO), len(rows.reward) + 1
     if 0 < listed < states:
         raise RecordingError(_too_few(path, listed, states))
     return rows
@@ -141,7 +133,7 @@ def read_stream(path: Path, mapping: ActionMapping | None = None, frame_size: in
     actions = ActionTable() if mapping is None else mapping
     numbers, said = actions.nearest(rows.keys)
     states = len(rows.reward) + 1
-    image, decoded = read_last_frames(path / VIDEO_FILE, states, rows.frames, frame_size)
+    image, decoded = read_last_frames(path / MINERL_VIDEO, states, rows.frames, frame_size)
     if decoded < max(states, rows.frames or 0):
         raise RecordingError(_too_few(path, decoded, max(states, rows.frames or 0)))
     episode = Episode(
@@ -162,52 +154,36 @@ def _read_rows(path: Path) -> Rows:
         raise RecordingError(
             f"{path}: MineRL calls this stream corrupted, and its own loader refuses it. Leave it out."
         )
-    missing = [name for name in (VIDEO_FILE, ROWS_FILE, METADATA_FILE) if not (path / name).is_file()]
+    missing = [name for name in (MINERL_VIDEO, MINERL_ROWS, METADATA_FILE) if not (path / name).is_file()]
     if missing:
         raise RecordingError(
-            f"{path}: {', '.join(missing)} missing, expected {VIDEO_FILE}, {ROWS_FILE}, {METADATA_FILE}."
+            f"{path}: {', '.join(missing)} missing, expected {MINERL_VIDEO}, {MINERL_ROWS}, {METADATA_FILE}."
         )
-    told = _read_metadata(path / METADATA_FILE)
-    arrays = _read_arrays(path / ROWS_FILE)
+    told = read_object(path / METADATA_FILE)
+    arrays = _read_arrays(path / MINERL_ROWS)
     with np.errstate(over="ignore"):
         reward = arrays.pop("reward").astype(np.float32)
     if not np.isfinite(reward).all():
-        raise RecordingError(f"{path / ROWS_FILE}: reward is not finite everywhere, as float32.")
+        raise RecordingError(f"{path / MINERL_ROWS}: reward is not finite everywhere, as float32.")
     lengths = {key: len(value) for key, value in arrays.items() if len(value) != len(reward)}
     if lengths:
         raise RecordingError(
-            f"{path / ROWS_FILE}: {lengths} rows, expected {len(reward)}, as reward has. Likely cause: another version "
-            "of the data set."
+            f"{path / MINERL_ROWS}: {lengths} rows, expected {len(reward)}, as reward has. Likely cause: another "
+            "version of the data set."
         )
     try:
         keys = read_rows({key.removeprefix(ACTION_PREFIX): value for key, value in arrays.items()})
     except InvalidActionError as error:
-        raise RecordingError(f"{path / ROWS_FILE}: {error}") from error
+        raise RecordingError(f"{path / MINERL_ROWS}: {error}") from error
     count = told.get("true_video_frame_count")
     return Rows(keys, reward, count if isinstance(count, int) else None, told.get("success") is True)
 
 
-def _read_metadata(path: Path) -> Mapping[str, Any]:
-    """Return what stands in the metadata."""
-    try:
-        told = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise RecordingError(f"{path}: cannot be read ({error}); truncated, or no JSON.") from error
-    if not isinstance(told, Mapping):
-        raise RecordingError(f"{path}: holds a {type(told).__name__}, expected a dictionary.")
-    return told
-
-
 def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
     """Return reward and actions; what was observed stays unread. Nothing is unpickled."""
-    try:
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
-            wanted = [name for name in archive.files if name == "reward" or name.startswith(ACTION_PREFIX)]
-            arrays = {name: archive[name] for name in wanted}
-    except (OSError, EOFError, ValueError, KeyError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
-        raise RecordingError(
-            f"{path}: cannot be read ({str(error) or type(error).__name__}); truncated or damaged."
-        ) from error
+    with open_arrays(path) as archive:
+        wanted = [name for name in archive.files if name == "reward" or name.startswith(ACTION_PREFIX)]
+        arrays = {name: archive[name] for name in wanted}
     if "reward" not in arrays or len(arrays) < 2:
         raise RecordingError(
             f"{path}: has {', '.join(arrays) or 'neither'}, expected reward and {ACTION_PREFIX}KEY arrays."
@@ -222,6 +198,6 @@ def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
 def _too_few(path: Path, frames: int, expected: int) -> str:
     """Say that a video is too short."""
     return (
-        f"{path / VIDEO_FILE}: {frames} frames, expected at least {expected}: one for each state, and as many as "
+        f"{path / MINERL_VIDEO}: {frames} frames, expected at least {expected}: one for each state, and as many as "
         "MineRL counted. Likely cause: a truncated file. Fix: fetch it again, or leave the stream out."
     )

@@ -1,28 +1,17 @@
 """The last frames of a video, decoded one at a time (PyAV), which is how MineRL's videos and rows fit together."""
 
-import importlib
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from wmgym.errors import DependencyError, RecordingError
+from wmgym.errors import RecordingError
 from wmgym.minerl_frames import to_square
+from wmgym.pyav import open_video
 
-
-def import_av() -> ModuleType:
-    """Return PyAV.
-
-    Raises:
-        DependencyError: It is missing.
-    """
-    try:
-        return importlib.import_module("av")
-    except ImportError as error:
-        raise DependencyError(f'Videos need PyAV ({error}). Fix: pip install "wmgym[video-data]"') from error
+ADVICE = "Likely cause: damage. Fix: fetch it again, or leave the stream out."
 
 
 def read_listed_frames(path: Path) -> int:
@@ -32,12 +21,8 @@ def read_listed_frames(path: Path) -> int:
         RecordingError: The file cannot be opened as a video.
         DependencyError: PyAV is missing.
     """
-    av = import_av()
-    try:
-        with av.open(str(path)) as container:
-            return int(container.streams.video[0].frames)
-    except (av.FFmpegError, IndexError, ValueError, OSError) as error:
-        raise RecordingError(_undecodable(path, error)) from error
+    with open_video(path, ADVICE, guess=True) as (_, stream):
+        return int(stream.frames)
 
 
 def read_last_frames(path: Path, count: int, length: int | None, size: int) -> tuple[NDArray[np.uint8], int]:
@@ -69,22 +54,11 @@ def read_last_frames(path: Path, count: int, length: int | None, size: int) -> t
             last_damaged = decoded
         decoded += 1
     if last_damaged >= max(0, decoded - count):
-        raise RecordingError(_undecodable(path, f"frame {last_damaged} is damaged"))
+        raise RecordingError(f"{path}: cannot be decoded (frame {last_damaged} is damaged). {ADVICE}")
     return np.roll(ring, -(decoded % count), axis=0), decoded
 
 
 def _decoded(path: Path) -> Iterator[Any]:
-    """Yield the frames of a video as PyAV has them."""
-    av = import_av()
-    try:
-        with av.open(str(path)) as container:
-            stream = container.streams.video[0]
-            stream.codec_context.thread_count = 1
-            yield from container.decode(stream)
-    except (av.FFmpegError, IndexError, OSError) as error:
-        raise RecordingError(_undecodable(path, error)) from error
-
-
-def _undecodable(path: Path, why: object) -> str:
-    """Say that a video is damaged."""
-    return f"{path}: cannot be decoded ({why}). Likely cause: damage. Fix: fetch it again, or leave the stream out."
+    """Yield the frames of a video as PyAV has them; those before the first that is kept may be damaged."""
+    with open_video(path, ADVICE, guess=True) as (container, stream):
+        yield from container.decode(stream)

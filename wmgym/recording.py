@@ -20,7 +20,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wmgym.action_spaces import action_count, refuse_other_spaces, to_model, to_text
-from wmgym.episode_files import STATE_KEYS, check_headers, decoding, read_actions, read_headers, read_space
+from wmgym.episode_files import (
+    STATE_KEYS,
+    check_headers,
+    open_arrays,
+    read_actions,
+    read_checksums,
+    read_headers,
+    read_space,
+)
 from wmgym.errors import RecordingError
 from wmgym.other_layouts import episode_files, or_other_layout
 
@@ -82,6 +90,18 @@ class Scan:
 
     unusable: dict[Path, str]
     """Why each of the others cannot be used."""
+
+    @staticmethod
+    def of(paths: Iterable[Path], check: Callable[[Path], object]) -> "Scan":
+        """Return which of some paths pass a check, and what the RecordingError says that it raises of the others."""
+        usable, unusable = [], {}
+        for path in paths:
+            try:
+                check(path)
+                usable.append(path)
+            except RecordingError as error:
+                unusable[path] = str(error)
+        return Scan(usable, unusable)
 
 
 def record_episode(
@@ -199,7 +219,7 @@ def read_episode(path: Path, state_keys: Iterable[str] = STATE_KEYS, frame_size:
         RecordingError: The file is missing, truncated or corrupt, lacks a key, or holds arrays of the wrong
             type, shape or length.
     """
-    with decoding(path), open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
+    with open_arrays(path) as archive:
         wanted = ["image", "action", "reward", *state_keys, "seed", "policy", "terminal", "action_space"]
         arrays = {key: archive[key] for key in wanted if key in archive.files}
     check_headers(path, {key: (value.shape, value.dtype) for key, value in arrays.items()})
@@ -229,7 +249,7 @@ def read_summary(path: Path) -> tuple[int, float, str]:
     Raises:
         RecordingError: The file cannot be read, or its rewards are not finite.
     """
-    with decoding(path), open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
+    with open_arrays(path) as archive:
         policy = str(archive["policy"]) if "policy" in archive.files else "unknown"
         frames, total = len(archive["reward"]), float(archive["reward"].sum())
     if not math.isfinite(total):
@@ -263,7 +283,7 @@ def read_state(
         RecordingError: The file cannot be read, or its arrays do not fit together.
     """
     check_headers(path, read_headers(path))
-    with decoding(path), open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
+    with open_arrays(path) as archive:
         state = {key: _as_stored(key, archive[key]) for key in state_keys if key in archive.files}
         seed = int(archive["seed"].item()) if "seed" in archive.files else None
         policy = str(archive["policy"]) if "policy" in archive.files else None
@@ -279,8 +299,7 @@ def content_digest(path: Path) -> str:
     Raises:
         RecordingError: The file cannot be read.
     """
-    with decoding(path), zipfile.ZipFile(path) as archive:
-        return " ".join(f"{member.filename}:{member.file_size}:{member.CRC:08x}" for member in archive.infolist())
+    return read_checksums(path)
 
 
 def scan(folder: Path, progress: Callable[[Iterable[Path]], Iterable[Path]] = iter) -> Scan:
@@ -300,14 +319,7 @@ def scan(folder: Path, progress: Callable[[Iterable[Path]], Iterable[Path]] = it
     """
     if not folder.is_dir():
         raise RecordingError(f"{folder}: no such folder. Fix: record one with experiments/collect_episodes.py.")
-    usable, unusable = [], {}
-    for path in progress(episode_files(folder)):
-        try:
-            check_episode(path)
-            usable.append(path)
-        except RecordingError as error:
-            unusable[path] = str(error)
-    return Scan(usable, unusable)
+    return Scan.of(progress(episode_files(folder)), check_episode)
 
 
 @or_other_layout

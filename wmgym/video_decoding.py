@@ -2,30 +2,16 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 from numpy.typing import NDArray
 
-from wmgym.errors import DependencyError, RecordingError
+from wmgym.errors import RecordingError
 from wmgym.mp4_table import read_mp4_table
+from wmgym.pyav import open_video
 from wmgym.square_frames import scale_down
 
-
-def import_av() -> ModuleType:
-    """Return PyAV.
-
-    Raises:
-        DependencyError: It is missing.
-    """
-    try:
-        import av
-    except ImportError as error:
-        raise DependencyError(
-            f"Video files cannot be read or written without PyAV ({error}). Install it with: "
-            "pip install 'wmgym[video-data]'"
-        ) from error
-    return av
+ADVICE = "Likely cause: damage. Fix: fetch it again, or leave it out."
 
 
 def decode_frames(
@@ -76,18 +62,9 @@ def decode_frames(
 
 def _decoded(path: Path, frame_skip: int) -> Iterator[NDArray[np.uint8]]:
     """Yield every k-th frame of a video as RGB."""
-    av = import_av()
-    try:
-        with av.open(str(path)) as container:
-            stream = container.streams.video[0]
-            stream.codec_context.thread_count = 1
-            stream.codec_context.options = {"err_detect": "explode"}  # else it shows what it guesses
-            for number, frame in enumerate(container.decode(stream)):
-                if frame.is_corrupt:
-                    raise ValueError(f"frame {number} is damaged")
-                if number % frame_skip == 0:
-                    yield frame.to_ndarray(format="rgb24")
-    except (av.FFmpegError, IndexError, ValueError, OSError) as error:
-        raise RecordingError(
-            f"{path}: cannot be decoded ({error}). Likely cause: damage. Fix: fetch it again, or leave it out."
-        ) from error
+    with open_video(path, ADVICE) as (container, stream):
+        for number, frame in enumerate(container.decode(stream)):
+            if frame.is_corrupt:
+                raise ValueError(f"frame {number} is damaged")
+            if number % frame_skip == 0:
+                yield frame.to_ndarray(format="rgb24")

@@ -8,7 +8,6 @@ what a `dataset.json` states (`wmgym.video_rules`); how they belong to frames, `
 here do for such files what those of the same names in `wmgym.recording` do for its own.
 """
 
-import zipfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wmgym.action_spaces import action_count
-from wmgym.episode_files import STATE_KEYS, decoding, read_headers
+from wmgym.episode_files import STATE_KEYS, open_arrays, read_checksums, read_headers
 from wmgym.errors import RecordingError
 from wmgym.mp4_table import read_mp4_table
 from wmgym.recording import Episode
@@ -44,7 +43,7 @@ def read_episode(path: Path, state_keys: Iterable[str] = STATE_KEYS, frame_size:
     if path.suffix == ".mp4":
         image = decode_frames(path, rules.frame_skip, len(action), frame_size)
     else:
-        with decoding(path), open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
+        with open_arrays(path) as archive:
             image = archive["video"][:: rules.frame_skip][: len(action)]
         if frame_size is not None:
             image = _scaled(path, image, frame_size)
@@ -114,10 +113,7 @@ def content_digest(path: Path) -> str:
         RecordingError: A file cannot be read.
     """
     video = read_mp4_table(path).fingerprint if path.suffix == ".mp4" else ""
-    beside = path.with_suffix(".npz")
-    with decoding(beside), zipfile.ZipFile(beside) as archive:
-        members = " ".join(f"{member.filename}:{member.file_size}:{member.CRC:08x}" for member in archive.infolist())
-    return f"{video} {members} {(find_rules(path) or VideoRules()).to_text()}"
+    return f"{video} {read_checksums(path.with_suffix('.npz'))} {(find_rules(path) or VideoRules()).to_text()}"
 
 
 def _frames_listed(path: Path) -> tuple[int, int]:
@@ -144,7 +140,7 @@ def _read_numbers(path: Path) -> Numbers:
             f"{path}: there is no {beside.name} beside it, which holds its actions. Fix: fetch it, or leave the video "
             "out."
         )
-    with decoding(beside), open(beside, "rb") as file, np.load(file, allow_pickle=False) as archive:
+    with open_arrays(beside) as archive:
         found = list(archive.files)
         numbers = archive["actions"] if "actions" in found else None
     if numbers is None:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
+from wmgym.pyav import import_av
 from wmgym.recording import Episode
-from wmgym.video_decoding import import_av
 from wmgym.video_rules import VideoRules
 
 FRAME_RATE_HZ = 20

@@ -5,6 +5,7 @@ The loader of minerl 0.4.4 (`DataPipeline._load_data_pyfunc`, which imports with
 """
 
 import json
+import re
 import zipfile
 
 import numpy as np
@@ -135,6 +136,16 @@ def rows(**changed):
     return change
 
 
+def encrypted(path):
+    """Have the table of contents say that a password is needed."""
+    data = (path / "rendered.npz").read_bytes()
+    entries = [entry.start() for entry in re.finditer(b"PK\x01\x02", data)]
+    kept = bytearray(data)
+    for entry in entries:
+        kept[entry + 8] |= 1
+    (path / "rendered.npz").write_bytes(kept)
+
+
 BROKEN_CAMERA = np.zeros((STEPS, 2), np.float32)
 BROKEN_CAMERA[3] = np.nan
 DAMAGES = {
@@ -143,6 +154,7 @@ DAMAGES = {
     "no metadata": (without("metadata.json"), "metadata.json missing"),
     "short video": (lambda path: write_video(path / "recording.mp4", grey_frames(STEPS)), f"{STEPS} frames, expected"),
     "cut rows": (cut("rendered.npz", 0.9), "cannot be read"),
+    "encrypted rows": (encrypted, "cannot be read .*password"),
     "cut metadata": (instead("metadata.json", '{"success": tr'), "cannot be read"),
     "other metadata": (instead("metadata.json", "[]"), "expected a dictionary"),
     "no reward": (rows(reward=None), "expected reward"),

@@ -1,0 +1,55 @@
+"""All readers of videos open them alike, and say alike what is missing."""
+
+import sys
+
+import numpy as np
+import pytest
+
+pytest.importorskip("av")
+
+from tests.wmgym.lerobot_sets import FOLDER, FPS, VIDEO_FILE
+from tests.wmgym.minerl_streams import grey_frames, idle_rows, write_stream, write_video
+from wmgym import minerl_recordings
+from wmgym.errors import DependencyError, RecordingError
+from wmgym.lerobot_video import decode_at
+from wmgym.pyav import open_video
+
+
+def test_without_pyav_each_reader_names_its_own_extra(tmp_path, monkeypatch):
+    stream = write_stream(tmp_path / "v4_a-1_0-3", grey_frames(4), idle_rows(3))
+    monkeypatch.setitem(sys.modules, "av", None)
+    with pytest.raises(DependencyError, match=r"without PyAV .*pip install 'wmgym\[lerobot\]'"):
+        next(decode_at(FOLDER / VIDEO_FILE, np.zeros(1), FPS))
+    for read in (minerl_recordings.check, minerl_recordings.read):
+        with pytest.raises(DependencyError, match=r"without PyAV .*pip install 'wmgym\[video-data\]'"):
+            read(stream)
+
+
+@pytest.mark.parametrize("content", [b"", b"no video at all" * 100, None], ids=["empty", "garbage", "gone"])
+def test_what_cannot_be_opened_is_named_with_the_advice(tmp_path, content):
+    path = tmp_path / "a.mp4"
+    if content is not None:
+        path.write_bytes(content)
+    with (
+        pytest.raises(RecordingError, match=r"a.mp4: cannot be decoded \(.*\). Burn it."),
+        open_video(path, "Burn it."),
+    ):
+        pass
+
+
+def test_damage_may_be_guessed_at_or_not(tmp_path):
+    """Of the same damaged file: an error by default, and all frames where guesses are asked for."""
+    path = tmp_path / "a.mp4"
+    rng = np.random.default_rng(0)
+    coarse = np.kron(rng.integers(0, 256, (8, 8, 3), np.uint8), np.ones((8, 8, 1), np.uint8))
+    write_video(path, np.stack([np.roll(coarse, 3 * number, axis=1) for number in range(41)]))
+    data = bytearray(path.read_bytes())
+    for place in rng.integers(len(data) // 4, len(data) // 2, 8):
+        data[place] ^= int(rng.integers(1, 256))
+    path.write_bytes(data)
+    with pytest.raises(RecordingError, match="cannot be decoded"), open_video(path, "") as (container, stream):
+        list(container.decode(stream))
+    with open_video(path, "", guess=True) as (container, stream):
+        frames = list(container.decode(stream))
+    assert len(frames) == 41
+    assert any(frame.is_corrupt for frame in frames)
