@@ -114,7 +114,7 @@ def train(episodes, tokenizer_steps, steps, window=4, batch=48):
     return world.eval().requires_grad_(False)
 
 
-def small_checkpoint():
+def small_checkpoint(dynamics=CONFIG.dynamics, recorded=None):
     """A checkpoint of the dot's world with fresh weights that make every input matter."""
     from model.world_model import WorldModel
     from wmgym.checkpoint import Checkpoint
@@ -122,7 +122,7 @@ def small_checkpoint():
 
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        world = WorldModel(CONFIG)
+        world = WorldModel(replace(CONFIG, dynamics=dynamics))
         for name, weight in world.named_parameters():
             if "modulation" in name:
                 torch.nn.init.normal_(weight, std=0.3)
@@ -131,4 +131,4 @@ def small_checkpoint():
     clips = Clips(
         np.stack([episode.image[:3], episode.image[4:7]]), np.stack([episode.action[:3], episode.action[4:7]])
     )
-    return Checkpoint(world.eval().requires_grad_(False), episode.image[:5], "dots", clips)
+    return Checkpoint(world.eval().requires_grad_(False), episode.image[:5], "dots", clips, recorded)
