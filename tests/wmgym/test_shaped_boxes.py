@@ -3,16 +3,14 @@
 The bounds are none of float32's numbers: as a model keeps them, they lie a little outside.
 """
 
-import copy
 import warnings
 
 import numpy as np
 import pytest
-import torch
 from gymnasium.spaces import Box
 from gymnasium.utils.env_checker import check_env
 
-from tests.wmgym.dot_world import CONFIG, PIXELS, SIZE, DotWorld, draw, small_checkpoint
+from tests.wmgym.dot_world import CONFIG, PIXELS, SIZE, DotWorld, assert_refused_and_unchanged, draw, small_checkpoint
 from wmgym.chosen_actions import for_environment
 from wmgym.env import DreamEnv
 from wmgym.errors import ContextError, InvalidActionError
@@ -147,14 +145,7 @@ BAD = [
 
 @pytest.mark.parametrize(("action", "words"), BAD)
 def test_bad_actions_are_refused_and_change_nothing(rows, action, words):
-    env = DreamEnv(checkpoint=rows, observation="latent")
-    env.reset(seed=0)
-    before = copy.deepcopy(env.clone_state().generators)
-    with pytest.raises(InvalidActionError, match=words):
-        env.step(action)
-    state = env.clone_state()
-    assert torch.equal(state.generators, before)
-    assert state.steps.tolist() == [0]
+    assert_refused_and_unchanged(rows, action, words)
 
 
 @pytest.mark.parametrize(("action", "words"), BAD)
