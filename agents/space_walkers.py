@@ -12,6 +12,8 @@ import numpy as np
 from gymnasium.spaces import Box
 from numpy.typing import NDArray
 
+from agents.sticky import Sticky
+
 RANDOM = {"uniform": 0.5, "sticky": 0.5}
 RANDOM_BOX = {"uniform": 0.25, "sticky": 0.375, "smooth": 0.375}
 """Shares of the episodes in a world of which nothing is known; a `Box` has smooth noise too."""
@@ -21,7 +23,7 @@ Act = Callable[[Any, Mapping[str, Any]], Any]
 
 
 class UniformActions:
-    """Choose every action uniformly at random.
+    """Choose every action uniformly at random; `agents.walkers.UniformWalker` says why there are two.
 
     Args:
         space: Of the actions; bounded.
@@ -40,30 +42,17 @@ class UniformActions:
         return self._space.sample()
 
 
-class StickyActions:
-    """Repeat the last action with a fixed probability, else choose uniformly.
+class StickyActions(Sticky[Any]):
+    """Repeat the last action with a fixed probability, else choose as `UniformActions` does.
 
     Args:
         space: Of the actions; bounded.
-        rng: The generator consumed, one draw a step.
+        rng: The generator consumed, one draw a step, and one to seed a copy of the space.
         repeat: Probability of repeating, in [0, 1].
     """
 
     def __init__(self, space: gymnasium.Space[Any], rng: np.random.Generator, repeat: float) -> None:
-        if not 0 <= repeat <= 1:
-            raise ValueError(f"repeat = {repeat}, expected a number in [0, 1].")
-        self._uniform, self._rng, self._repeat = UniformActions(space, rng), rng, repeat
-        self._last: Any = None
-
-    def reset(self) -> None:
-        """Forget the last action."""
-        self._last = None
-
-    def act(self, observation: Any, info: Mapping[str, Any]) -> Any:
-        """Return the last action or a new one."""
-        if self._last is None or self._rng.random() >= self._repeat:
-            self._last = self._uniform.act(observation, info)
-        return self._last
+        super().__init__(UniformActions(space, rng).act, rng, repeat)
 
 
 class SmoothActions:

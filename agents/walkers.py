@@ -12,6 +12,8 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from agents.sticky import Sticky, check_probability
+
 NOTHING, FORWARD, LEFT, RIGHT, FORWARD_LEFT, FORWARD_RIGHT = range(6)
 ACTION_COUNT = 6
 BURST_STEPS = 5
@@ -34,23 +36,27 @@ class Walker(Protocol):
 class UniformWalker:
     """Choose every action uniformly at random.
 
+    Beside `agents.space_walkers.UniformActions` because it draws from its generator itself, where that one seeds a copy
+    of the space: with either's draws the recordings of the other's seeds would be other walks.
+
     Args:
         rng: The generator consumed, one draw per step.
+        actions: How many there are to choose from.
     """
 
-    def __init__(self, rng: np.random.Generator) -> None:
-        self._rng = rng
+    def __init__(self, rng: np.random.Generator, actions: int = ACTION_COUNT) -> None:
+        self._rng, self._actions = rng, actions
 
     def reset(self) -> None:
         """Nothing to forget."""
 
     def act(self, observation: Any, info: Mapping[str, Any]) -> int:
-        """Return any of the six actions."""
-        return int(self._rng.integers(ACTION_COUNT))
+        """Return any of the actions."""
+        return int(self._rng.integers(self._actions))
 
 
-class StickyWalker:
-    """Repeat the last action with a fixed probability, else choose uniformly: smooth, aimless motion.
+class StickyWalker(Sticky[int]):
+    """Repeat the last action with a fixed probability, else choose as `UniformWalker` does.
 
     Args:
         rng: The generator consumed.
@@ -59,19 +65,7 @@ class StickyWalker:
     """
 
     def __init__(self, rng: np.random.Generator, repeat: float = 0.8, actions: int = ACTION_COUNT) -> None:
-        self._rng, self._actions = rng, actions
-        self._repeat = _check_probability("repeat", repeat)
-        self._last: int | None = None
-
-    def reset(self) -> None:
-        """Forget the last action."""
-        self._last = None
-
-    def act(self, observation: Any, info: Mapping[str, Any]) -> int:
-        """Return the last action or a new one."""
-        if self._last is None or self._rng.random() >= self._repeat:
-            self._last = int(self._rng.integers(self._actions))
-        return self._last
+        super().__init__(UniformWalker(rng, actions).act, rng, repeat)
 
 
 class GoalWalker:
@@ -85,7 +79,7 @@ class GoalWalker:
 
     def __init__(self, rng: np.random.Generator, noise: float = 0.1, *, held: bool = False) -> None:
         self._rng, self._held, self._burst_action = rng, held, NOTHING
-        noise = _check_probability("noise", noise)
+        noise = check_probability("noise", noise)
         self._burst_start = noise / (noise + BURST_STEPS * (1 - noise))
         self.reset()
 
@@ -239,10 +233,3 @@ def cell_of(layout: NDArray[np.uint8], point: Point) -> Cell:
     """Return the cell (x, y) that holds a point, kept inside the maze."""
     height, width = layout.shape
     return int(np.clip(point[0], 0, width - 1)), int(np.clip(point[1], 0, height - 1))
-
-
-def _check_probability(name: str, value: float) -> float:
-    """Return a probability, or raise ValueError with its name."""
-    if not 0 <= value <= 1:
-        raise ValueError(f"{name} = {value}, expected a number in [0, 1].")
-    return value

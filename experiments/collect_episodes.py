@@ -42,7 +42,6 @@ from tqdm import tqdm
 import wmgym
 from agents.mixtures import make_walker, mixture_of
 from agents.results import write_json
-from agents.smaller_frames import with_smaller_frames
 from agents.space_walkers import load_policy_factory, make_random_walker, make_users_policy, random_mixture
 from wmgym.arguments import check_ranges
 from wmgym.collected_world import OWN_STEPS, drawn_size, look_at_world, other_facts
@@ -51,6 +50,7 @@ from wmgym.errors import RecordingError
 from wmgym.image_world import Pixels, Rewards
 from wmgym.recorded_world import COLLECTION_FILE, RecordedWorld
 from wmgym.recording import SEED_RANGES, read_frame_size, read_summary, record_episode, scan, write_episode
+from wmgym.smaller_frames import with_smaller_frames
 
 Split = Literal["train", "validation", "test"]
 SUMMARY_FILE = COLLECTION_FILE

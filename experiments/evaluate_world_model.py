@@ -30,6 +30,7 @@ from model.sampler import check_denoising_steps
 from model.world_model import WorldModel
 from wmgym.arguments import check_ranges
 from wmgym.checkpoint import DEFAULT_CHECKPOINT, open_checkpoint, refuse_unsteppable
+from wmgym.chosen_actions import for_environment
 from wmgym.clips import long_enough
 from wmgym.codec import psnr
 from wmgym.dream import DEFAULT_DENOISING_STEPS
@@ -44,7 +45,7 @@ from wmgym.fidelity import (
 )
 from wmgym.long_dreams import drift, frame_statistics, long_dreams
 from wmgym.memory_reach import memory_reach
-from wmgym.model_actions import action_space_of, for_environment, takes
+from wmgym.model_actions import action_space_of, takes
 from wmgym.picture_metrics import likeness, load_lpips
 from wmgym.recording import Episode, scan
 from wmgym.watched_mazes import REAL_MAZE, other_world

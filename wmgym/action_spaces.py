@@ -67,27 +67,34 @@ def to_model(space: Space[Any], actions: Any) -> NDArray[Any]:
     if isinstance(space, Discrete):
         return np.asarray(given.astype(np.int64) - int(space.start))
     if isinstance(space, MultiDiscrete):
-        parts = np.moveaxis(_flat(given - space.start, space), -1, 0)
+        parts = np.moveaxis(flattened(space, given - space.start), -1, 0)
         return np.asarray(np.ravel_multi_index(tuple(parts), tuple(space.nvec.ravel())), np.int64)
-    return _flat(given, space).astype(np.float32)
+    return flattened(space, given).astype(np.float32)
 
 
 def from_model(space: Space[Any], actions: NDArray[Any]) -> NDArray[Any]:
-    """Return what `to_model` was given, in the type of the space."""
+    """Return what `to_model` was given, in the type of the space.
+
+    Bounds that float32 rounded, perhaps to beyond them, come back as the bounds themselves.
+    """
     if isinstance(space, Discrete):
         return np.asarray(actions + int(space.start), space.dtype)
     if isinstance(space, MultiDiscrete):
         parts = np.stack(np.unravel_index(actions, tuple(space.nvec.ravel())), -1)
         return (parts.reshape(*actions.shape, *space.shape) + space.start).astype(space.dtype)
-    assert space.shape is not None
-    return actions.reshape(*actions.shape[:-1], *space.shape).astype(space.dtype)
+    assert isinstance(space, Box)
+    shaped = actions.reshape(*actions.shape[:-1], *space.shape)
+    taken = shaped.astype(space.dtype)
+    for bound in (space.low, space.high):
+        taken = np.where(shaped == bound.astype(np.float32), bound, taken)
+    return taken
 
 
-def _flat(actions: NDArray[Any], space: Space[Any]) -> NDArray[Any]:
-    """Return actions with the axes of the space made one."""
+def flattened(space: Space[Any], actions: NDArray[Any]) -> NDArray[Any]:
+    """Return actions `[... *shape]` with the axes of the space made one."""
     assert space.shape is not None
     leading = actions.shape[: actions.ndim - len(space.shape)]
-    return actions.reshape(*leading, -1)
+    return actions.reshape(*leading, math.prod(space.shape))
 
 
 def to_text(space: Space[Any]) -> str:

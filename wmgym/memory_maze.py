@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from wmgym.arrays import as_array, as_integer
 from wmgym.errors import InvalidActionError
+from wmgym.rendering import read_render_mode, rendered
 from wmgym.vector_inputs import read_action
 
 CONTROL_FREQUENCY_HZ = 4.0
@@ -104,13 +105,11 @@ class MemoryMazeEnv(gymnasium.Env[NDArray[np.uint8], Any]):
     ) -> None:
         if size not in SIZES:
             raise ValueError(f"Unknown maze size {size!r}; expected one of {', '.join(SIZES)}.")
-        if render_mode not in (None, "rgb_array"):
-            raise ValueError(f"Unknown render_mode {render_mode!r}; expected None or 'rgb_array'.")
+        self.render_mode = read_render_mode(render_mode)
         control_freq = _read_frequency(control_freq)
         camera_resolution = _read_resolution(camera_resolution)
         self.size = size
         self.global_observables = global_observables
-        self.render_mode = render_mode
         self._variant = {
             "control_freq": control_freq,
             "discrete_actions": discrete_actions,
@@ -179,11 +178,7 @@ class MemoryMazeEnv(gymnasium.Env[NDArray[np.uint8], Any]):
         Raises:
             ResetNeeded: Before the first `reset`.
         """
-        if self.render_mode is None:
-            return None
-        if self._image is None:
-            raise ResetNeeded("Call reset() before render(): there is no frame yet.")
-        return self._image.copy()
+        return rendered(self.render_mode, self._image)
 
     def close(self) -> None:
         """Free the simulation and its GL context. Closing twice is harmless."""

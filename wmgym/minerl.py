@@ -18,6 +18,7 @@ from wmgym.minerl_actions import ActionMapping, ActionTable
 from wmgym.minerl_camera import KeysAndCamera
 from wmgym.minerl_frames import to_square
 from wmgym.minerl_setup import check_spaces, make_minerl, no_op
+from wmgym.rendering import read_render_mode, rendered
 
 Frame = NDArray[np.uint8]
 
@@ -91,10 +92,9 @@ class MineRLEnv(gymnasium.Env[Frame, Any]):
         frame_size: int = 64,
         render_mode: str | None = None,
     ) -> None:
-        if render_mode not in (None, "rgb_array"):
-            raise ValueError(f"Unknown render_mode {render_mode!r}; expected None or 'rgb_array'.")
+        self.render_mode = read_render_mode(render_mode)
         self.frame_size = read_integer(frame_size, "frame_size", 1)
-        self.render_mode, self.mapping = render_mode, _mapping(actions)
+        self.mapping = _mapping(actions)
         self._env = make_minerl(task) if env is None else env
         self._closed = False
         check_spaces(self._env, self.mapping, self.frame_size)
@@ -158,11 +158,7 @@ class MineRLEnv(gymnasium.Env[Frame, Any]):
         Raises:
             ResetNeeded: Before the first `reset`.
         """
-        if self.render_mode is None:
-            return None
-        if self._pov is None:
-            raise ResetNeeded("Call reset() before render(): there is no frame yet.")
-        return self._pov.copy()
+        return rendered(self.render_mode, self._pov)
 
     def close(self) -> None:
         """End Minecraft. Closing twice is harmless."""

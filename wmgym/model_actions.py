@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from model.axes import START_ACTION
 from model.config import LSSVWMConfig
-from wmgym.action_spaces import from_model
 from wmgym.recording import Episode
 
 CLIP = "Fix: clip them, as gymnasium.wrappers.ClipAction does."
@@ -91,11 +90,6 @@ def takes(config: LSSVWMConfig, space: Space[Any]) -> bool:
         and np.array_equal(space.low.ravel().astype(np.float32), low)
         and np.array_equal(space.high.ravel().astype(np.float32), high)
     )
-
-
-def for_environment(space: Space[Any], action: Any) -> Any:
-    """Return a recorded action as an environment takes it."""
-    return from_model(space, action) if isinstance(space, Box) else int(action)
 
 
 def read_vectors(

@@ -14,9 +14,9 @@ import numpy as np
 from gymnasium.vector import VectorEnv, VectorWrapper
 from numpy.typing import NDArray
 
+from wmgym.chosen_actions import for_environment
 from wmgym.context import Context
 from wmgym.errors import RecordingError
-from wmgym.model_actions import for_environment
 from wmgym.recording import SEED_RANGES, content_digest, read_episode
 
 FAR_OFF = 8.0

@@ -9,6 +9,7 @@ from gymnasium.error import ResetNeeded
 from numpy.typing import NDArray
 
 from wmgym.arrays import read_integer
+from wmgym.rendering import read_render_mode, rendered
 from wmgym.vector_inputs import read_action
 
 NOTHING, FORWARD, LEFT, RIGHT, BACK = range(5)
@@ -64,14 +65,12 @@ class TextureWorldEnv(gymnasium.Env[Frame, Any]):
     metadata = {"render_modes": ["rgb_array"], "render_fps": 4}  # noqa: RUF012  (Gymnasium's own declaration)
 
     def __init__(self, *, size: int = 32, step: float = 1.25, turns: int = 4, render_mode: str | None = None) -> None:
-        if render_mode not in (None, "rgb_array"):
-            raise ValueError(f"Unknown render_mode {render_mode!r}; expected None or 'rgb_array'.")
+        self.render_mode = read_render_mode(render_mode)
         if not GRID <= step <= 1000:
             raise ValueError(f"step = {step!r} given, expected a number of views from {GRID:g} to 1000, such as 1.25.")
         self.size, turns = read_integer(size, "size", 1), read_integer(turns, "turns", 4)
         if turns % 4:
             raise ValueError(f"turns = {turns} given, expected a multiple of 4, so that right angles are among them.")
-        self.render_mode = render_mode
         angle = 2 * np.pi * np.arange(turns) / turns
         self._directions = np.stack([np.cos(angle), np.sin(angle)], axis=1).round(15) + 0.0
         self._moves = np.round(step * self._directions / GRID) * GRID
@@ -124,11 +123,7 @@ class TextureWorldEnv(gymnasium.Env[Frame, Any]):
         Raises:
             ResetNeeded: Before the first `reset`.
         """
-        if self.render_mode is None:
-            return None
-        if self._frame is None:
-            raise ResetNeeded("Call reset() before render(): there is no frame yet.")
-        return self._frame.copy()
+        return rendered(self.render_mode, self._frame)
 
     def _look(self) -> tuple[Frame, dict[str, Any]]:
         """Return the view and the information that comes with it."""

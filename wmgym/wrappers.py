@@ -10,9 +10,8 @@ from gymnasium.spaces import Box
 from gymnasium.utils import RecordConstructorArgs
 from numpy.typing import NDArray
 
-from wmgym.action_spaces import from_model
 from wmgym.checkpoint import Checkpoint, open_checkpoint
-from wmgym.chosen_actions import counted_from_zero, counts_from_zero
+from wmgym.chosen_actions import counted_from_zero, for_environment
 from wmgym.codec import frames_to_tensor
 from wmgym.context import Context, first_frame
 from wmgym.dream import Dreams
@@ -114,12 +113,9 @@ class WorldModelObservation(gymnasium.Wrapper[NDArray[Any], Any, NDArray[Any], A
         chosen = counted_from_zero(self.action_space, action, ())
         if self._config.action_size:
             led = read_actions([chosen], 1, self._config)
-            action = from_model(self.action_space, led[0])
         else:
-            counted = read_action(chosen, self._config.num_actions)
-            led = np.array([counted], np.int64)
-            action = counted if counts_from_zero(self.action_space) else action
-        frame, reward, terminated, truncated, info = self.env.step(action)
+            led = np.array([read_action(chosen, self._config.num_actions)], np.int64)
+        frame, reward, terminated, truncated, info = self.env.step(for_environment(self.action_space, led[0]))
         looked = self._look(Context(frame[None], led))
         return looked, reward, terminated, truncated, info
 

@@ -7,6 +7,14 @@ import pytest
 FRAMES = 70
 
 
+def short_evaluation(recordings, output, checkpoint, **changes):
+    """The arguments of an evaluation of few short clips and of no world but the recorded one."""
+    from experiments.evaluate_world_model import Args  # not before the jaxtyping hook
+
+    short = {"clips_per_episode": 1, "horizon": 4, "long_dream": 8, "long_dreams": 2, "elsewhere": ""}
+    return Args(recordings, output, checkpoint, **short | changes)
+
+
 @pytest.fixture(scope="module")
 def recordings(tmp_path_factory):
     """Three episodes of noise, and a file that is none."""

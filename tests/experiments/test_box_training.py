@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from experiments import evaluate_world_model, train_world_model
+from tests.experiments.conftest import short_evaluation
 from tests.wmgym.dot_world import DotWorld, record
 from wmgym.checkpoint import open_checkpoint
 from wmgym.env import DreamEnv
@@ -48,17 +49,7 @@ def test_from_recordings_to_a_dream_and_its_measures(folders, walk_tokenizer, tm
     env.reset(seed=0)
     assert env.observation_space.contains(env.step(env.action_space.sample())[0])
     result = evaluate_world_model.main(
-        evaluate_world_model.Args(
-            folders[1],
-            tmp_path / "measures",
-            tmp_path / "run" / "checkpoint",
-            clips_per_episode=1,
-            context=4,
-            horizon=4,
-            long_dream=8,
-            long_dreams=2,
-            elsewhere="",
-        )
+        short_evaluation(folders[1], tmp_path / "measures", tmp_path / "run" / "checkpoint", context=4)
     )
     assert np.isfinite(result["metrics"]["dream"]["1"]["psnr_first"])
 

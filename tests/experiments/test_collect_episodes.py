@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from agents.mixtures import make_walker
-from agents.smaller_frames import with_smaller_frames
 from experiments import collect_episodes
 from experiments.collect_episodes import Args, choose_seeds, file_of, main, summarise
 from wmgym.recording import SEED_RANGES, Episode, read_episode, write_episode
+from wmgym.smaller_frames import with_smaller_frames
 
 ROOT = Path(__file__).parents[2]
 TEXTURE = {"episodes": 1, "env": "wmgym/TextureWorld-v0"}

@@ -4,24 +4,14 @@ import numpy as np
 import pytest
 
 from experiments import evaluate_world_model
+from tests.experiments.conftest import short_evaluation
 from wmgym import errors
 from wmgym.codec import psnr
 from wmgym.recording import read_episode, scan
 
 
 def test_the_evaluation_measures_what_it_says(micro_folder, recordings, tmp_path):
-    args = evaluate_world_model.Args(
-        recordings,
-        tmp_path,
-        micro_folder,
-        clips_per_episode=1,
-        context=20,
-        horizon=4,
-        long_dream=8,
-        long_dreams=2,
-        elsewhere="",
-    )
-    metrics = evaluate_world_model.main(args)["metrics"]
+    metrics = evaluate_world_model.main(short_evaluation(recordings, tmp_path, micro_folder, context=20))["metrics"]
     assert metrics["episodes"] == 3
     assert metrics["clips"] == 3
     episodes = [read_episode(path) for path in scan(recordings).usable]

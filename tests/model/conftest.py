@@ -17,6 +17,15 @@ def enliven(module, strength=0.1):
     return module.eval()
 
 
+def step_through(model, *sequences):
+    """Features `[b t ...]` and memory of a network that observes latents, actions (and poses) frame by frame."""
+    memory, steps = model.initial_memory(len(sequences[0])), []
+    for t in range(sequences[0].shape[1]):
+        features, memory = model.observe(memory, *(s[:, t : t + 1] for s in sequences))
+        steps.append(features)
+    return torch.cat(steps, 1), memory
+
+
 @pytest.fixture
 def layer_mixes():
     """Every preset's order of block sizes and tokens, and one of its own kind, at the width of `micro`."""

@@ -18,7 +18,7 @@ from model.sliding_context import imagine_in_context
 from model.start_weights import weights_to_transfer
 from model.training import Windows, world_model_loss
 from model.world_model import WorldModel
-from tests.model.conftest import world_of
+from tests.model.conftest import step_through, world_of
 
 BOX = {"num_actions": 1, "action_size": 2, "action_low": (-3.0, 0.0), "action_high": (1.0, 400.0)}
 MICRO = replace(PRESETS["micro"].dynamics, **BOX)
@@ -68,11 +68,8 @@ def test_units_do_not_matter(make_dynamics):
 def test_step_by_step_is_the_whole_sequence(model):
     latents, actions = episode(model.config, 2, 20)
     whole, _ = model.observe(model.initial_memory(2), latents, actions)
-    memory, steps = model.initial_memory(2), []
-    for t in range(20):
-        features, memory = model.observe(memory, latents[:, t : t + 1], actions[:, t : t + 1])
-        steps.append(features)
-    torch.testing.assert_close(torch.cat(steps, 1), whole, rtol=0, atol=ROUNDING)
+    stepped, _ = step_through(model, latents, actions)
+    torch.testing.assert_close(stepped, whole, rtol=0, atol=ROUNDING)
 
 
 @torch.no_grad()

@@ -10,7 +10,7 @@ from model.backbones import BackboneName, count_parameters, with_backbone
 from model.config import PRESETS
 from model.lssvwm import LSSVWM
 from model.two_streams import run_streams
-from tests.model.conftest import enliven
+from tests.model.conftest import enliven, step_through
 
 NAMES = get_args(BackboneName)
 STEPPABLE = [name for name in NAMES if name != "dfot"]
@@ -56,11 +56,8 @@ def test_frame_by_frame_is_the_whole_sequence(name, make_episode):
     model = build(name)
     latents, actions = make_episode(model.config, 2, 8)
     whole, after = model.observe(model.initial_memory(2), latents, actions)
-    memory, steps = model.initial_memory(2), []
-    for t in range(8):
-        features, memory = model.observe(memory, latents[:, t : t + 1], actions[:, t : t + 1])
-        steps.append(features)
-    torch.testing.assert_close(torch.cat(steps, 1), whole, rtol=0, atol=1e-4)
+    stepped, memory = step_through(model, latents, actions)
+    torch.testing.assert_close(stepped, whole, rtol=0, atol=1e-4)
     for (key, ours), theirs in zip(memory.to_dict().items(), after.to_dict().values(), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-4, msg=lambda m, key=key: f"{key}: {m}")
 

@@ -6,6 +6,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from model.sampler import sample
+from tests.model.conftest import step_through
 
 MIXES = ["micro", "cpu", "gpu", "oblong"]
 
@@ -37,11 +38,8 @@ def test_stepping_equals_the_sequence_over_300_frames(mix, make_dynamics, make_e
     model = make_dynamics(mix)
     latents, actions = make_episode(model.config, 1, 300)
     whole, after = model.observe(model.initial_memory(1), latents, actions)
-    memory, steps = model.initial_memory(1), []
-    for t in range(300):
-        features, memory = model.observe(memory, latents[:, t : t + 1], actions[:, t : t + 1])
-        steps.append(features)
-    torch.testing.assert_close(torch.cat(steps, 1), whole, rtol=0, atol=1e-4)
+    stepped, memory = step_through(model, latents, actions)
+    torch.testing.assert_close(stepped, whole, rtol=0, atol=1e-4)
     assert_memories_close(memory, after, atol=1e-4)
 
 

@@ -9,6 +9,7 @@ from model.diffusion import DiffusionConfig
 from model.own_dreams import Dreaming
 from model.poses import POSE_FEATURES, POSE_SIZE, pose_features, relative_poses
 from model.training import Windows, world_model_loss
+from tests.model.conftest import step_through
 
 
 def turn(vectors, angle):
@@ -47,11 +48,8 @@ def test_stepping_with_poses_equals_the_sequence(mix, make_dynamics, make_episod
     latents, actions = make_episode(model.config, 2, 40)
     poses = poses_of(40)
     whole, _ = model.observe(model.initial_memory(2), latents, actions, poses)
-    memory, steps = model.initial_memory(2), []
-    for t in range(40):
-        features, memory = model.observe(memory, latents[:, t : t + 1], actions[:, t : t + 1], poses[:, t : t + 1])
-        steps.append(features)
-    torch.testing.assert_close(torch.cat(steps, 1), whole, rtol=0, atol=1e-4)
+    stepped, _ = step_through(model, latents, actions, poses)
+    torch.testing.assert_close(stepped, whole, rtol=0, atol=1e-4)
 
 
 @torch.no_grad()

@@ -4,10 +4,12 @@ Frames are 16x16. An action is (to the right in pixels, down in tenths of a pixe
 far apart; the dot stops at the margin. A step pays 1 when the dot is in the right half.
 """
 
+import copy
 from dataclasses import replace
 
 import gymnasium
 import numpy as np
+import pytest
 import torch
 from gymnasium.spaces import Box
 
@@ -114,7 +116,7 @@ def train(episodes, tokenizer_steps, steps, window=4, batch=48):
     return world.eval().requires_grad_(False)
 
 
-def small_checkpoint():
+def small_checkpoint(dynamics=CONFIG.dynamics, recorded=None):
     """A checkpoint of the dot's world with fresh weights that make every input matter."""
     from model.world_model import WorldModel
     from wmgym.checkpoint import Checkpoint
@@ -122,7 +124,7 @@ def small_checkpoint():
 
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        world = WorldModel(CONFIG)
+        world = WorldModel(replace(CONFIG, dynamics=dynamics))
         for name, weight in world.named_parameters():
             if "modulation" in name:
                 torch.nn.init.normal_(weight, std=0.3)
@@ -131,4 +133,19 @@ def small_checkpoint():
     clips = Clips(
         np.stack([episode.image[:3], episode.image[4:7]]), np.stack([episode.action[:3], episode.action[4:7]])
     )
-    return Checkpoint(world.eval().requires_grad_(False), episode.image[:5], "dots", clips)
+    return Checkpoint(world.eval().requires_grad_(False), episode.image[:5], "dots", clips, recorded)
+
+
+def assert_refused_and_unchanged(checkpoint, action, words):
+    """Checks that a dream refuses an action with these words, and is then where it was."""
+    from wmgym.env import DreamEnv
+    from wmgym.errors import InvalidActionError
+
+    env = DreamEnv(checkpoint=checkpoint, observation="latent")
+    env.reset(seed=0)
+    before = copy.deepcopy(env.clone_state().generators)
+    with pytest.raises(InvalidActionError, match=words):
+        env.step(action)
+    state = env.clone_state()
+    assert torch.equal(state.generators, before)
+    assert state.steps.tolist() == [0]

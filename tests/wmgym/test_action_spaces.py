@@ -5,6 +5,7 @@ import pytest
 from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Tuple
 
 from wmgym.action_spaces import action_count, action_size, from_model, from_text, refuse_other_spaces, to_model, to_text
+from wmgym.chosen_actions import for_environment
 
 SPACES = [
     Discrete(6),
@@ -36,6 +37,25 @@ def test_there_and_back(space, leading):
     assert back.dtype == space.dtype
     assert back.shape == actions.shape
     np.testing.assert_allclose(back, actions, rtol=1e-6)
+
+
+@pytest.mark.parametrize("space", SPACES, ids=str)
+def test_environments_get_elements_of_their_space(space):
+    space.seed(1)
+    action = space.sample()
+    taken = for_environment(space, to_model(space, action))
+    assert space.contains(taken)
+    np.testing.assert_allclose(taken, action, rtol=1e-6)
+
+
+def test_bounds_that_float32_rounds_to_beyond_themselves_come_back_exactly():
+    space = Box(np.array([-3.2, -3.3]), np.array([3.2, 3.3]), dtype=np.float64)
+    assert (float(np.float32(3.2)) > 3.2, float(np.float32(3.3)) > 3.3) == (True, False)
+    for action in (space.low, space.high, np.array([3.1, 3.2])):
+        back = from_model(space, to_model(space, action))
+        assert space.contains(back)
+        np.testing.assert_allclose(back, action, rtol=0 if action[1] != 3.2 else 1e-7)
+    assert from_model(space, np.array([3.3, np.nan], np.float32))[0] == np.float32(3.3)  # nothing else is clipped
 
 
 def test_every_combination_has_a_number_of_its_own():

@@ -13,11 +13,21 @@ from gymnasium.wrappers import ClipAction
 from agents.box_plans import GaussianCEM, GaussianMPPI
 from agents.mpc import MPCAgent, MPCConfig
 from agents.sb3 import make_ppo
-from tests.wmgym.dot_world import CONFIG, HIGH, LOW, DotWorld, place_in, record, small_checkpoint, train
+from tests.wmgym.dot_world import (
+    CONFIG,
+    HIGH,
+    LOW,
+    DotWorld,
+    assert_refused_and_unchanged,
+    place_in,
+    record,
+    small_checkpoint,
+    train,
+)
 from wmgym.checkpoint import Checkpoint, open_checkpoint, save_starts
 from wmgym.encoding import encode_new
 from wmgym.env import DreamEnv
-from wmgym.errors import CheckpointError, ContextError, InvalidActionError, RecordingError
+from wmgym.errors import CheckpointError, ContextError, RecordingError
 from wmgym.fidelity import dream_against_reality, predicted_rewards, refuse_other_worlds
 from wmgym.followed import FollowedDreams
 from wmgym.model_actions import with_actions_of
@@ -123,14 +133,7 @@ def test_whatever_floats_are_an_action(dots, kind):
     ],
 )
 def test_bad_actions_are_refused_and_change_nothing(dots, action, words):
-    env = DreamEnv(checkpoint=dots, observation="latent")
-    env.reset(seed=0)
-    before = copy.deepcopy(env.clone_state().generators)
-    with pytest.raises(InvalidActionError, match=words):
-        env.step(action)
-    state = env.clone_state()
-    assert torch.equal(state.generators, before)
-    assert state.steps.tolist() == [0]
+    assert_refused_and_unchanged(dots, action, words)
 
 
 def test_the_fix_that_the_message_names_is_one(dots):

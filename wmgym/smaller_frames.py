@@ -4,12 +4,12 @@ from typing import Any
 
 import gymnasium
 import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
+
+from wmgym.square_frames import squash
 
 
 def with_smaller_frames(env: gymnasium.Env[Any, Any], size: int) -> gymnasium.Env[Any, Any]:
-    """Return an environment whose frames are scaled down by averaging (Pillow's `BOX`).
+    """Return an environment whose frames are scaled down by averaging (`wmgym.square_frames`).
 
     Args:
         env: Shows uint8 frames `(H, W, 3)`.
@@ -25,8 +25,4 @@ def with_smaller_frames(env: gymnasium.Env[Any, Any], size: int) -> gymnasium.En
             "large, because they are only scaled down. Ask for smaller ones."
         )
     smaller = gymnasium.spaces.Box(0, 255, (size, size, 3), np.uint8)
-
-    def scale(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        return np.asarray(Image.fromarray(frame).resize((size, size), Image.Resampling.BOX))
-
-    return gymnasium.wrappers.TransformObservation(env, scale, smaller)
+    return gymnasium.wrappers.TransformObservation(env, lambda frame: squash(frame, size), smaller)
