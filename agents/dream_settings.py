@@ -20,8 +20,6 @@ class DreamSettings:
 
     preset: Preset = "demo"
     """Defaults of all the rest: demo (10 minutes on 2 cores), full (hours), tiny (seconds, for tests)."""
-    output: Path = Path("runs/dream_ppo")
-    """Folder for everything that is written."""
     evaluate: Path | None = None
     """Train nothing: evaluate the policy in this folder again, and write there."""
     resume: bool = False
@@ -86,8 +84,7 @@ PRESETS: dict[Preset, DreamSettings] = {
     "demo": DreamSettings(),
     "full": DreamSettings(preset="full", minutes=180.0, steps=1000, dream_episodes=128, real_episodes=100),
     "tiny": DreamSettings(
-        preset="tiny", output=Path("runs/dream_ppo_tiny"), minutes=0.05, num_envs=4, horizon=8, steps=20,
-        dream_episodes=4, real_episodes=1, workers=1,
+        preset="tiny", minutes=0.05, num_envs=4, horizon=8, steps=20, dream_episodes=4, real_episodes=1, workers=1,
     ),
 }  # fmt: skip
 

@@ -23,7 +23,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import closing, nullcontext
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -36,8 +36,8 @@ from tqdm import tqdm
 import wmgym  # noqa: F401  (registers the ids)
 from agents.algorithms import LABELS, as_sb3_names, check_rollout, with_defaults
 from agents.comparison import as_table, compare_worlds
-from agents.dream_settings import PRESETS
-from agents.dream_settings import DreamSettings as Args
+from agents.dream_settings import PRESETS as SETTINGS
+from agents.dream_settings import DreamSettings, Preset
 from agents.evaluate import RandomPolicy, estimate_seconds
 from agents.exploration import WithBursts
 from agents.fine_tuning import CriticWarmup, continue_policy, policy_to_continue
@@ -81,6 +81,18 @@ SEEN_BY_POLICY = ("observation", "algorithm", "denoising_steps", "precision")
 CHOSEN_BY_ALGORITHM = ("learning_rate", "rollout", "entropy", "critic_warmup")
 OF_DREAMS = ("num_envs", "horizon", "end_at_reward", "starts", "pessimism")
 LEARNING = (*CHOSEN_BY_ALGORITHM, *OF_DREAMS, "discount", "start_from", "seed")
+
+
+@dataclass(frozen=True)
+class Args(DreamSettings):
+    """Train PPO in dreams only, then measure it in dreams and in the real maze; settings: agents/dream_settings.py."""
+
+    output: Path = Path("runs/dream_ppo")
+    """Folder for everything that is written."""
+
+
+PRESETS: dict[Preset, Args] = {name: Args(**vars(settings)) for name, settings in SETTINGS.items()}
+PRESETS["tiny"] = replace(PRESETS["tiny"], output=Path("runs/dream_ppo_tiny"))
 
 
 def main(args: Args) -> dict[str, Any]:

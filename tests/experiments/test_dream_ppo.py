@@ -14,7 +14,7 @@ from PIL import Image
 from agents.dream_settings import options_of
 from agents.run_lock import FolderInUseError, only_run_in
 from experiments.dream_ppo import PRESETS, main, make_dreams, parse, prepared, watching
-from wmgym.watched_mazes import watched_maze
+from wmgym.watched_mazes import REAL_STEPS, watched_maze
 
 needs_maze = pytest.mark.skipif(importlib.util.find_spec("memory_maze") is None, reason="memory-maze is not installed")
 SUMMARY = {"mean", "ci95", "episodes", "steps"}
@@ -80,6 +80,8 @@ def test_a_saved_policy_is_evaluated_again_to_the_same_returns(dreamed, capsys):
     again = main(elsewhere)
     assert again["metrics"]["episode_returns"] == result["metrics"]["episode_returns"]
     assert again["config"]["observation"] == "features"  # what the policy was trained on
+    assert again["config"]["evaluate"] == "run"
+    assert result["config"]["evaluate"] is None
     assert (args.output / "policy.zip").read_bytes() == policy
     assert not (args.output / "unused").exists()
     assert "PPO trained in dreams - random policy" in capsys.readouterr().out
@@ -96,6 +98,7 @@ def test_a_training_goes_on_where_it_ended_with_its_own_settings(dreamed, tmp_pa
     assert all(after["parts"][name] > spent for name, spent in before["parts"].items())
     assert after["curve"][: len(before["curve"])] == before["curve"]
     assert resumed["config"]["num_envs"] == args.num_envs
+    assert (result["config"]["resume"], resumed["config"]["resume"]) == (False, True)
     assert resumed["config"]["learning_rate"] == result["config"]["learning_rate"] == 7e-4
     assert (folder / "policy.zip").read_bytes() != (args.output / "policy.zip").read_bytes()
     assert "replaced" not in capsys.readouterr().out
@@ -234,6 +237,7 @@ def test_the_preset_decides_what_the_command_line_leaves_open():
     chosen = parse(["--preset", "full", "--seed", "3", "--algorithm", "a2c"])
     assert chosen == replace(PRESETS["full"], seed=3, algorithm="a2c")
     assert PRESETS["demo"].minutes < 10
+    assert PRESETS["full"].steps == 2 * PRESETS["demo"].steps == REAL_STEPS
     assert PRESETS["demo"].mazes == PRESETS["full"].mazes == "test"
 
 
