@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from agents.agreement import drop_one, intervals, measures, varies
-from agents.comparison import WORLDS
+from agents.comparison import WORLDS, said_steps
 from agents.evaluate import Evaluation
 
 LEAST = 3
@@ -91,8 +91,7 @@ def as_table(report: Mapping[str, Any]) -> str:
     """Return what `agreement` returned as lines to print: policies, best in reality first, then the measures."""
     rows = sorted(report["policies"], key=lambda row: -row["real"]["mean"])
     width = max(len(text) for text in [*NAMES.values(), *(row["name"] for row in rows)]) + 2
-    steps = report["gap_by_horizon"][-1]["steps"]
-    lines = [f"mean return of {steps} steps [95 % interval], episodes"]
+    lines = [f"mean return of {said_steps(rows)} [95 % interval], episodes"]
     lines += [" " * width + "".join(f"{world:>30}" for world in WORLDS)]
     lines += [f"{row['name']:{width}}" + "".join(f"{_cell(row[world]):>30}" for world in WORLDS) for row in rows]
     lines += ["", " " * width + "".join(f"{text:>30}" for text in ("[95 %: episodes]", "without one policy"))]

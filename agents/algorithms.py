@@ -21,6 +21,9 @@ LABELS: dict[Algorithm, str] = {"ppo": "PPO", "recurrent_ppo": "RecurrentPPO", "
 REPLAY_BYTES = 512 * 2**20
 """What DQN's replay buffer may take: 256 MiB of observations, and as much of those that followed."""
 
+BATCH = 512
+"""Steps that PPO and RecurrentPPO learn from at once, if a rollout has as many."""
+
 
 @dataclass(frozen=True)
 class Defaults:
@@ -99,7 +102,7 @@ def settings_in_dreams(algorithm: Algorithm, space: gymnasium.Space[Any], num_en
     shared |= {"n_steps": chosen.rollout, "gae_lambda": 0.95, "ent_coef": chosen.entropy}
     if algorithm == "a2c":
         return shared | {"normalize_advantage": True}  # then entropy weighs as it does in PPO
-    return shared | {"batch_size": 512, "n_epochs": 4}
+    return shared | {"batch_size": BATCH, "n_epochs": 4}
 
 
 def replay_steps(space: gymnasium.Space[Any], num_envs: int, limit: int = REPLAY_BYTES) -> int:
@@ -139,6 +142,28 @@ def with_defaults(algorithm: Algorithm, given: Mapping[str, Any], *, fine_tuning
             "that the critic could spoil."
         )
     return {name: default if given[name] is None else given[name] for name, default in defaults.items()}
+
+
+def check_rollout(algorithm: Algorithm, rollout: int, num_envs: int) -> None:
+    """Refuse rollouts in which an advantage would be normalised among one.
+
+    Args:
+        algorithm: Which. DQN has no advantages.
+        rollout: Steps of each dream from one update to the next.
+        num_envs: Dreams.
+
+    Raises:
+        ValueError: A batch would be of one step: the only one, or, of RecurrentPPO, the last.
+    """
+    steps = rollout * num_envs
+    alone = steps % BATCH == 1 if algorithm == "recurrent_ppo" else steps == 1
+    if alone and algorithm != "dqn":
+        last = "" if steps == 1 else f", of which {steps - 1:,} fill batches of {BATCH} and one is left over"
+        raise ValueError(
+            f"--rollout {rollout} and --num-envs {num_envs} given: {steps:,} step(s) from one update to the next"
+            f"{last}, expected two or more for a batch: {LABELS[algorithm]} compares the steps of a batch with one "
+            "another. Pass another --rollout, or more --num-envs."
+        )
 
 
 def as_sb3_names(

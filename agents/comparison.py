@@ -1,6 +1,6 @@
 """Imagined against real: what policies scored in dreams and in reality, side by side, and what follows."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from itertools import combinations
 from typing import Any
 
@@ -82,9 +82,19 @@ def as_table(report: Mapping[str, Any]) -> str:
     width = max(len(name) for name, _ in rows) + 2
     lines = [" " * width + "".join(f"{world:>28}" for world in WORLDS)]
     lines += [f"{name:{width}}" + "".join(f"{_cell(row.get(world)):>28}" for world in WORLDS) for name, row in rows]
-    steps = next(base[world]["steps"] for world in WORLDS if world in base)
-    legend = f"mean return of {steps} steps [95 % interval], episodes"
+    legend = f"mean return of {said_steps(report['policies'])} [95 % interval], episodes"
     return "\n".join([legend, *lines, *report["verdicts"]])
+
+
+def said_steps(policies: Iterable[Mapping[str, Any]]) -> str:
+    """Say how many steps the episodes of policies had, in all worlds: a range where some ended earlier.
+
+    Args:
+        policies: As `compare_worlds` returns them.
+    """
+    steps = {row[world]["steps"] for row in policies for world in WORLDS if row.get(world)}
+    few, many = min(steps), max(steps)
+    return f"{few} steps" if few == many else f"{few} to {many} steps (the mean of each policy in each world)"
 
 
 def _cell(summary: Mapping[str, Any] | None) -> str:

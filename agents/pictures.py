@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from agents.comparison import said_steps
 from agents.interfaces import Policy
 
 COLOURS = {
@@ -44,7 +45,7 @@ def plot_learning_and_returns(metrics: dict[str, Any], path: Path) -> None:
         right.bar(np.arange(len(found)) + 0.4 * i, means, 0.38, yerr=errors, capsize=4, label=world)
     places, names = np.arange(len(policies)) + 0.2, [row["name"].replace(" with", "\nwith") for row in policies]
     right.set(xticks=places, xticklabels=names, title="evaluation")
-    right.set(ylabel=f"mean return of {policies[0]['imagined']['steps']} steps, 95 % interval")
+    right.set(ylabel=f"mean return of {said_steps(policies)}, 95 % interval")
     right.legend()
     figure.savefig(path, dpi=120)
 

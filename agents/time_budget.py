@@ -20,7 +20,7 @@ class TrainingProgress:
     steps: int = 0
     """Environment steps made."""
     seconds: float = 0.0
-    """Time spent on it, in all its runs."""
+    """Time spent on it, in all its runs, from before the first reset to the end of the last update."""
     curve: list[dict[str, int | float]] = field(default_factory=list)
     """`{"steps", "return"}` after rollouts: mean return of the last hundred episodes that ended."""
     parts: dict[str, float] = field(default_factory=dict)
@@ -32,6 +32,9 @@ class TrainingProgress:
 class TimeBudget(BaseCallback):
     """Ends `learn` when its time is over; give that a number of steps that is never reached.
 
+    Progress counts from when this is made: what SB3 does before the first step, such as resetting the environment, is
+    part of it, but does not shorten the training.
+
     Schedules of SB3 that run over all steps run over the time that was planned when the training began, and stay at
     their ends when it goes on for longer.
 
@@ -40,7 +43,7 @@ class TimeBudget(BaseCallback):
         saved: Steps after which it was last saved, by earlier runs too; None if it never was.
 
     Args:
-        seconds: How long to train, the update in progress and what earlier runs took not counted.
+        seconds: How long to train, the first reset, the update in progress and what earlier runs took not counted.
         save: Called with learner and progress every `save_every` seconds and at the end.
         show: Called with the progress after every step.
         save_every: Seconds between saves: what a kill loses at most, but for a rollout and its update.
@@ -66,9 +69,10 @@ class TimeBudget(BaseCallback):
         if self.progress.seconds and not self.progress.parts:  # of earlier runs it is not known, so not of all
             parts = None
         self._parts, self._parts_before = {} if parts is None else parts, dict(self.progress.parts)
+        self._started = time.monotonic() - self.progress.seconds
 
     def _on_training_start(self) -> None:
-        self._started = time.monotonic() - self.progress.seconds
+        self.progress.seconds = time.monotonic() - self._started
         self._end = self.progress.seconds + self._seconds
         self._next_save = self.progress.seconds + self._save_every
         self.progress.planned = self.progress.planned or self._end
@@ -97,6 +101,7 @@ class TimeBudget(BaseCallback):
 
     def save_now(self) -> None:
         """Save learner and progress."""
+        self.progress.seconds = time.monotonic() - self._started
         before = self._parts_before
         self.progress.parts = before | {name: before.get(name, 0.0) + spent for name, spent in self._parts.items()}
         self._save(self.model, self.progress)

@@ -1,7 +1,7 @@
 """The folder of a training: the policy, and what it was trained with and how far."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -37,6 +37,17 @@ def save_training(folder: Path, config: dict[str, Any], learner: BaseAlgorithm, 
     learner.save(partial_file)
     partial_file.replace(folder / POLICY_FILE)
     write_json(folder / TRAINING_FILE, {"config": config, "progress": asdict(progress)})
+
+
+def say_replaced(folder: Path, say: Callable[[str], object] = print) -> None:
+    """Tell that the policy in a folder will be replaced, if there is one.
+
+    Args:
+        folder: Of a training that begins.
+        say: Told so.
+    """
+    if (folder / POLICY_FILE).exists():
+        say(f"{folder} holds the policy of an earlier run: it is replaced. --resume would go on with it.")
 
 
 def read_training(folder: Path) -> dict[str, Any]:
@@ -104,6 +115,8 @@ def with_settings_of(folder: Path, args: Settings, world_model: str, names: Sequ
     changed = [name for name in names if getattr(args, name) not in (None, kept[name])]
     if changed:
         print(f"As in the training in {folder}: " + ", ".join(f"{name} = {kept[name]}" for name in changed))
+    if kept.get("start_from"):
+        kept["start_from"] = Path(kept["start_from"])
     return replace(args, **kept)
 
 

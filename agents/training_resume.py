@@ -37,7 +37,7 @@ def resume_training(
     """
     learner = load_learner(folder / POLICY_FILE, algorithm, env)
     earlier = TrainingProgress(**read_training(folder)["progress"])
-    learner.set_random_seed(seed + earlier.steps)  # SB3 goes back to the first seed, and its dreams
+    learner.set_random_seed((seed + earlier.steps) % 2**32)  # SB3 goes back to the first seed, and its dreams
     if isinstance(learner, ManyDreamsDQN):
         say(f"DQN's replay buffer is not kept: the policy fills it with {learner.fill_again():,} steps first.")
     return learner, earlier

@@ -19,7 +19,6 @@ which has pickled parts: evaluate only folders that you trust.
 
 import argparse
 import math
-import os
 import sys
 import time
 from collections.abc import Callable
@@ -27,7 +26,7 @@ from contextlib import closing, nullcontext
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import gymnasium
 import tyro
@@ -35,8 +34,10 @@ from gymnasium.vector import VectorEnv
 from tqdm import tqdm
 
 import wmgym  # noqa: F401  (registers the ids)
-from agents.algorithms import LABELS, Algorithm, as_sb3_names, with_defaults
+from agents.algorithms import LABELS, as_sb3_names, check_rollout, with_defaults
 from agents.comparison import as_table, compare_worlds
+from agents.dream_settings import PRESETS as SETTINGS
+from agents.dream_settings import DreamSettings, Preset
 from agents.evaluate import RandomPolicy, estimate_seconds
 from agents.exploration import WithBursts
 from agents.fine_tuning import CriticWarmup, continue_policy, policy_to_continue
@@ -46,18 +47,26 @@ from agents.learning_time import as_sentence, watch_learning
 from agents.pessimism import Pessimism
 from agents.pictures import dream_on, plot_learning_and_returns, record
 from agents.results import write_result
+from agents.run_lock import FolderInUseError, only_run_in
 from agents.sb3 import SB3Policy, load_learner, make_learner
 from agents.time_budget import TimeBudget, TrainingProgress
-from agents.training_folder import POLICY_FILE, name_of_agent, read_training, save_training, with_settings_of
+from agents.training_folder import (
+    POLICY_FILE,
+    name_of_agent,
+    read_training,
+    save_training,
+    say_replaced,
+    with_settings_of,
+)
 from agents.training_guard import TrainingError, learn_for
 from agents.training_resume import resume_training
 from agents.two_worlds import World, measure
-from wmgym.arguments import Range, check_minutes, check_ranges
+from wmgym.arguments import SEEDS, Range, check_minutes, check_ranges
 from wmgym.checkpoint import fingerprint, open_checkpoint
 from wmgym.heap import keep_freed_memory
 from wmgym.parts import DREAM_PARTS
 from wmgym.recording import SEED_RANGES
-from wmgym.watched_mazes import REAL_STEPS, longest_episode, watched_maze, watched_mazes
+from wmgym.watched_mazes import longest_episode, watched_maze, watched_mazes
 
 DREAM = "LSSVWM-MemoryMaze-v0"
 DISAGREEMENT_SAMPLES = 2  # enough, because a latent has a thousand numbers
@@ -65,92 +74,25 @@ RESERVE = 45.0  # seconds kept for starting processes, pictures, loading and sav
 COUNTS = ("num_envs", "horizon", "rollout", "dream_episodes", "workers")
 RANGES: dict[str, Range] = dict.fromkeys(COUNTS, (1, math.inf)) | {
     "real_episodes": (0, math.inf), "bursts": (0, 1), "learning_rate": (0, 1),
-    "entropy": (0, math.inf), "discount": (0, 1), "critic_warmup": (0, math.inf), "pessimism": (0, 1_000),
+    "entropy": (0, 1_000), "discount": (0, 1), "critic_warmup": (0, math.inf), "pessimism": (0, 1_000),
+    "save_every": (1, 86_400), "seed": SEEDS,
 }  # fmt: skip
 SEEN_BY_POLICY = ("observation", "algorithm", "denoising_steps", "precision")
 CHOSEN_BY_ALGORITHM = ("learning_rate", "rollout", "entropy", "critic_warmup")
 OF_DREAMS = ("num_envs", "horizon", "end_at_reward", "starts", "pessimism")
 LEARNING = (*CHOSEN_BY_ALGORITHM, *OF_DREAMS, "discount", "start_from", "seed")
 
-Preset = Literal["demo", "full", "tiny"]
-
 
 @dataclass(frozen=True)
-class Args:
-    """Train PPO in dreams only, then measure it in dreams and in the real maze."""
+class Args(DreamSettings):
+    """Train PPO in dreams only, then measure it in dreams and in the real maze; settings: agents/dream_settings.py."""
 
-    preset: Preset = "demo"
-    """Defaults of all the rest: demo (10 minutes on 2 cores), full (hours), tiny (seconds, for tests)."""
     output: Path = Path("runs/dream_ppo")
     """Folder for everything that is written."""
-    evaluate: Path | None = None
-    """Train nothing: evaluate the policy in this folder again, and write there."""
-    resume: bool = False
-    """Go on with the training in OUTPUT, with its settings, for another --minutes."""
-    checkpoint: str | None = None
-    """World model: a folder or a Hugging Face Hub id; the shipped one by default."""
-    observation: Literal["features", "latent", "pixels"] = "features"
-    """What the policy sees. Features carry the model's memory; pixels get a convolutional network."""
-    algorithm: Algorithm = "ppo"
-    """What learns. recurrent_ppo has a memory of its own: meant for pixels and latents."""
-    start_from: Path | None = None
-    """Folder of a policy to go on from, such as a clone: what it sees and its actor are kept, its critic is new."""
-    critic_warmup: int | None = None
-    """With --start-from: rollouts in which only the critic learns. None: 20, with a2c 320."""
-    minutes: float = 8.5
-    """For the whole run: training gets what evaluation leaves, which the random policy tells beforehand."""
-    save_every: float = 60.0
-    """Seconds of training from one save to the next: what a kill can lose."""
-    num_envs: int = 64
-    """Dreams trained in at once."""
-    horizon: int = 16
-    """Steps of a dream in training; then another one starts. Short ones stay near reality."""
-    end_at_reward: bool = True
-    """End a dream in training with its first reward, so that none is learned from what the model says after it."""
-    pessimism: float = 0.0
-    """Reward taken off a training step for each unit by which draws of its frame disagree; takes 3 times as long."""
-    starts: Literal["clips", "first_frames"] = "clips"
-    """Where dreams start in training: in recorded clips, most of them shortly before a reward, or as episodes do."""
-    denoising_steps: int = 1
-    """Sampler steps for a dreamed frame, in training and evaluation; 1 stays nearest to reality for some steps."""
-    learning_rate: float | None = None
-    """None: 7e-4 for ppo and a2c, 3e-4 for recurrent_ppo and dqn, 1e-4 with --start-from."""
-    rollout: int | None = None
-    """Steps of each dream from one update of the policy to the next. None: 32, with a2c 8, with dqn 4."""
-    discount: float = 0.95
-    """Of rewards, a step: gamma."""
-    entropy: float | None = None
-    """Weight of the bonus that keeps a policy exploring, which dqn has not. None: 0.01, with --start-from 0.001."""
-    bursts: float = 0.08
-    """Probability, at a step of evaluation, that one random action begins to be repeated 2 to 8 times; 0: never."""
-    steps: int = REAL_STEPS // 2
-    """Steps of an episode in evaluation, in both worlds; at most the real world's limit, 1,000 in the maze."""
-    dream_episodes: int = 16
-    """Episodes to evaluate a policy in dreams."""
-    real_episodes: int = 10
-    """Episodes to evaluate a policy in the real maze; 0 leaves it out, and needs no memory-maze."""
-    mazes: Literal["validation", "test"] = "test"
-    """Which held-out real mazes; choose settings on validation only."""
-    workers: int = os.cpu_count() or 1
-    """Processes that run the real maze."""
-    device: str = "cpu"
-    """Where to dream: cpu or cuda."""
-    precision: Literal["float32", "bfloat16"] = "float32"
-    """Of the dreams; bfloat16 is faster where the processor or GPU multiplies it natively."""
-    compile: bool = False
-    """Compile what dreams: faster, after a minute or two; takes a C++ compiler."""
-    seed: int = 0
-    """Fixes weights, actions and dreams, but not how many steps fit into the minutes."""
 
 
-PRESETS: dict[Preset, Args] = {
-    "demo": Args(),
-    "full": Args(preset="full", minutes=180.0, steps=REAL_STEPS, dream_episodes=128, real_episodes=100),
-    "tiny": Args(
-        preset="tiny", output=Path("runs/dream_ppo_tiny"), minutes=0.05, num_envs=4, horizon=8, steps=20,
-        dream_episodes=4, real_episodes=1, workers=1,
-    ),
-}  # fmt: skip
+PRESETS: dict[Preset, Args] = {name: Args(**vars(settings)) for name, settings in SETTINGS.items()}
+PRESETS["tiny"] = replace(PRESETS["tiny"], output=Path("runs/dream_ppo_tiny"))
 
 
 def main(args: Args) -> dict[str, Any]:
@@ -158,6 +100,12 @@ def main(args: Args) -> dict[str, Any]:
     started = time.monotonic()
     keep_freed_memory()
     args = prepared(args)
+    with only_run_in(args.output):
+        return train_and_judge(args, started)
+
+
+def train_and_judge(args: Args, started: float) -> dict[str, Any]:
+    """Do so in the folder of the output, which is there."""
     with closing(make_dreams(args, min(args.dream_episodes, 64), args.steps)) as dreams:
         space = dreams.single_action_space
         explore = partial(WithBursts, action_space=space, start=args.bursts, seed=args.seed)
@@ -217,13 +165,11 @@ def prepared(args: Args) -> Args:
     if args.evaluate is None and not args.resume:
         given = {name: getattr(args, name) for name in CHOSEN_BY_ALGORITHM}
         args = replace(args, **with_defaults(args.algorithm, given, fine_tuning=args.start_from is not None))
-        if (args.output / POLICY_FILE).exists():
-            print(f"{args.output} holds the policy of an earlier run: it is replaced. --resume would go on with it.")
+        check_rollout(args.algorithm, args.rollout or 1, args.num_envs)
     if args.resume or args.evaluate is not None:
         load_learner(args.output / POLICY_FILE, args.algorithm)  # if it is damaged, say so now
     if args.evaluate is None:
         open_checkpoint(args.checkpoint).starts(args.starts)  # if there are none, say so now
-        args.output.mkdir(parents=True, exist_ok=True)
     return args
 
 
@@ -296,6 +242,8 @@ def train(args: Args, seconds: float) -> None:
         warmup = CriticWarmup(args.critic_warmup or 0)
         with watch_learning(learner, DREAM_PARTS) as parts:
             budget = TimeBudget(seconds, save=save, show=show, save_every=args.save_every, earlier=earlier, parts=parts)
+            if not args.resume:
+                say_replaced(args.output, bar.write)
             learn_for(learner, budget, also=[warmup], goes_on=args.resume, name=args.algorithm, say=bar.write)
 
 
@@ -327,11 +275,10 @@ def save_side_by_side(args: Args, policy: Policy, path: Path, context: int = 40,
 def settings_of(args: Args) -> dict[str, Any]:
     """Return what decides the result, without where things lie on this machine."""
     chosen = asdict(args)
-    del chosen["output"], chosen["evaluate"], chosen["resume"]
+    del chosen["output"]
     if args.checkpoint is not None:
         chosen["checkpoint"] = Path(args.checkpoint).name
-    if args.start_from is not None:
-        chosen["start_from"] = Path(args.start_from).name
+    chosen |= {name: folder.name for name in ("start_from", "evaluate") if (folder := getattr(args, name)) is not None}
     return chosen | {"world_model": fingerprint(args.checkpoint)}
 
 
@@ -346,5 +293,5 @@ def parse(arguments: list[str]) -> Args:
 if __name__ == "__main__":
     try:
         main(parse(sys.argv[1:]))
-    except TrainingError as fault:
+    except (TrainingError, FolderInUseError) as fault:
         sys.exit(str(fault))

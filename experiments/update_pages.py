@@ -1,9 +1,10 @@
-"""Write the numbers on README, checkpoint card and page of agents from the committed results; none is typed.
+"""Write the numbers on README, checkpoint card and pages from the committed results; none is typed.
 
     python experiments/update_pages.py
 
 They stand in `docs/results/*/result.json`. What is between `<!-- NAME -->` and `<!-- /NAME -->` is replaced. README
 shows agents of the shipped checkpoint only and refuses others; `docs/agents.md` shows all and says of which they are.
+`docs/your_environment.md` shows what its own commands gave.
 """
 
 import json
@@ -14,6 +15,8 @@ from typing import Any
 import tyro
 
 from agents.blind_policies import BLIND
+from agents.comparison import said_steps
+from agents.dream_settings import options_of
 from agents.found_results import find_results
 from agents.learning_time import as_sentence
 from agents.results_page import agreement_table, page
@@ -22,6 +25,7 @@ from model.checkpoint import weights_digest
 RESULTS = Path("docs/results")
 AGENTS_PAGE = Path("docs/agents.md")
 CARD = Path("wmgym/checkpoints/memory-maze-9x9")
+OWN_PAGE = Path("docs/your_environment.md")
 READ_DIAGNOSIS = (
     "\n\nWhere the current target is, as one knows who remembers all that was seen: in how many of the steps, and how "
     "often the agent does then what the teacher would, on the agent's own walk."
@@ -39,7 +43,7 @@ WORLDS = {"TextureWorld": "", "MemoryMaze": "WORLD=maze "}
 
 @dataclass
 class Args:
-    """Write the numbers on README, checkpoint card and page of agents."""
+    """Write the numbers on README, checkpoint card and pages."""
 
     root: Path = Path(__file__).parent.parent
     """The repository."""
@@ -50,6 +54,8 @@ def main(args: Args) -> None:
     parts, shipped = [], weights_digest(args.root / CARD)
     agents = find_results(args.root / RESULTS)
     replace(args.root / AGENTS_PAGE, "agents", page(agents, args.root / RESULTS, shipped))
+    if "room_dream_ppo" in agents:
+        replace(args.root / OWN_PAGE, "room", of_room(args.root, agents["room_dream_ppo"]))
     fidelity = table_of(args.root, "evaluate_world_model")
     if fidelity:
         replace(args.root / CARD / "README.md", "numbers", fidelity)
@@ -186,13 +192,9 @@ def memory_command(result: dict[str, Any]) -> str:
 
 
 def ppo_command(config: dict[str, Any]) -> str:
-    """How long and how much was asked of a run of PPO."""
-    names = ("preset", "minutes", "steps", "dream_episodes", "real_episodes")
-    given = [flag(name, config[name]) for name in names]
-    if config.get("start_from"):
-        given = [f"--start-from runs/{config['start_from']}", *given, flag("bursts", config["bursts"])]
-        given += ["--output runs/fine_tuned"]
-    return f"experiments/dream_ppo.py {' '.join(given)}"
+    """How long and how much was asked of a run of PPO, and all that was not left as it is by default."""
+    output = ["--output runs/fine_tuned"] if config.get("start_from") else []
+    return " ".join(["experiments/dream_ppo.py", *options_of(config), *output])
 
 
 def clone_command(config: dict[str, Any]) -> str:
@@ -222,8 +224,7 @@ def flag(name: str, value: Any) -> str:
 
 def returns(result: dict[str, Any]) -> str:
     """Imagined and real return of each policy."""
-    steps = result["config"]["steps"]
-    lines = [f"Mean return of {steps} steps:", ""]
+    lines = [f"Mean return of {said_steps(result['metrics']['policies'])}:", ""]
     lines += ["| policy | imagined | 95 % | real | 95 % | real episodes |", "|" + "---|" * 6]
     for policy in result["metrics"]["policies"]:
         cells = []
@@ -232,6 +233,22 @@ def returns(result: dict[str, Any]) -> str:
             cells += [f"{found['mean']:.2f}", "{:.2f} to {:.2f}".format(*found["ci95"])] if found else ["", ""]
         lines.append(f"| {' | '.join([policy['name'], *cells, str(policy['real']['episodes'])])} |")
     return "\n".join([*lines, "", *result["metrics"]["verdicts"]])
+
+
+def of_room(root: Path, agent: dict[str, Any]) -> str:
+    """What the commands of the page on one's own environment gave: agent and world model."""
+    found = json.loads((root / RESULTS / "room_world_model" / "result.json").read_text())["metrics"]
+    told = ", ".join(
+        f"{found[key]['recall']:.0%} of the {name} ({found[key]['precision']:.0%} of those that it told were real)"
+        for key, name in (("reward_events", "rewards"), ("ends", "ends"))
+    )
+    return "\n\n".join(
+        [
+            f"The agent ([all of it](results/room_dream_ppo/result.json)). {learned_in_dreams(agent['metrics'])}",
+            returns(agent),
+            f"The world model ([all of it](results/room_world_model/result.md)), on real frames, told {told}.",
+        ]
+    )
 
 
 def learned_in_dreams(metrics: dict[str, Any]) -> str:

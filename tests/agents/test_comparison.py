@@ -85,6 +85,16 @@ def test_a_table_of_policies_that_were_only_measured_in_reality():
     assert "two beats one: +2.00" in table
 
 
+def test_the_title_is_true_of_all_policies_where_episodes_end_early():
+    runs = {
+        "one": {"imagined": Evaluation(0, (0.0,) * 2, (50, 40)), "real": Evaluation(0, (0.0,) * 2, (30, 28))},
+        "two": {"imagined": Evaluation(0, (1.0,) * 2, (12, 12)), "real": Evaluation(0, (1.0,) * 2, (8, 8))},
+    }
+    title = as_table(compare_worlds(runs)).splitlines()[0]
+    expected = "mean return of 8 to 45 steps (the mean of each policy in each world)"
+    assert title == f"{expected} [95 % interval], episodes"
+
+
 def test_a_difference_in_few_episodes_shows_nothing():
     """Four of twenty episodes are better and none worse: the bootstrap excludes zero, a sign test has p = 1/8."""
     runs = {name: {"real": Evaluation(0, returns, (9,) * 20)} for name, returns in (

@@ -47,7 +47,15 @@ def clock(monkeypatch):
     monkeypatch.setattr(time_budget, "time", SimpleNamespace(monotonic=lambda: 0.01 * next(ticks)))
 
 
+def explored(seconds, planned, filled=0.11):
+    """The rate after so many of the seconds planned, when the buffer was full after ten steps: the clock ticks first
+    as the training starts.
+    """
+    return min(1.0, max(0.05, 1 - 0.95 * (seconds - filled) / (planned - filled) / 0.3))
+
+
 def test_exploration_falls_with_the_time_planned_and_stays_low_when_the_training_goes_on(learner, clock):
+    """From when learning begins: the buffer is filled by 80 steps, eight at a time."""
     rates = []
 
     def show(progress):
@@ -57,7 +65,9 @@ def test_exploration_falls_with_the_time_planned_and_stays_low_when_the_training
     learner.learn(10**12, callback=budget)
     assert len(rates) == 100
     for seconds, rate in rates[1:]:  # told before the rate of the step itself is reckoned
-        assert rate == pytest.approx(max(0.05, 1 - 0.95 * (seconds - 0.01) / 0.3), abs=0.01)
+        assert rate == pytest.approx(explored(seconds - 0.01, 1.01), abs=0.01)
+    assert [rate for _, rate in rates[1:11]] == [1.0] * 10
+    assert rates[11][1] < 1.0
     rates.clear()
     again = TimeBudget(0.3, save=lambda *_: None, show=show, earlier=budget.progress)
     learner.learn(10**12, callback=again, reset_num_timesteps=False)
@@ -66,10 +76,37 @@ def test_exploration_falls_with_the_time_planned_and_stays_low_when_the_training
 
 def test_a_training_that_was_killed_early_goes_on_exploring(learner, clock):
     """By what was planned when it began, not by what is asked for now."""
+    learner._n_updates = 1  # it has learned, and was saved when it was not yet kept how far exploration had come
     budget = TimeBudget(0.2, save=lambda *_: None, earlier=TrainingProgress(8, seconds=10.0, planned=100.0))
     learner.learn(10**12, callback=budget, reset_num_timesteps=False)
     assert budget.progress.planned == 100.0
     assert learner.exploration_rate == pytest.approx(1 - 0.95 * 10.2 / 30, abs=0.01)
+
+
+def test_exploration_waits_while_the_buffer_is_filled_again(learner, clock, tmp_path):
+    """And ends when it was to end; a training that goes on for longer explores no more."""
+    planned = TrainingProgress(planned=1.0)
+    first = TimeBudget(0.195, save=lambda *_: None, earlier=planned)
+    learner.learn(10**12, callback=first)
+    reached = learner.exploration_rate
+    assert reached == pytest.approx(explored(0.20, 1.0), abs=0.01)  # it ends before the rate of the last step, at 0.21
+    learner.save(tmp_path / "policy.zip")
+    again = load_learner(tmp_path / "policy.zip", "dqn", BatchedWorld())
+    again.learning_starts = again.num_timesteps + 80
+    rates = []
+    second = TimeBudget(
+        0.8, save=lambda *_: None, earlier=first.progress, show=lambda _: rates.append(again.exploration_rate)
+    )
+    again.learn(10**12, callback=second, reset_num_timesteps=False)
+    assert rates[:11] == pytest.approx([reached] * 11)
+    assert rates[11] > rates[12] > rates[20]
+    assert rates[-1] == 0.05
+    short = TimeBudget(0.1, save=lambda *_: None, earlier=planned)
+    new = make_learner("dqn", BatchedWorld(), seed=0, **SETTINGS)
+    new.learn(10**12, callback=short)
+    over = TimeBudget(0.1, save=lambda *_: None, earlier=TrainingProgress(80, seconds=1.5, planned=1.0))
+    new.learn(10**12, callback=over, reset_num_timesteps=False)
+    assert new.exploration_rate == pytest.approx(0.05)
 
 
 def test_the_buffer_is_filled_again_by_the_policy_before_learning_goes_on(learner, tmp_path):

@@ -1,13 +1,19 @@
 """Training for a time: it ends, it saves, it knows how far it came."""
 
+import itertools
 import json
 from dataclasses import asdict
+from types import SimpleNamespace
 
 import gymnasium
 import pytest
 
+from agents import learning_time, time_budget
+from agents.learning_time import watch_learning
 from agents.sb3 import make_ppo
+from agents.sb3_vec_env import SB3VecEnv
 from agents.time_budget import TimeBudget, TrainingProgress
+from agents.training_guard import learn_for
 
 
 @pytest.fixture
@@ -16,7 +22,10 @@ def learner():
     return make_ppo(env, seed=0, n_steps=16, n_epochs=1)
 
 
-def test_training_ends_in_time_and_saves_on_the_way(learner):
+def test_training_ends_in_time_and_saves_on_the_way(learner, monkeypatch):
+    """By a clock that goes on by 10 ms whenever it is looked at."""
+    ticks = itertools.count()
+    monkeypatch.setattr(time_budget, "time", SimpleNamespace(monotonic=lambda: 0.01 * next(ticks)))
     saved, shown = [], []
     budget = TimeBudget(
         1.0,
@@ -77,6 +86,40 @@ def test_where_the_time_went_is_added_up_over_runs(learner):
         learner.learn(10**12, callback=second, reset_num_timesteps=False)
     assert second.progress.parts == {"acting": 3.0, "learning": 3.0}
     assert first.progress.parts == {"acting": 2.0}
+
+
+@pytest.mark.parametrize("ends_by", ["time", "ctrl-c"])
+def test_parts_and_total_agree_from_the_first_reset_to_the_end(learner, monkeypatch, ends_by):
+    """One clock for both, which only resets, steps and updates move."""
+    now = [50.0]
+    clock = SimpleNamespace(monotonic=lambda: now[0], perf_counter=lambda: now[0] + 7)
+    for module in (time_budget, learning_time):
+        monkeypatch.setattr(module, "time", clock)
+
+    def takes(owner, name, seconds):
+        original = getattr(owner, name)
+
+        def slow(*args, **kwargs):
+            now[0] += seconds
+            return original(*args, **kwargs)
+
+        monkeypatch.setattr(owner, name, slow)
+
+    takes(learner.env, "reset", 5.0)
+    takes(SB3VecEnv, "step_wait", 0.25)
+    takes(type(learner), "train", 2.0)
+
+    def interrupt(progress):
+        if ends_by == "ctrl-c" and progress.steps >= 200:
+            raise KeyboardInterrupt
+
+    with watch_learning(learner) as parts:
+        budget = TimeBudget(40.0, save=lambda *_: None, show=interrupt, parts=parts)
+        learn_for(learner, budget, say=lambda _: None)
+    assert sum(budget.progress.parts.values()) == pytest.approx(budget.progress.seconds)
+    steps, updates = (50, 3) if ends_by == "ctrl-c" else (112, 6)
+    assert budget.progress.steps == 4 * steps
+    assert budget.progress.seconds == pytest.approx(5 + 0.25 * steps + 2 * updates)
 
 
 def test_of_a_training_that_was_not_watched_no_parts_are_told(learner):

@@ -79,12 +79,20 @@ def test_pessimism_is_of_training_alone(args):
         ({"algorithm": "dqn", "entropy": 0.1}, "--entropy 0.1 given with --algorithm dqn, expected none"),
         ({"critic_warmup": 3}, "--critic-warmup 3 given without --start-from"),
         ({"learning_rate": -1.0}, "--learning-rate -1.0 given, expected 0 to 1"),
+        ({"rollout": 1, "num_envs": 1}, r"--rollout 1 and --num-envs 1 given: 1 step\(s\) .* expected two or more"),
+        ({"rollout": 1, "num_envs": 1, "algorithm": "a2c"}, "A2C compares the steps of a batch"),
+        ({"rollout": 27, "num_envs": 19, "algorithm": "recurrent_ppo"}, "512 fill batches of 512 and one is left"),
     ],
 )
 def test_what_an_algorithm_has_not_is_refused(changes, message, args):
     with pytest.raises(ValueError, match=message):
         main(replace(args, **changes))
     assert not args.output.exists()
+
+
+def test_the_largest_seed_is_good_for_a_training_and_for_going_on(args):
+    assert main(replace(args, seed=2**32 - 1))["seed"] == 2**32 - 1
+    assert main(replace(args, resume=True))["seed"] == 2**32 - 1
 
 
 def test_trainings_of_before_there_were_algorithms_go_on(args):

@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import math
+import shlex
 import shutil
 from dataclasses import replace
 
@@ -10,8 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from agents.dream_settings import options_of
+from agents.run_lock import FolderInUseError, only_run_in
 from experiments.dream_ppo import PRESETS, main, make_dreams, parse, prepared, watching
-from wmgym.watched_mazes import watched_maze
+from wmgym.watched_mazes import REAL_STEPS, watched_maze
 
 needs_maze = pytest.mark.skipif(importlib.util.find_spec("memory_maze") is None, reason="memory-maze is not installed")
 SUMMARY = {"mean", "ci95", "episodes", "steps"}
@@ -57,13 +60,17 @@ def test_a_run_leaves_what_it_promises(dreamed):
     assert metrics["verdicts"] == []
     assert metrics["training"]["steps"] >= 4
     assert metrics["training"]["horizon"] == 8
-    parts = sum(metrics["training"]["parts"].values())  # up to the last update, which comes after the last step
+    parts = sum(metrics["training"]["parts"].values())
     assert 0.9 * metrics["training"]["seconds"] <= parts <= 60 * (result["minutes"] + 0.01)
+    assert parts == pytest.approx(metrics["training"]["seconds"], abs=0.1)
     assert (args.output / "policy.zip").stat().st_size < 5_000_000
     with Image.open(args.output / "dream_ppo.png") as picture:
         assert picture.size[0] > 500
     assert list((args.output / "tensorboard").rglob("events.out.tfevents.*"))
     assert not list(args.output.glob("*partial*"))
+    assert parse(shlex.split(" ".join(options_of(result["config"])))) == replace(
+        args, checkpoint="runs/micro", output=PRESETS["tiny"].output
+    )
 
 
 def test_a_saved_policy_is_evaluated_again_to_the_same_returns(dreamed, capsys):
@@ -73,6 +80,8 @@ def test_a_saved_policy_is_evaluated_again_to_the_same_returns(dreamed, capsys):
     again = main(elsewhere)
     assert again["metrics"]["episode_returns"] == result["metrics"]["episode_returns"]
     assert again["config"]["observation"] == "features"  # what the policy was trained on
+    assert again["config"]["evaluate"] == "run"
+    assert result["config"]["evaluate"] is None
     assert (args.output / "policy.zip").read_bytes() == policy
     assert not (args.output / "unused").exists()
     assert "PPO trained in dreams - random policy" in capsys.readouterr().out
@@ -89,6 +98,7 @@ def test_a_training_goes_on_where_it_ended_with_its_own_settings(dreamed, tmp_pa
     assert all(after["parts"][name] > spent for name, spent in before["parts"].items())
     assert after["curve"][: len(before["curve"])] == before["curve"]
     assert resumed["config"]["num_envs"] == args.num_envs
+    assert (result["config"]["resume"], resumed["config"]["resume"]) == (False, True)
     assert resumed["config"]["learning_rate"] == result["config"]["learning_rate"] == 7e-4
     assert (folder / "policy.zip").read_bytes() != (args.output / "policy.zip").read_bytes()
     assert "replaced" not in capsys.readouterr().out
@@ -97,7 +107,9 @@ def test_a_training_goes_on_where_it_ended_with_its_own_settings(dreamed, tmp_pa
 @pytest.mark.parametrize(
     "changes",
     [{"steps": 0}, {"steps": 1001}, {"minutes": 0.0}, {"horizon": 0}, {"rollout": 0}, {"num_envs": 0},
-     {"dream_episodes": 0}, {"real_episodes": -1}, {"workers": 0}, {"bursts": 1.5}],
+     {"dream_episodes": 0}, {"real_episodes": -1}, {"workers": 0}, {"bursts": 1.5}, {"save_every": math.nan},
+     {"save_every": -1.0}, {"save_every": 0.0}, {"save_every": math.inf}, {"seed": -1}, {"seed": 2**32},
+     {"entropy": math.inf}],
 )  # fmt: skip
 def test_numbers_out_of_range_are_refused_before_anything_is_done(changes, checkpoint, tmp_path):
     args = replace(PRESETS["tiny"], checkpoint=checkpoint, output=tmp_path / "new", **changes)
@@ -131,6 +143,36 @@ def test_a_damaged_training_is_named(file, dreamed, tmp_path):
         main(replace(args, evaluate=folder))
     with pytest.raises(ValueError, match=file):
         main(replace(args, resume=True, output=folder))
+
+
+def test_a_folder_in_which_a_run_goes_on_is_left_alone(dreamed, tmp_path):
+    args, _ = dreamed
+    new = replace(args, output=tmp_path)
+    with only_run_in(tmp_path), pytest.raises(FolderInUseError, match=f"{tmp_path} given to write into, expected"):
+        main(new)
+    assert [path.name for path in tmp_path.iterdir()] == [".lock"]
+    with only_run_in(args.output), pytest.raises(FolderInUseError):
+        main(replace(args, evaluate=args.output))
+
+
+def test_an_earlier_policy_is_said_to_be_replaced_when_that_begins(dreamed, tmp_path, capsys):
+    """Not before what is refused, and not before what fails; once it is so, it is said."""
+    args, _ = dreamed
+    folder = tmp_path / "earlier"
+    shutil.copytree(args.output, folder)
+    again = replace(args, output=folder, minutes=0.01, dream_episodes=2, steps=6)
+    record = (folder / "training.json").read_text()
+    with pytest.raises(ValueError, match="--rollout 1 and --num-envs 1 given"):
+        main(replace(again, rollout=1, num_envs=1))
+    with only_run_in(folder), pytest.raises(FolderInUseError):
+        main(again)
+    with pytest.raises(ValueError, match="no-such-device"):
+        main(replace(again, device="no-such-device"))
+    assert "replaced" not in capsys.readouterr().out
+    assert (folder / "training.json").read_text() == record
+    main(again)
+    assert f"{folder} holds the policy of an earlier run: it is replaced" in capsys.readouterr().out
+    assert (folder / "training.json").read_text() != record
 
 
 def test_nothing_to_resume_is_said_so(checkpoint, tmp_path):
@@ -195,6 +237,7 @@ def test_the_preset_decides_what_the_command_line_leaves_open():
     chosen = parse(["--preset", "full", "--seed", "3", "--algorithm", "a2c"])
     assert chosen == replace(PRESETS["full"], seed=3, algorithm="a2c")
     assert PRESETS["demo"].minutes < 10
+    assert PRESETS["full"].steps == 2 * PRESETS["demo"].steps == REAL_STEPS
     assert PRESETS["demo"].mazes == PRESETS["full"].mazes == "test"
 
 

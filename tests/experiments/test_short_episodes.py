@@ -61,7 +61,7 @@ def test_the_whole_chain_copes(folder, tmp_path, capsys):
     assert len(opened.clips.frames) == 4
     assert opened.clips.frames[:, -1, ..., 0].max() < 29  # no clip ends in the last frame of the longest episode
     args = evaluate_world_model.Args(
-        folder, tmp_path / "out", output / "checkpoint", clips_per_episode=1, context=16, horizon=4, long_dream=20,
+        folder, tmp_path / "out", output / "checkpoint", clips_per_episode=1, context=16, horizon=2, long_dream=8,
         long_dreams=2,
     )  # fmt: skip
     metrics = evaluate_world_model.main(args)["metrics"]

@@ -1,12 +1,16 @@
 """README, card and page of agents show the committed results; README those of the shipped checkpoint only."""
 
 import json
+import shlex
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
-from experiments.update_pages import AGENTS_PAGE, CARD, RESULTS, Args, main, recipe
+from agents.algorithms import with_defaults
+from experiments.dream_ppo import parse
+from experiments.update_pages import AGENTS_PAGE, CARD, OWN_PAGE, RESULTS, Args, main, ppo_command, recipe
 from model.checkpoint import weights_digest
 
 ROOT = Path(__file__).parents[2]
@@ -17,15 +21,56 @@ def copy(tmp_path):
     """The pages, the results and the checkpoint, without the rest of the repository."""
     for name in (RESULTS, CARD):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("*.gif"))
-    for page in ("README.md", AGENTS_PAGE):
+    for page in ("README.md", AGENTS_PAGE, OWN_PAGE):
+        (tmp_path / page).parent.mkdir(exist_ok=True)
         shutil.copy(ROOT / page, tmp_path / page)
     return tmp_path
 
 
 def test_the_committed_pages_are_what_the_results_say(copy):
     main(Args(copy))
-    for page in (Path("README.md"), CARD / "README.md", AGENTS_PAGE):
+    for page in (Path("README.md"), CARD / "README.md", AGENTS_PAGE, OWN_PAGE):
         assert (copy / page).read_text() == (ROOT / page).read_text(), "run experiments/update_pages.py"
+
+
+@pytest.mark.parametrize("name", ["dream_ppo_1000", "dream_ppo_demo", "dream_ppo_from_clone", "dream_ppo_full"])
+def test_the_command_beside_a_run_of_ppo_asks_for_all_its_settings(name):
+    config = json.loads((ROOT / RESULTS / name / "result.json").read_text())["config"]
+    command = ppo_command(config)
+    assert f"(`{command}`" in (ROOT / "README.md").read_text()
+    script, *options = shlex.split(command)
+    assert script == "experiments/dream_ppo.py"
+    asked = asdict(parse(options))
+    chosen = {key: asked[key] for key in ("learning_rate", "rollout", "entropy", "critic_warmup")}
+    asked |= with_defaults(asked["algorithm"], chosen, fine_tuning=asked["start_from"] is not None)
+    asked["start_from"] = asked["start_from"] and asked["start_from"].name
+    told = {key: value for key, value in config.items() if key not in ("recurrent", "world_model")}
+    assert {key: asked[key] for key in told} == told
+
+
+def test_switches_and_what_was_not_trained_anew_stand_in_the_command():
+    config = {"preset": "demo", "end_at_reward": False, "compile": True, "pessimism": 0.1, "workers": 3}
+    assert ppo_command(config | {"evaluate": "long", "resume": False}) == (
+        "experiments/dream_ppo.py --preset demo --evaluate runs/long --no-end-at-reward --pessimism 0.1 --workers 3 "
+        "--compile"
+    )
+    assert ppo_command({"preset": "tiny", "evaluate": None, "resume": True}).endswith("--preset tiny --resume")
+
+
+def test_the_page_on_ones_own_environment_says_what_the_results_say(copy):
+    for name, change in (("room_dream_ppo", "policies"), ("room_world_model", "ends")):
+        path = copy / RESULTS / name / "result.json"
+        result = json.loads(path.read_text())
+        if change == "policies":
+            result["metrics"]["policies"][-1]["real"] |= {"mean": 0.375, "steps": 5}
+        else:
+            result["metrics"]["ends"] |= {"recall": 0.125}
+        path.write_text(json.dumps(result))
+    main(Args(copy))
+    text = (copy / OWN_PAGE).read_text()
+    assert "| PPO trained in dreams | 1.00 | 1.00 to 1.00 | 0.38 |" in text
+    assert "Mean return of 5 to 44 steps" in text
+    assert "12% of the ends" in text
 
 
 def test_results_in_another_checkpoint_are_refused(copy):
