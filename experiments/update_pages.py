@@ -2,9 +2,10 @@
 
     python experiments/update_pages.py
 
-They stand in `docs/results/*/result.json`. What is between `<!-- NAME -->` and `<!-- /NAME -->` is replaced. README
-shows agents of the shipped checkpoint only and refuses others; `docs/agents.md` shows all and says of which they are.
-`docs/your_environment.md` shows what its own commands gave.
+They stand in `docs/results/*/result.json`. What is between `<!-- NAME -->` and `<!-- /NAME -->` is replaced: the few
+numbers to read first on README; all tables of the shipped checkpoint, and no agents of others, on
+`docs/measurements.md`; memory on `docs/memory.md`; every agent, with whose dreams it saw, on `docs/agents.md`; what its
+own commands gave on `docs/your_environment.md`.
 """
 
 import json
@@ -15,17 +16,18 @@ from typing import Any
 import tyro
 
 from agents.blind_policies import BLIND
-from agents.comparison import said_steps
-from agents.dream_settings import options_of
 from agents.found_results import find_results
-from agents.learning_time import as_sentence
+from agents.results_digest import digest
 from agents.results_page import agreement_table, page
+from agents.run_sections import SECTIONS, flag, learned_in_dreams, returns, section
 from model.checkpoint import weights_digest
 
 RESULTS = Path("docs/results")
 AGENTS_PAGE = Path("docs/agents.md")
 CARD = Path("wmgym/checkpoints/memory-maze-9x9")
 OWN_PAGE = Path("docs/your_environment.md")
+MEASUREMENTS = Path("docs/measurements.md")
+MEMORY_PAGE = Path("docs/memory.md")
 READ_DIAGNOSIS = (
     "\n\nWhere the current target is, as one knows who remembers all that was seen: in how many of the steps, and how "
     "often the agent does then what the teacher would, on the agent's own walk."
@@ -34,9 +36,8 @@ READ_AGREEMENT = (
     "\n\nOver whole episodes of 1,000 steps from a first frame, dreams pay next to nothing, whoever acts: see the "
     "imagined returns of the agents above."
 )
-WORLDS_OF_AGENTS = ("imagined", "real")
 KEPT = ("direction", "both")
-"""Rows of the table of the scan that README shows."""
+"""Rows of the table of the scan that are shown."""
 WORLDS = {"TextureWorld": "", "MemoryMaze": "WORLD=maze "}
 """Worlds of the memory benchmark, and what `make memory` is told for each."""
 
@@ -51,66 +52,84 @@ class Args:
 
 def main(args: Args) -> None:
     """Fills the markers from every result that is there."""
-    parts, shipped = [], weights_digest(args.root / CARD)
+    shipped = weights_digest(args.root / CARD)
     agents = find_results(args.root / RESULTS)
     replace(args.root / AGENTS_PAGE, "agents", page(agents, args.root / RESULTS, shipped))
     if "room_dream_ppo" in agents:
         replace(args.root / OWN_PAGE, "room", of_room(args.root, agents["room_dream_ppo"]))
-    fidelity = table_of(args.root, "evaluate_world_model")
-    if fidelity:
+    replace(args.root / MEASUREMENTS, "results", "\n\n".join(measurements(args.root, agents, shipped)))
+    replace(args.root / MEMORY_PAGE, "memory", "\n\n".join(memories(args.root, shipped)))
+    found = {path.parent.name: json.loads(path.read_text()) for path in (args.root / RESULTS).glob("*/result.json")}
+    replace(args.root / "README.md", "digest", digest(found | agents))
+    if fidelity := table_of(args.root, "evaluate_world_model"):
         replace(args.root / CARD / "README.md", "numbers", fidelity)
-        parts += ["**Held-out mazes** (`experiments/evaluate_world_model.py --recordings recordings/test`)", fidelity]
-    for name, (title, command_of, learned) in AGENTS.items():
-        path = RESULTS / name / "result.json"
-        if (args.root / path).exists():
-            result = agents[name]
-            if not shipped.startswith(result["config"]["world_model"]):
-                raise ValueError(
-                    f"{path} is of world model {result['config']['world_model']}, expected the shipped one, "
-                    f"{shipped[:16]}. Run {name} again with the shipped checkpoint."
-                )
-            parts += [f"**{title}** (`{command_of(result['config'])}`, [{name}]({path}))"]
-            parts += [returns(result) + "\n" + learned(result["metrics"])]
-    if diagnosis := table_of(args.root, "diagnose_agent"):
-        config = json.loads((args.root / RESULTS / "diagnose_agent" / "result.json").read_text())["config"]
-        named = " ".join(name if name in BLIND else f"runs/{name}" for name in config["policies"])
-        more = " ".join(flag(name, config[name]) for name in ("teachers", "episodes", "bursts") if config.get(name))
-        title = f"What agents fail at, in {config['mazes']} mazes"
-        parts += [
-            f"**{title}** (`experiments/diagnose_agent.py --policies {named} {more}`)",
-            diagnosis + READ_DIAGNOSIS,
-        ]
-    parts += agreements(args.root, agents)
-    parts += [f"Every run of agents, failures included: [{AGENTS_PAGE}]({AGENTS_PAGE})."] if agents else []
-    parts += speeds(args.root)
-    memory, costs = (table_of(args.root, name) for name in ("memory_benchmark", "efficiency"))
-    if memory:
-        result = json.loads((args.root / RESULTS / "memory_benchmark" / "result.json").read_text())
-        parts += [f"**Memory** (`{memory_command(result)}`)", memory]
-    if probes := table_of(args.root, "map_probes"):
-        config = json.loads((args.root / RESULTS / "map_probes" / "result.json").read_text())["config"]
-        command = "experiments/map_probes.py --recordings recordings/train --test recordings/test"
-        command += f" --walkers {config['walkers']}" if config["walkers"] else ""
-        whose = "the shipped" if shipped.startswith(config.get("world_model", "none")) else "an earlier"
-        parts += [f"**What {whose} checkpoint's memory knows of a maze** (`{command}`)", probes]
-    if costs:
-        parts += ["**What memory costs** (`experiments/efficiency.py`)", costs]
-    parts += ["The settings of each run stand in its `result.json` under `docs/results`."]
-    replace(args.root / "README.md", "results", "\n\n".join(parts))
     record = json.loads((args.root / CARD / "training.json").read_text())
     replace(args.root / CARD / "README.md", "recipe", recipe(record))
 
 
-def agreements(root: Path, agents: dict[str, dict[str, Any]]) -> list[str]:
+def measurements(root: Path, agents: dict[str, dict[str, Any]], shipped: str) -> list[str]:
+    """How good the shipped checkpoint is, what agents make of it, and how fast all is; tables in full.
+
+    Raises:
+        ValueError: Agents of another world model stand where those of the shipped one belong.
+    """
+    parts = []
+    if fidelity := table_of(root, "evaluate_world_model"):
+        parts += [
+            "## Dreams against held-out mazes",
+            "`experiments/evaluate_world_model.py --recordings recordings/test`",
+        ]
+        parts += [fidelity]
+    parts += ["## Agents", f"Every run, failures included: [{AGENTS_PAGE.name}]({AGENTS_PAGE.name})."] if agents else []
+    for name in SECTIONS:
+        if name in agents:
+            refuse_others(name, agents[name], shipped)
+            parts.append(section(name, agents[name]))
+    if diagnosis := table_of(root, "diagnose_agent"):
+        config = config_of(root, "diagnose_agent")
+        named = " ".join(name if name in BLIND else f"runs/{name}" for name in config["policies"])
+        more = " ".join(flag(name, config[name]) for name in ("teachers", "episodes", "bursts") if config.get(name))
+        parts += [f"### What agents fail at, in {config['mazes']} mazes"]
+        parts += [f"`experiments/diagnose_agent.py --policies {named} {more}`", diagnosis + READ_DIAGNOSIS]
+    return parts + agreements(agents, shipped, root) + speeds(root)
+
+
+def refuse_others(name: str, result: dict[str, Any], shipped: str) -> None:
+    """Raise ValueError if a result is of another world model than the shipped one."""
+    if not shipped.startswith(result["config"]["world_model"]):
+        raise ValueError(
+            f"{RESULTS / name / 'result.json'} is of world model {result['config']['world_model']}, expected the "
+            f"shipped one, {shipped[:16]}. Run {name} again with the shipped checkpoint."
+        )
+
+
+def memories(root: Path, shipped: str) -> list[str]:
+    """What systems remember, what a checkpoint's memory knows of a maze, and what memory costs."""
+    parts = []
+    if memory := table_of(root, "memory_benchmark"):
+        result = json.loads((root / RESULTS / "memory_benchmark" / "result.json").read_text())
+        parts += ["## What nine systems remember", f"`{memory_command(result)}`", memory]
+    if probes := table_of(root, "map_probes"):
+        config = config_of(root, "map_probes")
+        command = "experiments/map_probes.py --recordings recordings/train --test recordings/test"
+        command += f" --walkers {config['walkers']}" if config["walkers"] else ""
+        whose = "the shipped" if shipped.startswith(config.get("world_model", "none")) else "an earlier"
+        parts += [f"## What {whose} checkpoint's memory knows of a maze", f"`{command}`", probes]
+    if costs := table_of(root, "efficiency"):
+        parts += ["## What memory costs", "`experiments/efficiency.py`", costs]
+    return parts
+
+
+def agreements(agents: dict[str, dict[str, Any]], shipped: str, root: Path) -> list[str]:
     """How well returns in dreams agree with real ones, wherever that was measured."""
-    parts, shipped = [], weights_digest(root / CARD)
+    parts = []
     for name, result in agents.items():
         if table := agreement_table(result):
             which = "" if shipped.startswith(result["config"]["world_model"]) else ", of an earlier checkpoint"
             title = f"Imagined against real returns of {len(result['metrics']['policies'])} policies{which}"
-            parts += [f"**{title}** ([{name}]({RESULTS / name / 'result.json'}))"]
+            parts += [f"### {title}", f"[{name}](results/{name}/result.json)"]
             parts += [conditions(result), table + READ_AGREEMENT]
-            parts += [f"![imagined and real returns]({RESULTS / name / plot.name})" for plot in plots(root, name)]
+            parts += [f"![imagined and real returns](results/{name}/{plot.name})" for plot in plots(root, name)]
     return parts
 
 
@@ -123,7 +142,7 @@ def conditions(result: dict[str, Any]) -> str:
         near = f", at most {config['lead']} steps before a reward of that walk" if config["lead"] else ""
         start = f"from moments of recorded walks in held-out mazes{near}; a dream is shown {config['context']} frames"
     names = ", ".join(policy["name"] for policy in result["metrics"]["policies"])
-    command = "The command: [Train agents](#train-agents)."
+    command = "The command: [Train agents](../README.md#train-agents)."
     return f"{counts}, {config['steps']} steps long, {start}. Policies: {names}. {command}"
 
 
@@ -137,10 +156,10 @@ def speeds(root: Path) -> list[str]:
     parts = []
     if speed := table_of(root, "bench_dream", "summary.md"):
         given = ("engines", "batches", "denoising_steps", "seconds", "frames")
-        picture = f"![steps a second over batches and denoising steps]({RESULTS / 'bench_dream' / 'speed.png'})"
+        picture = "![steps a second over batches and denoising steps](results/bench_dream/speed.png)"
         parts += [heading("Speed of dreams", root, "bench_dream", given), speed, picture]
     if samplers := table_of(root, "denoising_steps"):
-        picture = f"![quality over the time of a step]({RESULTS / 'denoising_steps' / 'quality.png'})"
+        picture = "![quality over the time of a step](results/denoising_steps/quality.png)"
         title = heading("Denoising steps", root, "denoising_steps", ("episodes",), "--recordings recordings/test")
         parts += [title, samplers, picture]
     if training := table_of(root, "bench_training"):
@@ -151,16 +170,22 @@ def speeds(root: Path) -> list[str]:
         title = "The scan against public implementations, forward and backward"
         parts += [heading(title, root, "bench_scan", ("chunks", "repeats"), "--mamba2-minimal mamba2.py")]
         parts.append("\n".join(both))
-    return parts
+    return ["## Speed", *parts] if parts else []
 
 
 def heading(title: str, root: Path, name: str, given: tuple[str, ...], more: str = "") -> str:
     """Title, command and full result of an experiment whose first rows follow."""
-    config = json.loads((root / RESULTS / name / "result.json").read_text())["config"]
+    config = config_of(root, name)
     command = " ".join(filter(None, [f"experiments/{name}.py", more, *(flag(key, config[key]) for key in given)]))
     shipped = weights_digest(root / CARD)
     title += "" if shipped.startswith(config.get("world_model", "")) else ", of an earlier checkpoint"
-    return f"**{title}**, one run (`{command}`); [all rows]({RESULTS / name / 'result.md'})"
+    return f"### {title}\n\nOne run, `{command}`; [all rows](results/{name}/result.md)."
+
+
+def config_of(root: Path, name: str) -> dict[str, Any]:
+    """The settings of a committed result."""
+    config: dict[str, Any] = json.loads((root / RESULTS / name / "result.json").read_text())["config"]
+    return config
 
 
 def table_of(root: Path, name: str, file: str = "result.md") -> str | None:
@@ -191,50 +216,6 @@ def memory_command(result: dict[str, Any]) -> str:
     return " && ".join(commands)
 
 
-def ppo_command(config: dict[str, Any]) -> str:
-    """How long and how much was asked of a run of PPO, and all that was not left as it is by default."""
-    output = ["--output runs/fine_tuned"] if config.get("start_from") else []
-    return " ".join(["experiments/dream_ppo.py", *options_of(config), *output])
-
-
-def clone_command(config: dict[str, Any]) -> str:
-    """What was cloned from, and how."""
-    folders = [f"recordings/{name}" for name in config["recordings"]]
-    parts = [flag("recordings", folders), f"--validation recordings/{config['validation']}"]
-    names = ("epochs", "hidden", "dropout", "temperature", "bursts", "steps", "dream_episodes", "real_episodes")
-    parts += [flag(name, config[name]) for name in names]
-    parts += [flag("forget_every", config["forget_every"])] if config.get("forget_every") else []
-    parts += ["--output runs/clone"]
-    return f"experiments/clone_behaviour.py {' '.join(parts)}"
-
-
-def plan_command(config: dict[str, Any]) -> str:
-    """How far was planned, and by whose help."""
-    names = ("planner", "horizon", "hold", "candidates", "replan_every", "mazes_at_once", "dream_episodes", "precision")
-    parts = [f"--critic runs/{config['critic'].split()[0]}"] if config["critic"] else []
-    parts += [f"--{name.replace('_', '-')}" for name in ("also_without_critic", "compile") if config[name]]
-    return f"experiments/plan_mpc.py {' '.join([*parts, *(flag(name, config[name]) for name in names)])}"
-
-
-def flag(name: str, value: Any) -> str:
-    """A setting as a command line has it."""
-    values = value if isinstance(value, list) else [value]
-    return " ".join([f"--{name.replace('_', '-')}", *map(str, values)])
-
-
-def returns(result: dict[str, Any]) -> str:
-    """Imagined and real return of each policy."""
-    lines = [f"Mean return of {said_steps(result['metrics']['policies'])}:", ""]
-    lines += ["| policy | imagined | 95 % | real | 95 % | real episodes |", "|" + "---|" * 6]
-    for policy in result["metrics"]["policies"]:
-        cells = []
-        for world in WORLDS_OF_AGENTS:
-            found = policy.get(world)
-            cells += [f"{found['mean']:.2f}", "{:.2f} to {:.2f}".format(*found["ci95"])] if found else ["", ""]
-        lines.append(f"| {' | '.join([policy['name'], *cells, str(policy['real']['episodes'])])} |")
-    return "\n".join([*lines, "", *result["metrics"]["verdicts"]])
-
-
 def of_room(root: Path, agent: dict[str, Any]) -> str:
     """What the commands of the page on one's own environment gave: agent and world model."""
     found = json.loads((root / RESULTS / "room_world_model" / "result.json").read_text())["metrics"]
@@ -249,48 +230,6 @@ def of_room(root: Path, agent: dict[str, Any]) -> str:
             f"The world model ([all of it](results/room_world_model/result.md)), on real frames, told {told}.",
         ]
     )
-
-
-def learned_in_dreams(metrics: dict[str, Any]) -> str:
-    """How long PPO learned, and where the time went."""
-    training = metrics["training"]
-    learned = f"It learned for {training['minutes']:.0f} minutes, {training['steps']:,} steps in dreams."
-    if training.get("parts"):
-        learned += f" It made {as_sentence(training['parts'], training['steps'])}"
-    return learned
-
-
-def learned_by_cloning(metrics: dict[str, Any]) -> str:
-    """What was cloned from, and how well."""
-    last, commonest = metrics["cloning"][-1], max(metrics["teachers_actions"])
-    mirrored = " and as many mirrored" if metrics["mirrored"] else ""
-    return (
-        f"The clone learned from {metrics['frames']:,} recorded frames{mirrored}, {last['epoch']} times each, and "
-        "acted in no world on the way. On held-out recordings the teacher's action is its likeliest at "
-        f"{last['accuracy']:.1%} of the steps (the commonest action is right at {commonest:.1%}). All policies act "
-        "with the same bursts of random actions. Published for 1,000 steps of this maze: people 26.4, Dreamer 33.2, an "
-        "oracle 34.8 (arXiv:2210.13383)."
-    )
-
-
-def learned_to_plan(metrics: dict[str, Any]) -> str:
-    """What planning took."""
-    planning = metrics["planning"]
-    return (
-        f"The planner dreams {planning['dreamed_steps_per_step']:.0f} steps for each step that it takes, up to "
-        f"{planning['branches']} branches at a time of {planning['state_nbytes'] / 1e6:.2f} MB each."
-    )
-
-
-AGENTS = {
-    "dream_ppo_demo": ("PPO trained only in the dream", ppo_command, learned_in_dreams),
-    "dream_ppo_full": ("PPO trained only in the dream", ppo_command, learned_in_dreams),
-    "dream_ppo_1000": ("PPO trained only in the dream, judged over whole episodes", ppo_command, learned_in_dreams),
-    "clone_behaviour": ("A teacher cloned from recordings", clone_command, learned_by_cloning),
-    "dream_ppo_from_clone": ("The clone goes on in dreams", ppo_command, learned_in_dreams),
-    "plan_mpc": ("Planning in the dream", plan_command, learned_to_plan),
-}
-"""Experiments with agents by their folders: title, command, and how they learned."""
 
 
 def recipe(record: dict[str, Any]) -> str:

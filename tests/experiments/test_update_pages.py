@@ -1,4 +1,4 @@
-"""README, card and page of agents show the committed results; README those of the shipped checkpoint only."""
+"""README, card and pages show the committed results; README and measurements those of the shipped checkpoint only."""
 
 import json
 import shlex
@@ -9,11 +9,23 @@ from pathlib import Path
 import pytest
 
 from agents.algorithms import with_defaults
+from agents.run_sections import ppo_command
 from experiments.dream_ppo import parse
-from experiments.update_pages import AGENTS_PAGE, CARD, OWN_PAGE, RESULTS, Args, main, ppo_command, recipe
+from experiments.update_pages import (
+    AGENTS_PAGE,
+    CARD,
+    MEASUREMENTS,
+    MEMORY_PAGE,
+    OWN_PAGE,
+    RESULTS,
+    Args,
+    main,
+    recipe,
+)
 from model.checkpoint import weights_digest
 
 ROOT = Path(__file__).parents[2]
+WRITTEN = (Path("README.md"), CARD / "README.md", AGENTS_PAGE, OWN_PAGE, MEASUREMENTS, MEMORY_PAGE)
 
 
 @pytest.fixture
@@ -21,7 +33,7 @@ def copy(tmp_path):
     """The pages, the results and the checkpoint, without the rest of the repository."""
     for name in (RESULTS, CARD):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("*.gif"))
-    for page in ("README.md", AGENTS_PAGE, OWN_PAGE):
+    for page in WRITTEN:
         (tmp_path / page).parent.mkdir(exist_ok=True)
         shutil.copy(ROOT / page, tmp_path / page)
     return tmp_path
@@ -29,7 +41,7 @@ def copy(tmp_path):
 
 def test_the_committed_pages_are_what_the_results_say(copy):
     main(Args(copy))
-    for page in (Path("README.md"), CARD / "README.md", AGENTS_PAGE, OWN_PAGE):
+    for page in WRITTEN:
         assert (copy / page).read_text() == (ROOT / page).read_text(), "run experiments/update_pages.py"
 
 
@@ -37,7 +49,7 @@ def test_the_committed_pages_are_what_the_results_say(copy):
 def test_the_command_beside_a_run_of_ppo_asks_for_all_its_settings(name):
     config = json.loads((ROOT / RESULTS / name / "result.json").read_text())["config"]
     command = ppo_command(config)
-    assert f"(`{command}`" in (ROOT / "README.md").read_text()
+    assert f"`{command}`" in (ROOT / MEASUREMENTS).read_text()
     script, *options = shlex.split(command)
     assert script == "experiments/dream_ppo.py"
     asked = asdict(parse(options))
@@ -94,7 +106,7 @@ def test_the_command_beside_the_memory_table_names_what_was_trained(copy):
     main(Args(copy))
     both = 'make memory STEPS=7 SEEDS="0 1" SYSTEMS="causal lssvwm" && make memory STEPS=7 SEEDS="1" SYSTEMS="dfot"'
     both += ' && make memory WORLD=maze STEPS=9 SEEDS="1" SYSTEMS="causal"'
-    assert f"(`{both}`)" in (copy / "README.md").read_text()
+    assert f"`{both}`" in (copy / MEMORY_PAGE).read_text()
     path.write_text(json.dumps(result | {"metrics": {"rows": rows[-2:]}}))
     with pytest.raises(ValueError, match=r"TextureWorld runs of \[\] steps, expected one number"):
         main(Args(copy))
@@ -103,7 +115,7 @@ def test_the_command_beside_the_memory_table_names_what_was_trained(copy):
         main(Args(copy))
 
 
-def test_agreement_of_imagined_and_real_returns_is_shown_on_readme_and_page(copy):
+def test_agreement_of_imagined_and_real_returns_is_shown_on_all_pages(copy):
     folder = copy / RESULTS / "imagined_vs_real"
     folder.mkdir(exist_ok=True)
     result = json.loads((copy / RESULTS / "dream_ppo_demo" / "result.json").read_text())
@@ -112,15 +124,13 @@ def test_agreement_of_imagined_and_real_returns_is_shown_on_readme_and_page(copy
     (folder / "result.json").write_text(json.dumps(result | {"experiment": "imagined_vs_real", "metrics": metrics}))
     (folder / "imagined_vs_real.png").touch()
     main(Args(copy))
-    for page, path in ((Path("README.md"), "docs/results"), (AGENTS_PAGE, "results")):
+    for page in (MEASUREMENTS, AGENTS_PAGE):
         text = (copy / page).read_text()
         assert "| Pearson r, at best 1 | 0.62 |" in text
-        assert f"({path}/imagined_vs_real/imagined_vs_real.png)" in text
-    readme = (copy / "README.md").read_text()
-    assert (
-        f"returns of {len(policies)} policies** ([imagined_vs_real](docs/results/imagined_vs_real/result.json))"
-        in readme
-    )
+        assert "(results/imagined_vs_real/imagined_vs_real.png)" in text
+    title = f"returns of {len(policies)} policies"
+    assert f"{title}\n\n[imagined_vs_real](results/imagined_vs_real/result.json)" in (copy / MEASUREMENTS).read_text()
+    assert f"{title}, 500 steps | Pearson r 0.62 | mean error 0.25 |" in (copy / "README.md").read_text()
 
 
 @pytest.mark.parametrize("whose", ["shipped", "earlier"])
@@ -131,7 +141,7 @@ def test_probes_say_of_which_checkpoint_they_are(whose, copy):
     path.write_text(json.dumps(result))
     main(Args(copy))
     told = "the shipped checkpoint's memory knows" if whose == "shipped" else "an earlier checkpoint's memory knows"
-    assert told in (copy / "README.md").read_text()
+    assert told in (copy / MEMORY_PAGE).read_text()
 
 
 def test_the_recipe_names_each_run_and_what_it_started_from():
