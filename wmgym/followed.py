@@ -10,8 +10,10 @@ import numpy as np
 from gymnasium.error import ResetNeeded
 from numpy.typing import NDArray
 
+from wmgym.action_spaces import from_model
 from wmgym.arrays import as_array
 from wmgym.checkpoint import Checkpoint, open_checkpoint
+from wmgym.chosen_actions import counted_from_zero
 from wmgym.context import Context, first_frame
 from wmgym.dream import Bools, Dreams
 from wmgym.dream_state import DreamState
@@ -50,7 +52,8 @@ class FollowedDreams:
         precision: str = "float32",
         seed: int = 0,
     ) -> None:
-        world = open_checkpoint(checkpoint, device).world
+        opened = open_checkpoint(checkpoint, device)
+        world, self._space = opened.world, opened.action_space
         size = world.config.tokenizer.frame_size
         self._config = world.config.dynamics
         self._shape = (num_envs, size, size, 3)
@@ -62,8 +65,8 @@ class FollowedDreams:
 
         Args:
             frames: `[n H W c]` uint8, 0 to 255.
-            actions: `[n]` or `[n a]`: what led to them, elements of the environments' action space; those of first
-                frames are ignored.
+            actions: `[n]`, or with the axes of one action more: what led to them, elements of the action space of the
+                world that the checkpoint was recorded from; those of first frames are ignored.
             is_first: `[n]`: whose episode begins with this frame: its memory is emptied before.
 
         Raises:
@@ -74,9 +77,9 @@ class FollowedDreams:
         frames, is_first = self._read(frames, is_first)
         given = as_array(actions, "actions", ContextError)
         if given.shape[:1] == is_first.shape:
-            ignored = np.array(self._config.action_low) if self._config.action_size else 0
-            given = np.where(is_first.reshape(-1, *[1] * (given.ndim - 1)), ignored, given)
-        given = read_actions(given, len(frames), self._config)
+            low = np.array(self._config.action_low) if self._config.action_size else np.array(0)
+            given = np.where(is_first.reshape(-1, *[1] * (given.ndim - 1)), from_model(self._space, low), given)
+        given = read_actions(counted_from_zero(self._space, given, (len(frames),)), len(frames), self._config)
         if (missing := np.flatnonzero(~self._dreams.started & ~is_first)).size:
             raise ResetNeeded(f"environments {missing} have shown no first frame, expected is_first = True there.")
         if not is_first.all():

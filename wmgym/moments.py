@@ -14,7 +14,8 @@ import numpy as np
 from gymnasium.vector import VectorEnv, VectorWrapper
 from numpy.typing import NDArray
 
-from wmgym.chosen_actions import for_environment
+from wmgym.action_spaces import from_model
+from wmgym.chosen_actions import counts_from_zero, for_environment
 from wmgym.context import Context
 from wmgym.errors import RecordingError
 from wmgym.recording import SEED_RANGES, content_digest, read_episode
@@ -116,8 +117,13 @@ class MomentsOfDreams(VectorWrapper[Any, Any, Any, Any]):
         """
         first = seed or 0
         contexts = [self._moments[(first + i) % len(self._moments)].context for i in range(self.num_envs)]
-        shown = [{"frames": context.frames, "actions": context.actions} for context in contexts]
+        shown = [{"frames": context.frames, "actions": self._chosen(context.actions)} for context in contexts]
         return self.env.reset(seed=seed, options=(options or {}) | {"context": shown})
+
+    def _chosen(self, actions: NDArray[Any]) -> NDArray[Any]:
+        """Return actions of a context as elements of the dreams' action space; the first may be that of none."""
+        space = self.env.single_action_space
+        return actions if counts_from_zero(space) else from_model(space, actions.clip(0))
 
 
 class MomentsOfReality(gymnasium.Wrapper[Any, Any, Any, Any]):

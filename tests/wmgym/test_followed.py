@@ -5,10 +5,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from gymnasium.error import ResetNeeded
+from gymnasium.spaces import Discrete
 
+from tests.wmgym.image_worlds import ACTIONS as ACTION_SPACES
+from tests.wmgym.image_worlds import TOY
 from tests.wmgym.test_wrappers import Noisy
+from wmgym.action_spaces import from_model
 from wmgym.errors import ContextError, InvalidActionError
 from wmgym.followed import FollowedDreams
+from wmgym.recorded_world import RecordedWorld
 from wmgym.vector_env import DreamVectorEnv
 from wmgym.wrappers import WorldModelObservation
 
@@ -103,3 +108,19 @@ def test_mistakes_are_named_and_change_nothing(micro):
         unseen.observe(frames[:, 0], ACTIONS[0], np.array([True, False]))
     with pytest.raises(ResetNeeded, match="nothing was seen yet"):
         unseen.states()
+
+
+@pytest.mark.parametrize("space", [ACTION_SPACES["pairs"], Discrete(6, start=2)], ids=str)
+def test_it_takes_actions_as_the_recorded_world_has_them(micro, space):
+    """The same numbers for the model, told in the environment's own way, leave the same states."""
+    opened = replace(micro, recorded=RecordedWorld(TOY, space, 5, {}))
+    frames = np.random.default_rng(0).integers(256, size=(3, 2, 64, 64, 3), dtype=np.uint8)
+    numbers = np.array([[0, 0], [1, 5], [4, 2]])
+    plain, own = FollowedDreams(2, micro, seed=3), FollowedDreams(2, opened, seed=3)
+    for t, is_first in enumerate((BOTH, NONE, NONE)):
+        plain.observe(frames[t], numbers[t], is_first)
+        own.observe(frames[t], from_model(space, numbers[t]), is_first)
+    for expected, found in zip(plain.states(), own.states(), strict=True):
+        np.testing.assert_array_equal(found.features, expected.features)
+    with pytest.raises(InvalidActionError):
+        own.observe(frames[0], from_model(space, numbers[2] + 6 if isinstance(space, Discrete) else numbers[:1]), NONE)

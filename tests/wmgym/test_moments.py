@@ -5,12 +5,14 @@ from dataclasses import replace
 import gymnasium
 import numpy as np
 import pytest
+from gymnasium.spaces import Discrete, MultiDiscrete
 
 from tests.wmgym.test_alignment import RealCounter
 from wmgym.context import Context
 from wmgym.errors import RecordingError
 from wmgym.memory_maze_setup import import_memory_maze_tasks
 from wmgym.moments import Moment, MomentsOfDreams, MomentsOfReality, read_moments
+from wmgym.recorded_world import RecordedWorld
 from wmgym.recording import record_episode, write_episode
 from wmgym.vector_env import DreamVectorEnv
 from wmgym.wrappers import WorldModelObservation
@@ -38,6 +40,17 @@ def test_dreams_go_on_from_their_moments(micro, tmp_path):
     np.testing.assert_array_equal(shown, plain.reset(seed=2, options={"context": given})[0])
     for _ in range(3):
         np.testing.assert_array_equal(dreams.step([1, 2])[0], plain.step([1, 2])[0])
+
+
+@pytest.mark.parametrize("space", [MultiDiscrete([3, 2], start=[1, 0]), Discrete(6, start=2)], ids=str)
+def test_dreams_with_actions_of_their_own_go_on_from_the_same_moments(micro, tmp_path, space):
+    moments = read_moments(record(tmp_path, RealCounter(last=9), range(HELD_OUT, HELD_OUT + 2), 6), 2, 4)
+    opened = replace(micro, recorded=RecordedWorld("Test/Own-v0", space, 5, {}))
+    shown = [
+        MomentsOfDreams(DreamVectorEnv(2, checkpoint=checkpoint, observation="features"), moments).reset(seed=0)[0]
+        for checkpoint in (micro, opened)
+    ]
+    np.testing.assert_array_equal(shown[1], shown[0])
 
 
 def test_what_is_no_moment_of_a_held_out_episode(tmp_path):
