@@ -18,10 +18,10 @@ TORCH_INDEX ?=
 export PYTHON TORCH_INDEX
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo memory test check test-all test-base pytest lint type imports format doctest docs clean
+.PHONY: help setup demo checkpoint memory test check test-all test-base pytest lint type imports format doctest docs clean
 
 help: ## list the targets
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## make .venv with pinned dependencies and check rendering (PYTHON=, TORCH_INDEX= to choose)
 
@@ -31,6 +31,9 @@ $(STAMP): setup.cfg pyproject.toml constraints.txt scripts/setup.sh
 
 demo: $(STAMP) ## train PPO in the shipped dream and compare with the real maze: 10 minutes on 2 cores
 	$(BIN)/python experiments/dream_ppo.py --preset demo $(DEMO_ARGS)
+
+checkpoint: $(STAMP) ## record the maze, train a world model and measure it; goes on (FOLDER=, EPISODES=, MINUTES=, PRESET=, PRECISION=, DEVICES=, START_FROM=)
+	$(MAKE) --no-print-directory -f scripts/checkpoint.mk
 
 memory: $(STAMP) ## train small models of every backbone, minutes of a core each, and compare their memory (WORLD=, STEPS=, SEEDS=, SYSTEMS=)
 	$(MAKE) --no-print-directory -f scripts/memory.mk -j $(shell nproc)

@@ -1,0 +1,47 @@
+# `make checkpoint`: record Memory Maze, train tokenizer and world model, and measure dreams on held-out mazes. All of it
+# goes on where it was when it is started again; with more MINUTES the world model trains on, with more EPISODES only a
+# new FOLDER learns from them. START_FROM=CHECKPOINT starts from weights that are there, with their tokenizer.
+
+PYTHON_BIN ?= .venv/bin/python
+FOLDER ?= runs/memory_maze
+EPISODES ?= 500
+HELD_OUT ?= 24
+PRESET ?= cpu
+TOKENIZER_MINUTES ?= 60
+MINUTES ?= 600
+START_FROM ?=
+# for both trainings: bf16-mixed where bf16 is multiplied natively, and processes or GPUs
+PRECISION ?= 32-true
+DEVICES ?= 1
+# for train_world_model.py and evaluate_world_model.py
+TRAIN_ARGS ?=
+EVALUATE_ARGS ?=
+
+# what made the shipped one: short windows, most of which remember predictions or dreams of the model itself
+LEARNING := --muon --stages 0.5 32 1.0 48 --dreamed-share 0.8 --dreamed-frames 12
+ON := --precision $(PRECISION) --devices $(DEVICES)
+ITS_TOKENIZER := $(or $(START_FROM),$(FOLDER)/tokenizer)
+.PHONY: all scores world_model
+
+all: scores
+
+scores: world_model
+	$(PYTHON_BIN) experiments/evaluate_world_model.py --checkpoint $(FOLDER)/world_model/checkpoint \
+		--recordings $(FOLDER)/test --output $(FOLDER)/scores $(EVALUATE_ARGS)
+
+# goes on if MINUTES were raised, and ends at once if not
+world_model: $(FOLDER)/data.complete $(if $(START_FROM),,$(FOLDER)/tokenizer.complete)
+	$(PYTHON_BIN) experiments/train_world_model.py --recordings $(FOLDER)/train --validation $(FOLDER)/validation \
+		--tokenizer $(ITS_TOKENIZER) --output $(FOLDER)/world_model --preset $(PRESET) --minutes $(MINUTES) \
+		$(LEARNING) $(ON) $(if $(START_FROM),--start-from $(START_FROM)) $(TRAIN_ARGS)
+
+$(FOLDER)/tokenizer.complete: $(FOLDER)/data.complete
+	$(PYTHON_BIN) experiments/train_tokenizer.py --recordings $(FOLDER)/train --validation $(FOLDER)/validation \
+		--output $(FOLDER)/tokenizer --preset $(PRESET) --minutes $(TOKENIZER_MINUTES) $(ON)
+	touch $@
+
+$(FOLDER)/data.complete:
+	$(PYTHON_BIN) experiments/collect_episodes.py --split train --episodes $(EPISODES) --output $(FOLDER)/train
+	$(PYTHON_BIN) experiments/collect_episodes.py --split validation --episodes $(HELD_OUT) --output $(FOLDER)/validation
+	$(PYTHON_BIN) experiments/collect_episodes.py --split test --episodes $(HELD_OUT) --output $(FOLDER)/test
+	touch $@
