@@ -9,7 +9,8 @@
 Writes into OUTPUT: `policy.zip` and `training.json` (once a minute while training, so a killed run can be evaluated or
 go on), `result.json`, `dream_ppo.png`, `dream_beside_reality.gif` and TensorBoard events. Ctrl-C ends the training
 early and goes on to the evaluation; SIGTERM saves and ends. Numbers that are not finite, or a policy that runs away,
-end the training with a message, and what was saved before them stays.
+end the training with a message, and what was saved before them stays. What was measured of an earlier policy in OUTPUT
+is removed when training begins.
 
 All policies, random and learned ones, are measured by the same code in both worlds, the real one being the maze or what
 `world.json` of the checkpoint names: episodes of the same length, each from one real first frame, of seeds that no
@@ -46,7 +47,7 @@ from agents.interfaces import Policy
 from agents.learning_time import as_sentence, watch_learning
 from agents.pessimism import Pessimism
 from agents.pictures import dream_on, plot_learning_and_returns, record
-from agents.results import write_result
+from agents.results import RESULT_FILE, write_result
 from agents.run_lock import FolderInUseError, only_run_in
 from agents.sb3 import SB3Policy, load_learner, make_learner
 from agents.time_budget import TimeBudget, TrainingProgress
@@ -70,6 +71,7 @@ from wmgym.watched_mazes import longest_episode, watched_maze, watched_mazes
 
 DREAM = "LSSVWM-MemoryMaze-v0"
 DISAGREEMENT_SAMPLES = 2  # enough, because a latent has a thousand numbers
+PICTURE_FILE, FILM_FILE = "dream_ppo.png", "dream_beside_reality.gif"
 RESERVE = 45.0  # seconds kept for starting processes, pictures, loading and saving
 COUNTS = ("num_envs", "horizon", "rollout", "dream_episodes", "workers")
 RANGES: dict[str, Range] = dict.fromkeys(COUNTS, (1, math.inf)) | {
@@ -126,9 +128,9 @@ def train_and_judge(args: Args, started: float) -> dict[str, Any]:
     progress = training["progress"]
     known = {"minutes": round(progress["seconds"] / 60, 2), "horizon": training["config"]["horizon"]}
     metrics["training"] = progress | known
-    plot_learning_and_returns(metrics, args.output / "dream_ppo.png")
+    plot_learning_and_returns(metrics, args.output / PICTURE_FILE)
     if args.real_episodes:
-        save_side_by_side(args, explore(SB3Policy(learner, args.seed)), args.output / "dream_beside_reality.gif")
+        save_side_by_side(args, explore(SB3Policy(learner, args.seed)), args.output / FILM_FILE)
     result = write_result(
         args.output, experiment="dream_ppo", config=settings_of(args), seed=args.seed,
         minutes=(time.monotonic() - started) / 60, metrics=metrics,
@@ -244,6 +246,8 @@ def train(args: Args, seconds: float) -> None:
             budget = TimeBudget(seconds, save=save, show=show, save_every=args.save_every, earlier=earlier, parts=parts)
             if not args.resume:
                 say_replaced(args.output, bar.write)
+            for stale in (RESULT_FILE, PICTURE_FILE, FILM_FILE):
+                (args.output / stale).unlink(missing_ok=True)  # of the policy before
             learn_for(learner, budget, also=[warmup], goes_on=args.resume, name=args.algorithm, say=bar.write)
 
 

@@ -13,6 +13,7 @@ from PIL import Image
 
 from agents.dream_settings import options_of
 from agents.run_lock import FolderInUseError, only_run_in
+from experiments import dream_ppo
 from experiments.dream_ppo import PRESETS, main, make_dreams, parse, prepared, watching
 from wmgym.watched_mazes import REAL_STEPS, watched_maze
 
@@ -173,6 +174,29 @@ def test_an_earlier_policy_is_said_to_be_replaced_when_that_begins(dreamed, tmp_
     main(again)
     assert f"{folder} holds the policy of an earlier run: it is replaced" in capsys.readouterr().out
     assert (folder / "training.json").read_text() != record
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_training_that_is_killed_leaves_no_result_of_the_policy_before(resume, dreamed, tmp_path, monkeypatch):
+    """What is refused or fails before leaves all as it was."""
+    args, _ = dreamed
+    folder = tmp_path / "earlier"
+    shutil.copytree(args.output, folder)
+    (folder / "dream_beside_reality.gif").touch()  # as the real maze leaves it
+    again = replace(args, output=folder, resume=resume)
+    with pytest.raises(ValueError, match="no-such-device"):
+        main(replace(again, device="no-such-device"))
+    results = ["dream_beside_reality.gif", "dream_ppo.png", "result.json"]
+    policy = {"policy.zip", "training.json"}
+    assert {path.name for path in folder.glob("*.*")} - {".lock"} == policy.union(results)
+
+    def killed(*_, **__):
+        raise SystemExit
+
+    monkeypatch.setattr(dream_ppo, "learn_for", killed)
+    with pytest.raises(SystemExit):
+        main(again)
+    assert {path.name for path in folder.glob("*.*")} - {".lock"} == policy
 
 
 def test_nothing_to_resume_is_said_so(checkpoint, tmp_path):
