@@ -16,7 +16,9 @@ from agents.training_guard import check_weights
 Settings = TypeVar("Settings", bound=Any)
 
 POLICY_FILE, TRAINING_FILE = "policy.zip", "training.json"
-OLDER = {"precision": "float32", "start_from": None, "critic_warmup": 0, "pessimism": 0.0}
+OLDER = {
+    "precision": "float32", "start_from": None, "start_from_policy": None, "critic_warmup": 0, "pessimism": 0.0,
+}  # fmt: skip
 """Settings that were not recorded once, as they were then."""
 
 

@@ -47,7 +47,7 @@ from agents.interfaces import Policy
 from agents.learning_time import as_sentence, watch_learning
 from agents.pessimism import Pessimism
 from agents.pictures import dream_on, plot_learning_and_returns, record
-from agents.results import RESULT_FILE, write_result
+from agents.results import RESULT_FILE, file_digest, write_result
 from agents.run_lock import FolderInUseError, only_run_in
 from agents.sb3 import SB3Policy, load_learner, make_learner
 from agents.time_budget import TimeBudget, TrainingProgress
@@ -131,8 +131,9 @@ def train_and_judge(args: Args, started: float) -> dict[str, Any]:
     plot_learning_and_returns(metrics, args.output / PICTURE_FILE)
     if args.real_episodes:
         save_side_by_side(args, explore(SB3Policy(learner, args.seed)), args.output / FILM_FILE)
+    config = settings_of(args, training["config"]["start_from_policy"])
     result = write_result(
-        args.output, experiment="dream_ppo", config=settings_of(args), seed=args.seed,
+        args.output, experiment="dream_ppo", config=config, seed=args.seed,
         minutes=(time.monotonic() - started) / 60, metrics=metrics,
     )  # fmt: skip
     if progress.get("parts"):
@@ -240,7 +241,7 @@ def train(args: Args, seconds: float) -> None:
                 bar.set_postfix(steps=progress.steps, imagined_return=imagined_return, refresh=False)
 
         learner, earlier = learner_of(args, env, bar.write)
-        save = partial(save_training, args.output, settings_of(args))
+        save = partial(save_training, args.output, settings_of(args, policy_begun_with(args)))
         warmup = CriticWarmup(args.critic_warmup or 0)
         with watch_learning(learner, DREAM_PARTS) as parts:
             budget = TimeBudget(seconds, save=save, show=show, save_every=args.save_every, earlier=earlier, parts=parts)
@@ -276,14 +277,22 @@ def save_side_by_side(args: Args, policy: Policy, path: Path, context: int = 40,
         dream_on(dream, frames, actions, context=context, seed=args.seed, path=path)
 
 
-def settings_of(args: Args) -> dict[str, Any]:
+def policy_begun_with(args: Args) -> str | None:
+    """Return the digest of the policy that a training goes on from, if there is one; with --resume the recorded one."""
+    if args.resume:
+        recorded: str | None = read_training(args.output)["config"]["start_from_policy"]
+        return recorded
+    return None if args.start_from is None else file_digest(args.start_from / POLICY_FILE)
+
+
+def settings_of(args: Args, begun_with: str | None = None) -> dict[str, Any]:
     """Return what decides the result, without where things lie on this machine."""
     chosen = asdict(args)
     del chosen["output"]
     if args.checkpoint is not None:
         chosen["checkpoint"] = Path(args.checkpoint).name
     chosen |= {name: folder.name for name in ("start_from", "evaluate") if (folder := getattr(args, name)) is not None}
-    return chosen | {"world_model": fingerprint(args.checkpoint)}
+    return chosen | {"start_from_policy": begun_with, "world_model": fingerprint(args.checkpoint)}
 
 
 def parse(arguments: list[str]) -> Args:

@@ -33,7 +33,7 @@ from agents.interfaces import Policy
 from agents.plan_film import film_plans
 from agents.planner_settings import NAMES, Planner, PlannerSettings
 from agents.policy_prior import prior_of
-from agents.results import write_result
+from agents.results import file_digest, write_result
 from agents.rounds import MakePolicy, Measured, measure_in_rounds
 from agents.sb3 import load_learner
 from agents.training_folder import POLICY_FILE, settings_of_training
@@ -297,7 +297,7 @@ def settings_of(args: Args, guides: Guides) -> dict[str, Any]:
     del chosen["output"]
     for name, file in (("critic", WEIGHTS_FILE), ("prior", POLICY_FILE)):
         if (folder := getattr(args, name)) is not None:
-            chosen[name] = f"{folder.name} {hashlib.sha256((folder / file).read_bytes()).hexdigest()[:16]}"
+            chosen[name] = f"{folder.name} {file_digest(folder / file)}"
     if args.checkpoint is not None:
         chosen["checkpoint"] = Path(args.checkpoint).name
     return chosen | {"world_model": fingerprint(args.checkpoint)}
