@@ -145,7 +145,7 @@ def train_and_judge(args: Args, started: float) -> dict[str, Any]:
 def prepared(args: Args) -> Args:
     """Return arguments with what a training before decides; refuse now what would fail after long work."""
     check_minutes(args.minutes)
-    args = with_fitting_steps(args)
+    args, usual = with_fitting_steps(args), PRESETS[args.preset]
     check_ranges(args, RANGES)
     world_model = fingerprint(args.checkpoint)
     if sum(map(bool, (args.evaluate, args.resume, args.start_from))) > 1:
@@ -155,15 +155,15 @@ def prepared(args: Args) -> Args:
         )
     if args.evaluate is not None:
         args = replace(
-            with_settings_of(args.evaluate, args, world_model, SEEN_BY_POLICY + LEARNING), output=args.evaluate
+            with_settings_of(args.evaluate, args, usual, world_model, SEEN_BY_POLICY + LEARNING), output=args.evaluate
         )
     elif args.resume:
-        args = with_settings_of(args.output, args, world_model, SEEN_BY_POLICY + LEARNING)
+        args = with_settings_of(args.output, args, usual, world_model, SEEN_BY_POLICY + LEARNING)
     elif args.start_from is not None:
         if args.start_from.resolve() == args.output.resolve():
             raise ValueError(f"--start-from and --output are both {args.output}, expected another folder to write to.")
         before = policy_to_continue(args.start_from, args.algorithm, world_model)
-        args = with_settings_of(args.start_from, args, world_model, ("observation",))
+        args = with_settings_of(args.start_from, args, usual, world_model, ("observation",))
         args = replace(args, algorithm=before.algorithm)
     if args.evaluate is None and not args.resume:
         given = {name: getattr(args, name) for name in CHOSEN_BY_ALGORITHM}

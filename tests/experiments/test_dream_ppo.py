@@ -120,6 +120,21 @@ def test_numbers_out_of_range_are_refused_before_anything_is_done(changes, check
     assert not (tmp_path / "new").exists()
 
 
+def test_only_what_was_asked_to_be_another_than_in_training_is_told(dreamed, tmp_path, capsys):
+    args, _ = dreamed
+    folder = tmp_path / "trained"
+    shutil.copytree(args.output, folder)
+    training = json.loads((folder / "training.json").read_text())
+    training["config"] |= {"num_envs": 7, "discount": 0.5}
+    (folder / "training.json").write_text(json.dumps(training))
+    for changes in ({"evaluate": folder}, {"resume": True, "output": folder}):
+        asked = replace(args, **changes)
+        assert (prepared(asked).num_envs, prepared(asked).discount) == (7, 0.5)
+        assert capsys.readouterr().out == ""  # nothing but the folder was given
+        assert prepared(replace(asked, num_envs=2, rollout=5, discount=0.5)).num_envs == 7
+        assert capsys.readouterr().out == f"As in the training in {folder}: rollout = 32, not 5, num_envs = 7, not 2\n"
+
+
 @pytest.mark.parametrize(("recorded", "expected"), [("bfloat16", "bfloat16"), (None, "float32")])
 def test_a_policy_goes_on_in_the_precision_it_learned_in(recorded, expected, dreamed, tmp_path):
     """In both worlds; trainings from before that was recorded were in float32."""
