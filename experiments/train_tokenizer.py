@@ -78,7 +78,7 @@ class Args:
         """Refuses numbers that would stop the run later, or let it do nothing."""
         check_minutes(self.minutes)
         check_ranges(self, {name: (1, math.inf) for name in ("batch", "episodes", "devices")})
-        check_ranges(self, {"learning_rate": (0, math.inf), "seed": (0, math.inf)})
+        check_ranges(self, {"learning_rate": (0, math.inf), "seed": (0, math.inf), "save_every": (0.1, math.inf)})
         with_frame_size(PRESETS[self.preset], self.frame_size)
 
 

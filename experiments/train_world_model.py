@@ -173,7 +173,7 @@ class Args:
         check_minutes(self.minutes)
         check_ranges(self, dict.fromkeys(counts + dreams, (1, math.inf)), dict.fromkeys(dreams, no_dreams))
         check_ranges(self, dict.fromkeys(("learning_rate", "seed", "clips", "pose_origin"), (0, math.inf)))
-        check_ranges(self, dict.fromkeys(shares, (0, 1)))
+        check_ranges(self, dict.fromkeys(shares, (0, 1)) | {"save_every": (0.1, math.inf)})
         check_stages(self.stages)
         check_dream_steps(self.dream_steps, PRESETS[self.preset].dynamics.max_denoising_steps)
         check_backwards(self.there_and_back, self.pose_origin, self.conditioning)

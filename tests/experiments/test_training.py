@@ -1,6 +1,7 @@
 """The training scripts on a few random frames: what they leave behind, kills, several processes."""
 
 import json
+import math
 import os
 import shutil
 import signal
@@ -209,6 +210,18 @@ def test_a_damaged_recording_is_named_skipped_and_counted(recordings, tokenizer,
 def test_numbers_that_make_no_sense_are_refused_at_once(changes, recordings, tokenizer, tmp_path):
     with pytest.raises(ValueError, match="expected"):
         train_world_model.main(world_model_args(recordings, tokenizer, tmp_path, **changes))
+
+
+@pytest.mark.parametrize("save_every", [math.nan, 0.0, -1.0])
+def test_intervals_of_saves_that_make_no_sense_are_refused_at_once(save_every, tmp_path):
+    nowhere = tmp_path / "nowhere"
+    for script, args in (
+        (train_tokenizer, tokenizer_args(nowhere, tmp_path / "run", save_every=save_every)),
+        (train_world_model, world_model_args(nowhere, nowhere, tmp_path / "run", save_every=save_every)),
+    ):
+        with pytest.raises(ValueError, match=f"--save-every {save_every} given, expected 0.1 or more"):
+            script.main(args)
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("dream_steps", [(1, 16), (3,), ()])
