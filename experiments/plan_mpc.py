@@ -35,6 +35,7 @@ from agents.planner_settings import NAMES, Planner, PlannerSettings
 from agents.policy_prior import prior_of
 from agents.results import file_digest, write_result
 from agents.rounds import MakePolicy, Measured, measure_in_rounds
+from agents.run_lock import only_run_in
 from agents.sb3 import load_learner
 from agents.training_folder import POLICY_FILE, settings_of_training
 from agents.tree_search import Prior
@@ -134,6 +135,12 @@ def main(args: Args) -> dict[str, Any]:
     started = time.monotonic()
     guides = prepared(args)
     keep_freed_memory()
+    with only_run_in(args.output):
+        return play(args, guides, started)
+
+
+def play(args: Args, guides: Guides, started: float) -> dict[str, Any]:
+    """Do so in the folder of the output, which is there."""
     opened = open_checkpoint(args.checkpoint, args.device)
     places = guides.settings.places(args.branches, args.mazes_at_once)
     with closing(make_dreams(args, opened, places, guides.observation)) as scratch:

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -14,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from agents.run_lock import FolderInUseError, only_run_in
 from experiments import train_tokenizer, train_world_model
 from model.checkpoint import CheckpointError, load_tensors, save_tensors
 from model.config import PRESETS
@@ -301,3 +303,32 @@ def test_two_processes_train_one_model(recordings, tokenizer, tmp_path):
     last = json.loads((args.output / "metrics.jsonl").read_text().splitlines()[-1])
     assert last["frames"] == 2 * 32 * last["step"]
     assert open_checkpoint(args.output / "checkpoint")
+
+
+def test_two_processes_train_one_tokenizer(recordings, tmp_path):
+    output = tmp_path / "two"
+    finished = subprocess.run(
+        [sys.executable, str(ROOT / "experiments/train_tokenizer.py"), f"--recordings={recordings}",
+         f"--validation={recordings}", f"--output={output}", "--preset=micro", "--minutes=0.02", "--batch=4",
+         "--devices=2"],
+        env=shell(), capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert finished.returncode == 0, finished.stderr
+    last = json.loads((output / "metrics.jsonl").read_text().splitlines()[-1])
+    assert last["frames"] == 2 * 4 * last["step"]
+
+
+def test_a_folder_in_which_a_run_goes_on_is_left_alone(recordings, tokenizer, tmp_path):
+    folder = tmp_path / "run"
+    args = world_model_args(recordings, tokenizer, folder, minutes=5.0)
+    told = f"{folder} given to write into, expected .* process {os.getpid()} "
+    with only_run_in(folder):
+        with pytest.raises(FolderInUseError, match=told):
+            train_world_model.main(args)
+        with pytest.raises(FolderInUseError, match=told):
+            train_tokenizer.main(tokenizer_args(recordings, folder, minutes=5.0))
+        refused = subprocess.run(command(args, "--devices=2"), env=shell(), capture_output=True, text=True, timeout=120)
+    assert refused.returncode == 1
+    assert re.search(told, refused.stderr)
+    assert refused.stderr.count("Traceback") == 1  # the other process ends without a word
+    assert [path.name for path in folder.iterdir()] == [".lock"]
