@@ -15,7 +15,7 @@ FAR = ("8", "16")
 """Steps back, for how far features reach."""
 JUDGED: dict[str, tuple[str, int, tuple[int, ...]]] = {
     "clone_behaviour": ("a clone of recorded walks, by the memory of its own LSTM", 1, (0,)),
-    "dream_ppo_from_clone": ("a clone that went on in dreams, by RecurrentPPO", -1, (1,)),
+    "dream_ppo_from_clone": ("an earlier clone, of 222 walks, that went on in dreams", -1, (1,)),
     "dream_ppo_demo": ("PPO trained only in the dream, by `make demo`", -1, (1,)),
     "dream_ppo_full": ("PPO trained only in the dream, for longer", -1, (1,)),
     "dream_ppo_1000": ("PPO trained only in the dream, over whole episodes", -1, (1,)),
