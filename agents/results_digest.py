@@ -11,7 +11,7 @@ from agents.comparison import BEATS, UNDECIDED, WORSE
 Result = Mapping[str, Any]
 Row = tuple[str, str, str]
 """What was measured, what came out, and what it is compared with."""
-FAR = ("8", "16")
+FAR = "16"
 """Steps back, for how far features reach."""
 JUDGED: dict[str, tuple[str, int, tuple[int, ...]]] = {
     "clone_behaviour": ("a clone of recorded walks, by the memory of its own LSTM", 1, (0,)),
@@ -61,12 +61,11 @@ def _fidelity(result: Result) -> Iterator[Row]:
         f"{told['recall']:.0%}",
         f"{told['precision']:.0%} of those recognised are real",
     )
-    reach = metrics.get("memory_reach_all_before", {})
-    for age in [age for age in FAR if age in reach]:
+    if reach := metrics.get("memory_reach_all_before", {}):
         yield (
-            f"how much of the features all frames {age} and more steps back decide",
-            f"{reach[age]:.1%}",
-            f"all but the last {reach['1']:.0%}",
+            f"change of the features if all frames {FAR} and more steps back were another maze's, against all frames",
+            f"{reach[FAR]:.1%}",
+            f"all frames but the newest {reach['1']:.0%}",
         )
 
 
