@@ -10,7 +10,7 @@ from typing import Any
 
 import gymnasium
 
-from wmgym.action_spaces import from_text, to_text
+from wmgym.action_spaces import from_text, same_actions, to_text
 from wmgym.errors import CheckpointError, ImageWorldError
 from wmgym.image_world import ImageWorld
 
@@ -58,7 +58,7 @@ class RecordedWorld:
             frame_size=self.frame_size, rewards=self.rewards,
             max_episode_steps=max_episode_steps or self.max_episode_steps,
         )  # fmt: skip
-        if env.action_space != self.action_space:
+        if not same_actions(env.action_space, self.action_space):
             raise ImageWorldError(
                 f"{self.env} takes {env.action_space}, expected {self.action_space}, as when it was recorded. Likely "
                 "cause: another version of its package. Fix: install the one it was recorded with."
