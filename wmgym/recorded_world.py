@@ -18,6 +18,7 @@ COLLECTION_FILE = "collection.json"
 WORLD_FILE = "world.json"
 """Of a checkpoint; a folder of recordings has the same facts under "world" in `collection.json`."""
 MAZES = "wmgym/MemoryMaze-"
+"""How the ids of Memory Maze begin, whatever its size."""
 
 
 @dataclass(frozen=True)
