@@ -61,7 +61,11 @@ def action_size(space: Space[Any]) -> int:
 def to_model(space: Space[Any], actions: Any) -> NDArray[Any]:
     """Return actions `[... *shape]` of a space as a model sees them: int64 `[...]`, or float32 `[... n]` of a `Box`.
 
-    Nothing is checked: actions that the space does not contain come out as numbers that mean nothing.
+    Actions that the space does not contain are refused if it is `MultiDiscrete`. Of the others nothing is checked: they
+    come out as numbers that mean nothing.
+
+    Raises:
+        ValueError: A number of a `MultiDiscrete` action is out of range.
     """
     given = np.asarray(actions)
     if isinstance(space, Discrete):

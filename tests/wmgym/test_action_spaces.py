@@ -77,6 +77,13 @@ def test_every_combination_has_a_number_of_its_own():
     assert to_model(space, [1, 0, 0]) == 8
 
 
+@pytest.mark.parametrize("action", [[3, 0, 0], [0, -1, 0], [0, 0, 4]])
+def test_a_number_of_a_combination_that_is_out_of_range_has_no_number(action):
+    with pytest.raises(ValueError, match="invalid entry in coordinates array"):
+        to_model(MultiDiscrete([3, 2, 4]), action)
+    assert to_model(Discrete(3), 7) == 7  # which is not checked
+
+
 @pytest.mark.parametrize("space", SPACES, ids=str)
 def test_text(space):
     assert from_text(to_text(space)) == space
