@@ -20,10 +20,12 @@ from wmgym.pyav import open_video
 def test_without_pyav_each_reader_names_its_own_extra(tmp_path, monkeypatch):
     stream = write_stream(tmp_path / "v4_a-1_0-3", grey_frames(4), idle_rows(3))
     monkeypatch.setitem(sys.modules, "av", None)
-    with pytest.raises(DependencyError, match=r"without PyAV .*pip install 'wmgym\[lerobot\]'"):
+    with pytest.raises(DependencyError, match=r"without PyAV .*pip install -e '\.\[lerobot\]' in a clone of wmgym"):
         next(decode_at(FOLDER / VIDEO_FILE, np.zeros(1), FPS))
     for read in (minerl_recordings.check, minerl_recordings.read):
-        with pytest.raises(DependencyError, match=r"without PyAV .*pip install 'wmgym\[video-data\]'"):
+        with pytest.raises(
+            DependencyError, match=r"without PyAV .*pip install -e '\.\[video-data\]' in a clone of wmgym"
+        ):
             read(stream)
 
 
