@@ -31,6 +31,14 @@ def test_a_verdict_on_others_is_not_taken_for_one_on_these():
         verb_of(of_agents(0, 1, 1, verdicts=both), NAMES[2], NAMES[1])
 
 
+def test_a_verdict_on_a_longer_name_is_not_taken_for_one_on_its_end():
+    told = f"In the real environment, Recurrent{NAMES[2]} beats {NAMES[1]}: +1."
+    with pytest.raises(ValueError, match="no verdict on PPO trained in dreams"):
+        verb_of(of_agents(0, 1, 1, verdicts=[told]), NAMES[2], NAMES[1])
+    ours = f"In the real environment, {NAMES[2]} is worse than {NAMES[1]}: -1."
+    assert verb_of(of_agents(0, 1, 1, verdicts=[told, ours]), NAMES[2], NAMES[1]) == "is worse than"
+
+
 def test_speed_is_that_of_the_fastest_row_of_one_step():
     def row(system, observation, batch, rate, steps=1):
         compared = {"against_stock": rate / 50, "against_unet": rate / 10, "latency_ms": 1000 * batch / rate}
