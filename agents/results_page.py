@@ -10,6 +10,7 @@ from typing import Any
 
 from agents.comparison import BEATS, UNDECIDED, WORLDS, WORSE, outcome
 from agents.results import RESULT_FILE
+from agents.run_sections import command_of
 
 HEADER = (
     "run", "agent", "learned from", "world model", "seed", "dream return", "real return", "against the baseline, real",
@@ -150,7 +151,7 @@ def _section(name: str, result: Mapping[str, Any], folder: Path) -> str:
     """Return what a run says in words and pictures."""
     told = result.get("commit") or ""
     commit = f", commit {told[:9]}{'+' if told.endswith('+') else ''}" if told else ""
-    parts = [f"## {name}\n\n`experiments/{result['experiment']}.py`, seed {result['seed']}{commit}."]
+    parts = [f"## {name}\n\n`{command_of(result)}`, seed {result['seed']}{commit}."]
     if table := agreement_table(result):
         parts.append(table)
     if verdicts := result["metrics"].get("verdicts"):
