@@ -131,7 +131,7 @@ def verb_of(result: Result, name: str, baseline: str) -> str:
         ValueError: It does not judge the two.
     """
     for verb in (BEATS, WORSE, UNDECIDED):
-        if any(f"{name} {verb} {baseline}:" in verdict for verdict in result["metrics"]["verdicts"]):
+        if any(f"environment, {name} {verb} {baseline}:" in verdict for verdict in result["metrics"]["verdicts"]):
             return verb
     raise ValueError(
         f"no verdict on {name} against {baseline} found, expected one in metrics.verdicts. Likely cause: policies in "

@@ -94,7 +94,8 @@ def _rows(name: str, result: Mapping[str, Any], folder: Path, shipped: str) -> l
 def learned_from(result: Mapping[str, Any], name: str) -> str:
     """Say what a policy of a run learned from, as far as the result tells."""
     metrics, config = result["metrics"], result["config"]
-    if name.startswith("random"):
+    scripted = [policy["name"] for policy in config.get("policies", []) if "scripted" in policy]
+    if name.startswith("random") or name in scripted:
         return "nothing"
     if training := metrics.get("training"):
         before = f", after {Path(config['start_from']).name}" if config.get("start_from") else ""
@@ -148,7 +149,8 @@ def _balance(results: Mapping[str, Mapping[str, Any]]) -> str:
 
 def _section(name: str, result: Mapping[str, Any], folder: Path) -> str:
     """Return what a run says in words and pictures."""
-    commit = f", commit {result['commit'][:9]}" if result.get("commit") else ""
+    told = result.get("commit") or ""
+    commit = f", commit {told[:9]}{'+' if told.endswith('+') else ''}" if told else ""
     parts = [f"## {name}\n\n`{command_of(result)}`, seed {result['seed']}{commit}."]
     if table := agreement_table(result):
         parts.append(table)

@@ -49,6 +49,14 @@ def test_a_verdict_on_others_is_not_taken_for_one_on_these():
         verb_of(of_agents(0, 1, 1, verdicts=both), NAMES[2], NAMES[1])
 
 
+def test_a_verdict_on_a_longer_name_is_not_taken_for_one_on_its_end():
+    told = f"In the real environment, Recurrent{NAMES[2]} beats {NAMES[1]}: +1."
+    with pytest.raises(ValueError, match="no verdict on PPO trained in dreams"):
+        verb_of(of_agents(0, 1, 1, verdicts=[told]), NAMES[2], NAMES[1])
+    ours = f"In the real environment, {NAMES[2]} is worse than {NAMES[1]}: -1."
+    assert verb_of(of_agents(0, 1, 1, verdicts=[told, ours]), NAMES[2], NAMES[1]) == "is worse than"
+
+
 def row(system, observation, rate, engine=None, steps=1, batch=8):
     """One row of a benchmark of speed."""
     place = {"system": system, "observation": observation, "batch": batch, "denoising_steps": steps}

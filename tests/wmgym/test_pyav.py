@@ -1,5 +1,6 @@
 """All readers of videos open them alike, and say alike what is missing."""
 
+import errno
 import sys
 from contextlib import suppress
 
@@ -8,10 +9,11 @@ import pytest
 
 pytest.importorskip("av")
 
-from tests.wmgym.lerobot_sets import FOLDER, FPS, VIDEO_FILE
+from tests.wmgym.lerobot_sets import FOLDER, FPS, IMAGE, VIDEO, VIDEO_FILE
 from tests.wmgym.minerl_streams import grey_frames, idle_rows, write_stream, write_video
 from wmgym import minerl_recordings
 from wmgym.errors import DependencyError, RecordingError
+from wmgym.lerobot_recordings import LeRobotRecordings
 from wmgym.lerobot_video import decode_at
 from wmgym.pyav import open_video
 
@@ -19,10 +21,12 @@ from wmgym.pyav import open_video
 def test_without_pyav_each_reader_names_its_own_extra(tmp_path, monkeypatch):
     stream = write_stream(tmp_path / "v4_a-1_0-3", grey_frames(4), idle_rows(3))
     monkeypatch.setitem(sys.modules, "av", None)
-    with pytest.raises(DependencyError, match=r"without PyAV .*pip install 'wmgym\[lerobot\]'"):
+    with pytest.raises(DependencyError, match=r"without PyAV .*pip install -e '\.\[lerobot\]' in a clone of wmgym"):
         next(decode_at(FOLDER / VIDEO_FILE, np.zeros(1), FPS))
     for read in (minerl_recordings.check, minerl_recordings.read):
-        with pytest.raises(DependencyError, match=r"without PyAV .*pip install 'wmgym\[video-data\]'"):
+        with pytest.raises(
+            DependencyError, match=r"without PyAV .*pip install -e '\.\[video-data\]' in a clone of wmgym"
+        ):
             read(stream)
 
 
@@ -36,6 +40,32 @@ def test_what_cannot_be_opened_is_named_with_the_advice(tmp_path, content):
         open_video(path, "Burn it."),
     ):
         pass
+
+
+def test_a_lack_of_memory_is_no_damage(tmp_path):
+    """But FFmpeg's own, which it tells of files that claim too much, is."""
+    import av
+
+    path = tmp_path / "a.mp4"
+    write_video(path, grey_frames(4))
+    with pytest.raises(MemoryError, match="no room"), open_video(path, ""):
+        raise MemoryError("no room")
+    with pytest.raises(RecordingError, match=r"cannot be decoded \(.*Cannot allocate memory"), open_video(path, ""):
+        av.error.err_check(-errno.ENOMEM)
+
+
+def test_a_lack_of_memory_is_no_damage_of_lerobots_episodes(monkeypatch):
+    pytest.importorskip("pyarrow")
+
+    class Full:
+        def __init__(self, *_):
+            raise MemoryError("no room")
+
+    for image, broken in ((VIDEO, "av.open"), (IMAGE, "PIL.Image.open")):
+        recordings = LeRobotRecordings(FOLDER, image)
+        monkeypatch.setattr(broken, Full)
+        with pytest.raises(MemoryError, match="no room"):
+            recordings.read(0)
 
 
 def test_damage_may_be_guessed_at_or_not(tmp_path):
