@@ -72,7 +72,8 @@ def algorithm_class(algorithm: Algorithm) -> type[Any]:
     try:
         from sb3_contrib import RecurrentPPO
     except ImportError as error:
-        raise ImportError("recurrent_ppo needs sb3-contrib. Fix: pip install 'wmgym[sb3]'.") from error
+        fix = "pip install -e '.[sb3]' in a clone of wmgym"
+        raise ImportError(f"recurrent_ppo needs sb3-contrib. Fix: {fix}.") from error
     return RecurrentPPO
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from agents.comparison import BEATS, UNDECIDED, WORLDS, WORSE, outcome
 from agents.results import RESULT_FILE
+from agents.run_sections import command_of
 
 HEADER = (
     "run", "agent", "learned from", "world model", "seed", "dream return", "real return", "against the baseline, real",
@@ -93,7 +94,8 @@ def _rows(name: str, result: Mapping[str, Any], folder: Path, shipped: str) -> l
 def learned_from(result: Mapping[str, Any], name: str) -> str:
     """Say what a policy of a run learned from, as far as the result tells."""
     metrics, config = result["metrics"], result["config"]
-    if name.startswith("random"):
+    scripted = [policy["name"] for policy in config.get("policies", []) if "scripted" in policy]
+    if name.startswith("random") or name in scripted:
         return "nothing"
     if training := metrics.get("training"):
         before = f", after {Path(config['start_from']).name}" if config.get("start_from") else ""
@@ -147,8 +149,9 @@ def _balance(results: Mapping[str, Mapping[str, Any]]) -> str:
 
 def _section(name: str, result: Mapping[str, Any], folder: Path) -> str:
     """Return what a run says in words and pictures."""
-    commit = f", commit {result['commit'][:9]}" if result.get("commit") else ""
-    parts = [f"## {name}\n\n`experiments/{result['experiment']}.py`, seed {result['seed']}{commit}."]
+    told = result.get("commit") or ""
+    commit = f", commit {told[:9]}{'+' if told.endswith('+') else ''}" if told else ""
+    parts = [f"## {name}\n\n`{command_of(result)}`, seed {result['seed']}{commit}."]
     if table := agreement_table(result):
         parts.append(table)
     if verdicts := result["metrics"].get("verdicts"):

@@ -3,7 +3,7 @@
 docs/results/*/result.json -> find_results -> section
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from agents.comparison import WORLDS, said_steps
@@ -18,9 +18,15 @@ def section(name: str, result: Mapping[str, Any]) -> str:
         name: Of its folder, one of `SECTIONS`; results lie in `results/` beside the page.
         result: As `agents.found_results.find_results` returns it.
     """
-    title, command_of, learned = SECTIONS[name]
-    told = f"`{command_of(result['config'])}` ([{name}](results/{name}/result.json))"
+    title, learned = SECTIONS[name]
+    told = f"`{command_of(result)}` ([{name}](results/{name}/result.json))"
     return f"### {title}\n\n{told}\n\n{returns(result)}\n{learned(result['metrics'])}"
+
+
+def command_of(result: Mapping[str, Any]) -> str:
+    """Return the command that makes a result; of experiments not known here the script alone."""
+    command = COMMANDS.get(result["experiment"])
+    return command(result["config"]) if command else f"experiments/{result['experiment']}.py"
 
 
 def ppo_command(config: Mapping[str, Any]) -> str:
@@ -35,8 +41,11 @@ def clone_command(config: Mapping[str, Any]) -> str:
     parts = [flag("recordings", folders), f"--validation recordings/{config['validation']}"]
     names = ("epochs", "hidden", "dropout", "temperature", "bursts", "steps", "dream_episodes", "real_episodes")
     parts += [flag(name, config[name]) for name in names]
-    parts += [flag("forget_every", config["forget_every"])] if config.get("forget_every") else []
-    parts += ["--output runs/clone"]
+    unasked = {"observation": "latent", "recurrent": True, "mirror": True, "mazes": "test", "forget_every": None}
+    for name, usual in unasked.items():
+        if (chosen := config.get(name, usual)) != usual:
+            parts.append(flag(f"no_{name}", []) if chosen is False else flag(name, chosen))
+    parts += [f"--output runs/clone{'' if config.get('recurrent', True) else '_features'}"]
     return f"experiments/clone_behaviour.py {' '.join(parts)}"
 
 
@@ -98,12 +107,16 @@ def learned_to_plan(metrics: Mapping[str, Any]) -> str:
     )
 
 
+COMMANDS: dict[str, Callable[[Mapping[str, Any]], str]] = {
+    "dream_ppo": ppo_command, "clone_behaviour": clone_command, "plan_mpc": plan_command,
+}  # fmt: skip
+"""Commands by experiment, from the settings of a result."""
 SECTIONS = {
-    "dream_ppo_demo": ("PPO trained only in the dream, in ten minutes", ppo_command, learned_in_dreams),
-    "dream_ppo_full": ("PPO trained only in the dream", ppo_command, learned_in_dreams),
-    "dream_ppo_1000": ("PPO trained only in the dream, judged over whole episodes", ppo_command, learned_in_dreams),
-    "clone_behaviour": ("A teacher cloned from recordings", clone_command, learned_by_cloning),
-    "dream_ppo_from_clone": ("The clone goes on in dreams", ppo_command, learned_in_dreams),
-    "plan_mpc": ("Planning in the dream", plan_command, learned_to_plan),
+    "dream_ppo_demo": ("PPO trained only in the dream, in ten minutes", learned_in_dreams),
+    "dream_ppo_full": ("PPO trained only in the dream", learned_in_dreams),
+    "dream_ppo_1000": ("PPO trained only in the dream, judged over whole episodes", learned_in_dreams),
+    "clone_behaviour": ("A teacher cloned from recordings", learned_by_cloning),
+    "dream_ppo_from_clone": ("An earlier clone, of 222 walks, goes on in dreams", learned_in_dreams),
+    "plan_mpc": ("Planning in the dream", learned_to_plan),
 }
-"""Runs of agents by their folders: title, command, and how they learned."""
+"""Runs of agents by their folders: title, and how they learned."""

@@ -15,7 +15,6 @@ import torch
 from jaxtyping import Bool, Float, Float64, Int, Int64, UInt8
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
-from torch.utils.flop_counter import FlopCounterMode
 
 # DIAMOND's, from its configuration for Atari; conditions are vectors, of noise level and actions or of the action.
 SIZE, HISTORY, LEVELS, BLOCKS, CHANNELS, CONDITION = 64, 4, 4, 2, 64, 256
@@ -189,10 +188,3 @@ class UNetEnv:
         rewards = torch.multinomial(logits[:, :3].float().softmax(1), 1, generator=self._generator)[:, 0] - 1
         ends = torch.bernoulli(logits[:, 3].float().sigmoid(), generator=self._generator).bool()
         return pixels.cpu().numpy(), rewards.double().cpu().numpy(), ends.cpu().numpy()
-
-
-def floating_point_operations(denoising_steps: int = 3, num_actions: int = 6) -> int:
-    """Operations of one step of one environment, two for a multiply-add: convolutions and products."""
-    with FlopCounterMode(display=False) as counter:
-        UNetEnv(1, denoising_steps, num_actions).step(np.zeros(1, np.int64))
-    return int(counter.get_total_flops())

@@ -51,7 +51,7 @@ from wmgym.heap import keep_freed_memory
 from wmgym.lessons import MIRRORED, keep_apart, usable_files
 from wmgym.memory_maze_setup import import_memory_maze_tasks
 from wmgym.recording import SEED_RANGES, read_state
-from wmgym.watched_mazes import REAL_STEPS, watched_mazes
+from wmgym.watched_mazes import REAL_STEPS, refuse_other_world, watched_mazes
 from wmgym.watched_recordings import read_watched, watch_recordings
 
 DREAM = "LSSVWM-MemoryMaze-v0"
@@ -170,8 +170,10 @@ def prepared(args: Args) -> Args:
     Raises:
         DependencyError: The real maze is to be played, and not installed.
         FileNotFoundError: There is no cloning before.
-        ValueError: It was with another world model, or is damaged.
+        ValueError: It was with another world model, or is damaged, or the checkpoint is of another world than a maze.
     """
+    advice = "teachers know its walls and targets only. Fix: dream_ppo.py, which learns in any world."
+    refuse_other_world(args.checkpoint, "cloning", advice)
     if args.real_episodes:
         import_memory_maze_tasks()  # if it is not installed, say so now
     if not args.evaluate:

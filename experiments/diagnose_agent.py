@@ -33,7 +33,7 @@ from wmgym.arguments import SEEDS, Range, check_ranges
 from wmgym.checkpoint import fingerprint
 from wmgym.memory_maze_setup import import_memory_maze_tasks
 from wmgym.recording import SEED_RANGES
-from wmgym.watched_mazes import REAL_STEPS, watched_mazes
+from wmgym.watched_mazes import REAL_MAZE, REAL_STEPS, refuse_other_world, watched_mazes
 
 RANGES: dict[str, Range] = {
     "episodes": (1, math.inf), "steps": (1, REAL_STEPS), "bursts": (0, 1), "workers": (1, math.inf), "seed": SEEDS,
@@ -77,6 +77,8 @@ def main(args: Args) -> dict[str, Any]:
         raise ValueError("neither --policies nor --teachers given, expected whom to watch.")
     if min(args.teachers, default=0) < 0:
         raise ValueError(f"--teachers {min(args.teachers)} given, expected steps after which to forget; 0 for never.")
+    advice = "only there it is told where things are. Fix: imagined_vs_real.py, which compares policies in any world."
+    refuse_other_world(args.checkpoint, "diagnosis", advice, REAL_MAZE)
     import_memory_maze_tasks()  # if it is not installed, say so now
     world_model = fingerprint(args.checkpoint)
     policies = gather_policies(args.policies, (), bursts=args.bursts, world_model=world_model)

@@ -11,6 +11,7 @@ import math
 import sys
 import time
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,7 @@ matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 
 AGES = (1, 2, 4, 8, 16, 32)  # of the frames whose weight in the memory is measured
+REPLACED = {"memory_reach": "one frame", "memory_reach_all_before": "that frame and all before it"}
 ELSEWHERE_SEED = 3_000_000  # no recording has seeds from here on
 
 
@@ -128,8 +130,10 @@ def main(args: Args) -> dict[str, Any]:
     metrics["dream"] = {str(k): compared(comparison, network) for k, comparison in comparisons.items()}
     metrics |= events(world, episodes)
     if len(of_clips) > 1:  # frames of one are replaced by those of another
-        reach = memory_reach(world, of_clips, AGES, clips_per_episode=args.clips_per_episode, context=args.context)
-        metrics["memory_reach"] = {str(age): share for age, share in reach.items()}
+        of_what = partial(memory_reach, world, of_clips, AGES, clips_per_episode=args.clips_per_episode)
+        for name, before in (("memory_reach", False), ("memory_reach_all_before", True)):
+            reach = of_what(context=args.context, and_all_before=before)
+            metrics[name] = {str(age): share for age, share in reach.items()}
     longer = [e for e in episodes if len(e.image) > args.long_dream]
     followed_by_dreams = longer[: args.long_dreams]
     dream, rewards = long_dreams(
@@ -294,9 +298,10 @@ def as_markdown(metrics: dict[str, Any]) -> str:
             f"Ends on real frames ({told['events']}): recall {told['recall']:.3f}, precision {told['precision']:.3f}; "
             f"within two frames {told['recall_within_2']:.3f} and {told['precision_within_2']:.3f}.",
         ]
-    if metrics.get("memory_reach"):
-        reach = ", ".join(f"{age} back {share:.2%}" for age, share in metrics["memory_reach"].items())
-        lines += ["", f"Change of the features by one frame of another episode, as a share of that by all: {reach}."]
+    for name, which in REPLACED.items():
+        if metrics.get(name):
+            reach = ", ".join(f"{age} back {share:.2%}" for age, share in metrics[name].items())
+            lines += ["", f"Change of the features by {which} of another episode, as a share of that by all: {reach}."]
     return "\n".join(lines)
 
 

@@ -51,7 +51,7 @@ from wmgym.heap import keep_freed_memory
 from wmgym.memory_maze_setup import import_memory_maze_tasks
 from wmgym.moments import Moment, MomentsOfDreams, read_moments
 from wmgym.recording import SEED_RANGES, scan
-from wmgym.watched_mazes import REAL_STEPS, watched_mazes
+from wmgym.watched_mazes import REAL_MAZE, REAL_STEPS, other_world, refuse_other_world, watched_mazes
 
 DREAM = "LSSVWM-MemoryMaze-v0"
 RANGES: dict[str, Range] = {
@@ -124,7 +124,11 @@ def prepared(args: Args) -> tuple[list[NamedPolicy], list[Moment]]:
     check_ranges(args, RANGES)
     if min(args.horizons, default=1) < 1:
         raise ValueError(f"--horizons {' '.join(map(str, args.horizons))} given, expected steps of 1 or more.")
-    import_memory_maze_tasks()  # if it is not installed, say so now
+    if other_world(args.checkpoint) is None:
+        import_memory_maze_tasks()  # if it is not installed, say so now
+    if args.starts is not None:
+        advice = "only there recorded walks can be taken again. Fix: leave --starts away."
+        refuse_other_world(args.checkpoint, "--starts", advice, REAL_MAZE)
     found = gather_policies(args.policies, args.blend, bursts=args.bursts, world_model=fingerprint(args.checkpoint))
     check_count(len(found))
     for policy in found:

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import tyro
+from gymnasium.spaces import Discrete
 
 from agents.branches import Critic
 from agents.comparison import as_table, compare_worlds
@@ -190,6 +191,11 @@ def prepared(args: Args) -> Guides:
         raise ValueError("--real-episodes 0 --dream-episodes 0 given, expected one of them to be more: nothing to do.")
     if args.real_episodes and other_world(args.checkpoint) is None:
         import_memory_maze_tasks()  # if it is not installed, say so now
+    if not isinstance(space := open_checkpoint(args.checkpoint).action_space, Discrete):
+        raise ValueError(
+            f"--checkpoint {args.checkpoint} given, a model of {space}, expected one of Discrete actions: so are the "
+            "plans of --planner. Fix: dream_ppo.py for other actions, or agents.mpc with GaussianCEM for a Box."
+        )
     if args.also_without_critic and args.critic is None:
         raise ValueError("--also-without-critic given, expected --critic with it: there is none to leave out.")
     if args.prior is not None and args.planner != "tree":

@@ -35,8 +35,9 @@ from wmgym.checkpoint import fingerprint, open_checkpoint
 from wmgym.dreamed_recordings import dream_recordings
 from wmgym.errors import RecordingError
 from wmgym.heap import keep_freed_memory
-from wmgym.lessons import MIRRORED, keep_apart, usable_files
+from wmgym.lessons import MIRRORED, keep_apart, refuse_to_mirror_others, usable_files
 from wmgym.recording import read_state
+from wmgym.watched_mazes import refuse_other_world
 from wmgym.watched_recordings import read_watched, watch_recordings
 
 RANGES: dict[str, Range] = {
@@ -65,7 +66,8 @@ class Args:
     discount: float = 0.97
     """Of a step. 0.97 counts a reward 23 steps away half; the planner takes the same."""
     mirror: bool = True
-    """Learn from all episodes a second time, left for right: twice as many mazes, and twice as long to watch."""
+    """Learn from all episodes a second time, left for right: twice as many mazes, and twice as long to watch.
+    --no-mirror for other worlds than mazes: it is not known which of their actions go left and which right."""
     epochs: int = 6
     """Times that every frame is learned from."""
     learning_rate: float = 1e-3
@@ -83,8 +85,13 @@ def main(args: Args) -> dict[str, Any]:
     started = time.monotonic()
     check_ranges(args, RANGES)
     keep_freed_memory()
+    if args.mirror:
+        advice = "it is not known which actions of others go left and which right. Fix: --no-mirror."
+        refuse_other_world(args.checkpoint, "--mirror", advice)
     files = {"train": usable_files(args.recordings), "validation": usable_files((args.validation,))}
     keep_apart(files["train"], files["validation"])
+    if args.mirror:
+        refuse_to_mirror_others(files["train"])
     rewards = {name: rewards_of(each) for name, each in files.items()}
     known = {name: known_frames(each.shape[1], args.discount) for name, each in rewards.items()}
     with only_run_in(args.output):

@@ -28,6 +28,11 @@ CARD = Path("wmgym/checkpoints/memory-maze-9x9")
 OWN_PAGE = Path("docs/your_environment.md")
 MEASUREMENTS = Path("docs/measurements.md")
 MEMORY_PAGE = Path("docs/memory.md")
+READ_AGENTS = (
+    f"Every run, failures included: [{AGENTS_PAGE.name}]({AGENTS_PAGE.name}). A difference is shown if its 95 % "
+    "interval excludes zero and at least six episodes differ; else a policy is not shown to differ, though the "
+    "interval may exclude zero."
+)
 READ_DIAGNOSIS = (
     "\n\nWhere the current target is, as one knows who remembers all that was seen: in how many of the steps, and how "
     "often the agent does then what the teacher would, on the agent's own walk."
@@ -60,7 +65,7 @@ def main(args: Args) -> None:
     replace(args.root / MEASUREMENTS, "results", "\n\n".join(measurements(args.root, agents, shipped)))
     replace(args.root / MEMORY_PAGE, "memory", "\n\n".join(memories(args.root, shipped)))
     found = {path.parent.name: json.loads(path.read_text()) for path in (args.root / RESULTS).glob("*/result.json")}
-    replace(args.root / "README.md", "digest", digest(found | agents))
+    replace(args.root / "README.md", "digest", digest(found | agents, shipped))
     if fidelity := table_of(args.root, "evaluate_world_model"):
         replace(args.root / CARD / "README.md", "numbers", fidelity)
     record = json.loads((args.root / CARD / "training.json").read_text())
@@ -80,7 +85,7 @@ def measurements(root: Path, agents: dict[str, dict[str, Any]], shipped: str) ->
             "`experiments/evaluate_world_model.py --recordings recordings/test`",
         ]
         parts += [fidelity]
-    parts += ["## Agents", f"Every run, failures included: [{AGENTS_PAGE.name}]({AGENTS_PAGE.name})."] if agents else []
+    parts += ["## Agents", READ_AGENTS] if agents else []
     for name in SECTIONS:
         if name in agents:
             refuse_others(name, agents[name], shipped)

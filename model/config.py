@@ -211,11 +211,6 @@ class LSSVWMConfig:
         """Whether the past can be kept as a memory, so that an environment can step."""
         return self.attention != "bidirectional"
 
-    @property
-    def start_action(self) -> int:
-        """Row of the action embedding used where no action led to the frame."""
-        return self.num_actions
-
     def block_size(self, layer: int) -> BlockSize:
         """The (b_h, b_w) of a layer, in tokens."""
         return self.block_sizes[layer % len(self.block_sizes)]

@@ -61,7 +61,11 @@ def action_size(space: Space[Any]) -> int:
 def to_model(space: Space[Any], actions: Any) -> NDArray[Any]:
     """Return actions `[... *shape]` of a space as a model sees them: int64 `[...]`, or float32 `[... n]` of a `Box`.
 
-    Nothing is checked: actions that the space does not contain come out as numbers that mean nothing.
+    Actions that the space does not contain are refused if it is `MultiDiscrete`. Of the others nothing is checked: they
+    come out as numbers that mean nothing.
+
+    Raises:
+        ValueError: A number of a `MultiDiscrete` action is out of range.
     """
     given = np.asarray(actions)
     if isinstance(space, Discrete):
@@ -106,12 +110,23 @@ def to_text(space: Space[Any]) -> str:
         told = {"type": "MultiDiscrete", "nvec": space.nvec.tolist(), "start": space.start.tolist()}
     else:
         assert isinstance(space, Box)
-        told = {"type": "Box", "low": space.low.tolist(), "high": space.high.tolist(), "dtype": space.dtype.name}
+        told = {"type": "Box", "low": space.low.tolist(), "high": space.high.tolist()}
+    if space.dtype != np.int64:
+        told["dtype"] = space.dtype.name
     return json.dumps(told)
 
 
+def same_actions(space: Space[Any], other: Space[Any]) -> bool:
+    """Say whether two spaces have the same actions; whole numbers may differ in type, which older files do not tell."""
+    if isinstance(space, Discrete) and isinstance(other, Discrete):
+        return bool(space.n == other.n and space.start == other.start)
+    if isinstance(space, MultiDiscrete) and isinstance(other, MultiDiscrete):
+        return np.array_equal(space.nvec, other.nvec) and np.array_equal(space.start, other.start)
+    return bool(space == other)
+
+
 def from_text(text: str) -> Space[Any]:
-    """Return the space that `to_text` wrote.
+    """Return the space that `to_text` wrote; whole numbers of which it tells no type are int64.
 
     Raises:
         ValueError: It did not.
@@ -122,7 +137,8 @@ def from_text(text: str) -> Space[Any]:
         if kind == "Discrete":
             space: Space[Any] = Discrete(**told)
         elif kind == "MultiDiscrete":
-            space = MultiDiscrete(np.array(told["nvec"]), start=np.array(told["start"]))
+            whole = np.dtype(told.get("dtype", "int64")).type
+            space = MultiDiscrete(np.array(told["nvec"]), whole, start=np.array(told["start"]))
         elif kind == "Box":
             dtype = np.dtype(told["dtype"])
             space = Box(np.array(told["low"], dtype), np.array(told["high"], dtype), dtype=dtype.type)

@@ -29,7 +29,7 @@ def counted_from_zero(space: Space[Any], actions: Any, leading: tuple[int, ...] 
         return actions
     given = as_array(actions, "actions", InvalidActionError)
     if isinstance(space, Box):
-        return _flat_if_shaped(space, given)
+        return _flat_if_shaped(space, given, len(leading or ()))
     axes = len(space.shape or ())
     first, count = space.start, space.n if isinstance(space, Discrete) else space.nvec  # type: ignore[attr-defined]
     before = given.shape[: given.ndim - axes]
@@ -81,13 +81,20 @@ def _count_one(space: Space[Any], context: Any) -> Any:
         return context
     actions = as_array(context["actions"], "options['context']['actions']", ContextError)
     if isinstance(space, Box):
-        return {**context, "actions": _flat_if_shaped(space, actions)}
+        return {**context, "actions": _flat_if_shaped(space, actions, 1)}
     actions = actions.copy()
     if len(actions):
         actions[0] = space.start  # type: ignore[attr-defined]
     return {**context, "actions": counted_from_zero(space, actions)}
 
 
-def _flat_if_shaped(space: Box, given: NDArray[Any]) -> NDArray[Any]:
-    """Return actions of a `Box` flattened, in the type they have, and any others as they are."""
-    return flattened(space, given) if given.shape[given.ndim - len(space.shape) :] == space.shape else given
+def _flat_if_shaped(space: Box, given: NDArray[Any], leading: int) -> NDArray[Any]:
+    """Return actions of a `Box` flattened, in the type they have, and any others as they are.
+
+    Args:
+        space: Of one action.
+        given: Whatever it is.
+        leading: How many axes there are before those of the space: flat actions may look like a single one without.
+    """
+    fits = given.ndim == leading + len(space.shape) and given.shape[leading:] == space.shape
+    return flattened(space, given) if fits else given

@@ -6,6 +6,11 @@ from types import ModuleType
 from wmgym.errors import DependencyError
 
 
+def how_to_install(extra: str) -> str:
+    """Return the command that installs an extra of wmgym, and where to give it."""
+    return f"pip install -e '.[{extra}]' in a clone of wmgym"
+
+
 def import_extra(module: str, package: str, without: str, extra: str) -> ModuleType:
     """Return a module of a package that may not be installed.
 
@@ -22,5 +27,5 @@ def import_extra(module: str, package: str, without: str, extra: str) -> ModuleT
         return importlib.import_module(module)
     except ImportError as error:
         raise DependencyError(
-            f"{without} without {package} ({error}). Install it with: pip install 'wmgym[{extra}]'"
+            f"{without} without {package} ({error}). Install it with: {how_to_install(extra)}"
         ) from error

@@ -10,7 +10,6 @@ import numpy as np
 from gymnasium.error import ResetNeeded
 from numpy.typing import NDArray
 
-from wmgym.action_spaces import from_model
 from wmgym.arrays import as_array
 from wmgym.checkpoint import Checkpoint, open_checkpoint
 from wmgym.chosen_actions import counted_from_zero
@@ -66,7 +65,7 @@ class FollowedDreams:
         Args:
             frames: `[n H W c]` uint8, 0 to 255.
             actions: `[n]`, or with the axes of one action more: what led to them, elements of the action space of the
-                world that the checkpoint was recorded from; those of first frames are ignored.
+                world that the checkpoint was recorded from; those of first frames are ignored, whatever they are.
             is_first: `[n]`: whose episode begins with this frame: its memory is emptied before.
 
         Raises:
@@ -75,15 +74,11 @@ class FollowedDreams:
             ResetNeeded: An environment has shown no first frame yet. Nothing has changed then.
         """
         frames, is_first = self._read(frames, is_first)
-        given = as_array(actions, "actions", ContextError)
-        if given.shape[:1] == is_first.shape:
-            low = np.array(self._config.action_low) if self._config.action_size else np.array(0)
-            given = np.where(is_first.reshape(-1, *[1] * (given.ndim - 1)), from_model(self._space, low), given)
-        given = read_actions(counted_from_zero(self._space, given, (len(frames),)), len(frames), self._config)
         if (missing := np.flatnonzero(~self._dreams.started & ~is_first)).size:
             raise ResetNeeded(f"environments {missing} have shown no first frame, expected is_first = True there.")
         if not is_first.all():
-            self._dreams.observe([Context(f[None], a[None]) for f, a in zip(frames, given, strict=True)])
+            led = self._read_actions(actions, is_first)
+            self._dreams.observe([Context(f[None], a[None]) for f, a in zip(frames, led, strict=True)])
         if is_first.any():
             rows = np.flatnonzero(is_first).tolist()
             self._dreams.start(rows, [first_frame(frames[row], self._config) for row in rows])
@@ -100,6 +95,14 @@ class FollowedDreams:
         if not self._dreams.started.all():
             raise ResetNeeded("Call observe() before states(): nothing was seen yet.")
         return [self._dreams.clone([row]) for row in range(self._shape[0])]
+
+    def _read_actions(self, actions: Any, is_first: Bools) -> NDArray[Any]:
+        """Return what led to the frames, as the model takes it: to first ones, what led to one that is none."""
+        given = as_array(actions, "actions", ContextError)
+        if given.shape[:1] == is_first.shape:
+            given = given.copy()
+            given[is_first] = given[~is_first][0]
+        return read_actions(counted_from_zero(self._space, given, is_first.shape), len(is_first), self._config)
 
     def _read(self, frames: Any, is_first: Any) -> tuple[NDArray[np.uint8], Bools]:
         """Return frames and mask, checked."""

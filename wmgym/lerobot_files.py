@@ -151,6 +151,8 @@ def decode_image(stored: Any) -> NDArray[np.uint8]:
     try:
         image = pillow.open(io.BytesIO(data))
         image.load()
+    except MemoryError:
+        raise
     except Exception as error:  # Pillow raises a dozen kinds on damaged images
         raise ValueError(f"an image is damaged ({error})") from error
     if image.mode.startswith(("I", "F")):

@@ -95,7 +95,7 @@ class LeRobotRecordings:
                 terminated=bool(np.any(done)) and not np.any(truncated),
                 policy=self.policy,
             )
-        except DependencyError:
+        except (DependencyError, MemoryError):
             raise
         except Exception as error:  # what is damaged may have any type
             why = str(error) or type(error).__name__

@@ -3,8 +3,10 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from gymnasium.spaces import Discrete
+
 from wmgym.errors import RecordingError
-from wmgym.recording import SEED_RANGES, read_state, scan
+from wmgym.recording import SEED_RANGES, read_episode, read_state, scan
 
 MIRRORED = (0, 1, 3, 2, 5, 4)
 """Memory Maze's actions, left for right."""
@@ -51,4 +53,23 @@ def keep_apart(train: Sequence[Path], held_out: Sequence[Path]) -> None:
             raise RecordingError(
                 f"{len(others)} episodes in {others[0].parent} have {wrong}, such as {known[others[0]]}, expected "
                 f"{right} ones. Fix: record with experiments/collect_episodes.py --split {split}."
+            )
+
+
+def refuse_to_mirror_others(files: Sequence[Path]) -> None:
+    """Refuse to mirror recordings that have not Memory Maze's actions; the first file of each folder tells.
+
+    Args:
+        files: Episodes to mirror.
+
+    Raises:
+        RecordingError: They have others, or a file cannot be read.
+    """
+    for path in {path.parent: path for path in reversed(files)}.values():
+        episode = read_episode(path, ())
+        space = Discrete(episode.action_count) if episode.action_space is None else episode.action_space
+        if space != Discrete(len(MIRRORED)):
+            raise RecordingError(
+                f"{path}: actions of {space} given to be mirrored, expected Discrete({len(MIRRORED)}), Memory Maze's: "
+                "it is not known which others go left and which right. Fix: --no-mirror."
             )

@@ -18,8 +18,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from wmgym.errors import DependencyError
+from wmgym.extras import how_to_install
 
-INSTALL_EXTRA = 'pip install "wmgym[maze]"'
+INSTALL_EXTRA = how_to_install("maze")
 INSTALL_GL = "apt-get install libegl1 libegl-mesa0 libosmesa6"
 
 # From these versions on, a touch sensor geom is written with a negative margin (dm_control) and read that way

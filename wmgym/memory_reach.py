@@ -1,4 +1,4 @@
-"""How far back the features of a frame reach: how much they change when one earlier frame is another maze's."""
+"""How far back the features of a frame reach: how much they change when earlier frames are another maze's."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -14,12 +14,20 @@ from wmgym.recording import Episode
 
 
 def memory_reach(
-    world: WorldModel, episodes: Sequence[Episode], ages: Iterable[int], *, clips_per_episode: int, context: int
+    world: WorldModel,
+    episodes: Sequence[Episode],
+    ages: Iterable[int],
+    *,
+    clips_per_episode: int,
+    context: int,
+    and_all_before: bool = False,
 ) -> dict[int, float]:
     """Change of the features at the end of clips when the frame `age` steps back is that of another episode.
 
     As a share of the change when all frames of the clip are another episode's: 0 if the features do not depend on the
-    frame, 1 if on nothing else. Actions stay as they are. Both changes are root mean squares over clips and features.
+    frame, 1 if on nothing else. Frames beside each other show much the same, so one alone decides less than all before
+    some time together: for that there is `and_all_before`. Actions stay as they are. Both changes are root mean squares
+    over clips and features.
 
     Args:
         world: the model.
@@ -27,6 +35,7 @@ def memory_reach(
         ages: how many steps before the last frame; those beyond the clip are left out.
         clips_per_episode: clips cut from each, evenly spread.
         context: frames of a clip.
+        and_all_before: replace the frame `age` steps back and all earlier ones of the clip.
 
     Returns:
         The share by age.
@@ -54,7 +63,8 @@ def memory_reach(
     reach = {}
     for age in ages:
         if age < context:
-            replaced = clips.images.copy()
-            replaced[:, context - 1 - age] = others[:, context - 1 - age]
+            replaced, last = clips.images.copy(), context - age
+            span = slice(0 if and_all_before else last - 1, last)
+            replaced[:, span] = others[:, span]
             reach[age] = float((features(replaced) - as_they_are).square().mean().sqrt() / most)
     return reach

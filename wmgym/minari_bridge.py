@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from wmgym.action_spaces import refuse_other_spaces
 from wmgym.episode_files import STATE_KEYS
 from wmgym.errors import DependencyError, RecordingError
-from wmgym.extras import import_extra
+from wmgym.extras import how_to_install, import_extra
 from wmgym.foreign_episodes import build_episode, choose_picture, recorded_actions, square_frames
 from wmgym.recording import Episode
 
@@ -178,7 +178,7 @@ def _import_storage(data_format: str) -> None:
     except ImportError as error:
         raise DependencyError(
             f"Minari's format {data_format} needs another package ({error}). Install it with: "
-            "pip install 'wmgym[minari]'"
+            f"{how_to_install('minari')}"
         ) from error
 
 
@@ -215,7 +215,7 @@ class MinariRecordings:
             space = self._data.observation_space
             self.numbers: list[int] = [int(number) for number in self._data.episode_indices]
         except ImportError as error:
-            raise DependencyError(f"{folder}: {error}. Install it with: pip install 'wmgym[minari]'") from error
+            raise DependencyError(f"{folder}: {error}. Install it with: {how_to_install('minari')}") from error
         except FileNotFoundError as error:
             raise RecordingError(
                 f"{folder}: no such data set. Fix: set MINARI_DATASETS_PATH to the folder it is in, or fetch it there "

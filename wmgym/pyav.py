@@ -37,6 +37,7 @@ def open_video(path: Path, advice: str, *, guess: bool = False, extra: str = "vi
 
     Raises:
         RecordingError: The file is missing, damaged or no video.
+        MemoryError: There is no room for what is decoded.
         DependencyError: PyAV is missing.
     """
     av = import_av(extra)
@@ -47,5 +48,7 @@ def open_video(path: Path, advice: str, *, guess: bool = False, extra: str = "vi
             if not guess:
                 stream.codec_context.options = {"err_detect": "explode"}
             yield container, stream
-    except Exception as error:  # PyAV raises a dozen kinds on damaged files
+    except Exception as error:  # PyAV raises a dozen kinds on damaged files, a MemoryError of its own too
+        if isinstance(error, MemoryError) and not isinstance(error, av.FFmpegError):
+            raise
         raise RecordingError(f"{path}: cannot be decoded ({error}). {advice}") from error

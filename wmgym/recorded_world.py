@@ -10,7 +10,7 @@ from typing import Any
 
 import gymnasium
 
-from wmgym.action_spaces import from_text, to_text
+from wmgym.action_spaces import from_text, same_actions, to_text
 from wmgym.errors import CheckpointError, ImageWorldError
 from wmgym.image_world import ImageWorld
 
@@ -18,6 +18,7 @@ COLLECTION_FILE = "collection.json"
 WORLD_FILE = "world.json"
 """Of a checkpoint; a folder of recordings has the same facts under "world" in `collection.json`."""
 MAZES = "wmgym/MemoryMaze-"
+"""How the ids of Memory Maze begin, whatever its size."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ class RecordedWorld:
             frame_size=self.frame_size, rewards=self.rewards,
             max_episode_steps=max_episode_steps or self.max_episode_steps,
         )  # fmt: skip
-        if env.action_space != self.action_space:
+        if not same_actions(env.action_space, self.action_space):
             raise ImageWorldError(
                 f"{self.env} takes {env.action_space}, expected {self.action_space}, as when it was recorded. Likely "
                 "cause: another version of its package. Fix: install the one it was recorded with."

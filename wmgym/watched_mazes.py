@@ -16,7 +16,7 @@ from gymnasium.vector import AsyncVectorEnv, VectorEnv
 
 from wmgym.moments import Moment, MomentsOfReality
 from wmgym.real_worlds import recorded_world
-from wmgym.recorded_world import RecordedWorld
+from wmgym.recorded_world import MAZES, RecordedWorld
 from wmgym.registration import register_all
 from wmgym.wrappers import WorldModelObservation
 
@@ -80,6 +80,27 @@ def other_world(checkpoint: str | None) -> RecordedWorld | None:
     """Return which world a checkpoint was recorded from, if it says so and it is not the 9x9 maze."""
     recorded = recorded_world(checkpoint)
     return None if recorded is None or recorded.env == REAL_MAZE else recorded
+
+
+def refuse_other_world(checkpoint: str | None, asked: str, advice: str, mazes: str = MAZES) -> None:
+    """Refuse what only mazes have, for a checkpoint that says that it was recorded elsewhere.
+
+    Args:
+        checkpoint: Folder, Hugging Face Hub id, or None for the one that ships with wmgym.
+        asked: What was asked for, as the message begins.
+        advice: Why only mazes have it, and the fix, as the message ends.
+        mazes: How the ids of worlds that have it begin.
+
+    Raises:
+        CheckpointError: The checkpoint is missing, or what it says cannot be understood.
+        ValueError: It was recorded elsewhere.
+    """
+    recorded = recorded_world(checkpoint)
+    if recorded is not None and not recorded.env.startswith(mazes):
+        raise ValueError(
+            f"{asked} given with a checkpoint of {recorded.env}, expected one of a world whose id begins with {mazes}: "
+            f"{advice}"
+        )
 
 
 def longest_episode(checkpoint: str | None) -> int:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wmgym.errors import DependencyError
+from wmgym.extras import how_to_install
 
 _SIDE_PIXELS = 512  # about this size, whatever the number of frames
 _UNSEEN_DRIVERS = ("dummy", "offscreen")  # SDL's names
@@ -28,8 +29,8 @@ class Window:
             import pygame
         except ImportError as error:
             raise DependencyError(
-                "render_mode='human' draws with pygame, which is not installed. Fix: pip install "
-                "\"wmgym[human]\", or use render_mode='rgb_array'."
+                "render_mode='human' draws with pygame, which is not installed. Fix: "
+                f"{how_to_install('human')}, or use render_mode='rgb_array'."
             ) from error
         self._pygame: Any = pygame
         self._fps = fps

@@ -10,6 +10,7 @@ from gymnasium.spaces import Box
 from gymnasium.utils import RecordConstructorArgs
 from numpy.typing import NDArray
 
+from wmgym.action_spaces import same_actions
 from wmgym.checkpoint import Checkpoint, open_checkpoint
 from wmgym.chosen_actions import counted_from_zero, for_environment
 from wmgym.codec import frames_to_tensor
@@ -72,7 +73,8 @@ class WorldModelObservation(gymnasium.Wrapper[NDArray[Any], Any, NDArray[Any], A
                 "environment itself returns: leave the wrapper away."
             )
         actions = env.action_space
-        if not takes(config.dynamics, actions) if isinstance(actions, Box) else actions != opened.action_space:
+        own = opened.action_space
+        if not (takes(config.dynamics, actions) if isinstance(actions, Box) else same_actions(actions, own)):
             raise ValueError(
                 f"The environment's action space is {actions}, but checkpoint '{opened.name}' was trained on "
                 f"{opened.action_space}. Use the environment it was recorded from, or its checkpoint."

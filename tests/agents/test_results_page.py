@@ -75,7 +75,13 @@ def test_a_result_appears_with_its_numbers_and_its_plot(show, tmp_path):
     folder = tmp_path.name
     assert f"[b_run]({folder}/b_run/result.json), [plot]({folder}/b_run/returns.png)" in text
     assert "- all is well" in text
-    assert "seed 7, commit abcdef012" in text
+    assert "seed 7, commit abcdef012." in text
+
+
+def test_a_tree_that_was_changed_since_its_commit_is_told(show):
+    for commit, told in (("abcdef01234567+", ", commit abcdef012+."), (None, ".")):
+        text, _ = show(run=result_of(RANDOM) | {"commit": commit})
+        assert f"`experiments/play.py`, seed 7{told}" in text
 
 
 def test_failures_are_marked_and_counted(show):
@@ -112,6 +118,8 @@ def test_what_was_not_compared_or_not_played_says_so(show):
         ({"critic": "runs/critic", "prior": None}, {"planning": {}}, "critic critic; plans in dreams"),
         ({}, {"planning": {}}, "nothing; plans in dreams"),
         ({}, {}, "not said"),
+        ({"policies": [{"name": "good", "scripted": "sticky", "bursts": 0.0}]}, {}, "nothing"),
+        ({"policies": [{"name": "good@0.5", "scripted": "sticky"}, {"name": "good", "weights": "a"}]}, {}, "not said"),
     ],
 )
 def test_what_an_agent_learned_from_is_told_from_its_run(config, metrics, expected, show):

@@ -1,5 +1,8 @@
 """What the scripts are tried on: a few random frames."""
 
+import json
+import shutil
+
 import gymnasium
 import numpy as np
 import pytest
@@ -30,6 +33,18 @@ def recordings(tmp_path_factory):
             folder / f"{i}.npz", Episode(image, action, reward, action_count=6, seed=5_000_000 + i, policy="noise")
         )
     (folder / "broken.npz").write_bytes(b"not a zip file")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def toy_folder(micro_folder, tmp_path_factory):
+    """A checkpoint of random weights that was recorded from the toy world with six actions."""
+    from tests.wmgym.image_worlds import ACTIONS, TOY
+    from wmgym.recorded_world import WORLD_FILE, RecordedWorld  # not before the jaxtyping hook
+
+    folder = tmp_path_factory.mktemp("checkpoints") / "toy"
+    shutil.copytree(micro_folder, folder)
+    (folder / WORLD_FILE).write_text(json.dumps(RecordedWorld(TOY, ACTIONS["six"], 9, {"actions": "six"}).to_json()))
     return folder
 
 

@@ -99,3 +99,10 @@ def test_mistakes_are_named(args, tmp_path):
         main(replace(args, seed=-1))
     with pytest.raises(ValueError, match="--epochs 0 given"):
         main(replace(args, epochs=0))
+
+
+def test_other_worlds_than_mazes_are_refused_before_anything_is_read(args, toy_folder):
+    for changes in ({}, {"evaluate": True}):
+        with pytest.raises(ValueError, match=r"^cloning given with a checkpoint of .*Toy-v0.*Fix: dream_ppo\.py"):
+            main(replace(args, recordings=(), checkpoint=str(toy_folder), **changes))
+    assert not args.output.exists()

@@ -43,3 +43,10 @@ def test_nothing_is_begun_with_settings_out_of_range(tmp_path):
         main(Args(policies=(), output=tmp_path))
     with pytest.raises(ValueError, match="--seed -1 given"):
         main(Args(policies=("still",), output=tmp_path, seed=-1))
+
+
+def test_another_world_is_refused_before_policies_are_read(toy_folder, tmp_path):
+    args = Args(policies=("nowhere",), output=tmp_path / "run", checkpoint=str(toy_folder))
+    message = r"^diagnosis given with a checkpoint of .*Toy-v0, expected .*MemoryMaze-9x9-v0: .*imagined_vs_real\.py"
+    with pytest.raises(ValueError, match=message):
+        main(args)

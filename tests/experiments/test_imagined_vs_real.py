@@ -23,7 +23,7 @@ from model.world_model import WorldModel
 from tests.wmgym.maze_walks import write_walks
 from wmgym.checkpoint import open_checkpoint, save_starts
 from wmgym.errors import RecordingError
-from wmgym.recording import record_episode, write_episode
+from wmgym.recording import SEED_RANGES, record_episode, write_episode
 from wmgym.watched_mazes import watched_maze
 
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("memory_maze") is None, reason="memory-maze is not installed")
@@ -220,6 +220,24 @@ def test_moments_that_leave_no_room_are_refused(finished, walks):
     args = replace(finished[0], starts=walks, context=3, lead=2, steps=997)
     with pytest.raises(RecordingError, match="at step 3 or earlier, expected 3"):
         imagined_vs_real.prepared(args)
+
+
+def test_another_world_is_run_in_and_only_its_moments_are_refused(toy_folder, tmp_path, monkeypatch):
+    """What each of its episodes pays, whoever acts, its seed tells."""
+    monkeypatch.setattr(imagined_vs_real, "import_memory_maze_tasks", lambda: pytest.fail("the maze is not needed"))
+    args = Args(
+        policies=("random", "random@0.5", "random-with-bursts"), output=tmp_path / "run", checkpoint=str(toy_folder),
+        steps=3, horizons=(2,), dream_episodes=1, real_episodes=2, workers=1,
+    )  # fmt: skip
+    message = r"^--starts given with a checkpoint of .*Toy-v0, expected .*MemoryMaze-9x9-v0: .*leave --starts away"
+    with pytest.raises(ValueError, match=message):
+        main(replace(args, policies=("nowhere",), starts=tmp_path))
+    assert not args.output.exists()
+    seeds = [SEED_RANGES["test"].start + i for i in range(2)]
+    ends = [int(np.random.Generator(np.random.PCG64(seed)).integers(2, 12)) for seed in seeds]
+    expected = [1.5 if end > 3 else 0.5 * (end - 1) - 2 for end in ends]
+    for row in main(args)["metrics"]["policies"]:
+        assert row["real"]["mean"] == np.mean(expected)
 
 
 def test_a_policy_of_ppo_is_measured_too(finished, measured, checkpoint, tmp_path, capsys):

@@ -16,8 +16,9 @@ from agents.return_critic import CriticSettings, ReturnCritic
 from agents.run_lock import FolderInUseError, only_run_in
 from experiments import dream_ppo, plan_mpc
 from experiments.plan_mpc import Args, main
+from tests.wmgym.dot_world import small_checkpoint
 from tests.wmgym.image_worlds import ACTIONS, TOY
-from wmgym.checkpoint import fingerprint, open_checkpoint
+from wmgym.checkpoint import fingerprint, open_checkpoint, save_starts
 from wmgym.observations import observation_space
 from wmgym.recorded_world import WORLD_FILE, RecordedWorld
 from wmgym.recording import SEED_RANGES
@@ -159,6 +160,22 @@ def test_the_world_that_was_recorded_is_played_and_no_maze(args, tmp_path, monke
     for returns in result["metrics"]["episode_returns"].values():
         assert returns["real"] == expected
     assert (args.output / "plan_mpc.gif").exists()
+
+
+@pytest.mark.parametrize("kind", ["pairs", "box"])
+@pytest.mark.parametrize("planner", ["cem", "tree"])
+def test_actions_that_no_planner_knows_are_refused_before_anything_is_done(kind, planner, args, tmp_path):
+    folder = tmp_path / "other"
+    if kind == "box":
+        dots = small_checkpoint()
+        dots.world.save_pretrained(folder)
+        save_starts(folder, dots.first_frames)
+    else:
+        shutil.copytree(args.checkpoint, folder)
+        (folder / WORLD_FILE).write_text(json.dumps(RecordedWorld(TOY, ACTIONS[kind], 9, {}).to_json()))
+    with pytest.raises(ValueError, match=r"other given, a model of (MultiDiscrete|Box)\(.*expected one of Discrete"):
+        main(replace(args, planner=planner, checkpoint=str(folder)))
+    assert not args.output.exists()
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """The script that trains critics: what it leaves, what is not made again, and that mistakes are named."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -9,9 +10,11 @@ import pytest
 from agents.critic_folder import load_critic
 from agents.run_lock import FolderInUseError, only_run_in
 from experiments.train_critic import Args, main
+from tests.wmgym.image_worlds import ACTIONS, TOY
 from tests.wmgym.maze_walks import walk
 from wmgym.checkpoint import fingerprint
 from wmgym.errors import RecordingError
+from wmgym.recorded_world import WORLD_FILE, RecordedWorld
 from wmgym.recording import write_episode
 
 
@@ -84,6 +87,14 @@ def test_mistakes_are_named_before_anything_is_watched(args, tmp_path):
     ):
         with pytest.raises(RecordingError, match=message):
             main(replace(args, **changes))
+    pairs = tmp_path / "pairs"
+    pairs.mkdir()
+    episode = replace(walk(0, frames=30), action_space=ACTIONS["pairs"], reward=np.ones(30, np.float32), state={})
+    write_episode(pairs / "0.npz", episode)
+    for folders in ((pairs,), (*args.recordings, pairs)):
+        message = r"0\.npz: actions of MultiDiscrete\(.*\) given to be mirrored, expected Discrete\(6\).*--no-mirror"
+        with pytest.raises(RecordingError, match=message):
+            main(replace(args, recordings=folders))
     for changes, message in (
         ({"discount": 0.97}, r"episodes of 30 frames and discount = 0\.97 given"),
         ({"epochs": 0}, "--epochs 0 given"),
@@ -91,3 +102,18 @@ def test_mistakes_are_named_before_anything_is_watched(args, tmp_path):
         with pytest.raises(ValueError, match=message):
             main(replace(args, **changes))
     assert not args.output.exists()
+
+
+def test_another_world_than_mazes_has_no_mirror(args, tmp_path):
+    """Whatever its actions are; mazes of all sizes have the same."""
+    folder, told = tmp_path / "world", tmp_path / "world" / WORLD_FILE
+    shutil.copytree(args.checkpoint, folder)
+    told.write_text(json.dumps(RecordedWorld(TOY, ACTIONS["six"], 9, {"actions": "six"}).to_json()))
+    args = replace(args, checkpoint=str(folder), epochs=1, dream_steps=0)
+    message = r"--mirror given with a checkpoint of .*Toy-v0, expected .*wmgym/MemoryMaze-: .* Fix: --no-mirror"
+    with pytest.raises(ValueError, match=message):
+        main(args)
+    assert not args.output.exists()
+    assert main(replace(args, mirror=False))["metrics"]["frames"] == 6 * (30 - 3)
+    told.write_text(json.dumps(RecordedWorld("wmgym/MemoryMaze-11x11-v0", ACTIONS["six"], 2000).to_json()))
+    assert main(args)["metrics"]["frames"] == 6 * 2 * (30 - 3)

@@ -7,9 +7,11 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
+import tyro
 
 from agents.algorithms import with_defaults
-from agents.run_sections import ppo_command
+from agents.run_sections import clone_command, ppo_command
+from experiments import clone_behaviour
 from experiments.dream_ppo import parse
 from experiments.update_pages import (
     AGENTS_PAGE,
@@ -57,6 +59,18 @@ def test_the_command_beside_a_run_of_ppo_asks_for_all_its_settings(name):
     asked |= with_defaults(asked["algorithm"], chosen, fine_tuning=asked["start_from"] is not None)
     asked["start_from"] = asked["start_from"] and asked["start_from"].name
     told = {key: value for key, value in config.items() if key not in ("recurrent", "world_model")}
+    assert {key: asked[key] for key in told} == told
+
+
+@pytest.mark.parametrize("name", ["clone_behaviour", "clone_features"])
+def test_the_command_beside_a_clone_asks_for_all_its_settings(name):
+    config = json.loads((ROOT / RESULTS / name / "result.json").read_text())["config"]
+    script, *options = shlex.split(clone_command(config))
+    assert script == "experiments/clone_behaviour.py"
+    asked = asdict(tyro.cli(clone_behaviour.Args, args=options))
+    asked |= {"recordings": [path.name for path in asked["recordings"]], "validation": asked["validation"].name}
+    told = {key: value for key, value in config.items() if key in asked}
+    assert len(told) > 15
     assert {key: asked[key] for key in told} == told
 
 

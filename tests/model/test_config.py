@@ -59,7 +59,7 @@ def test_a_decoder_has_one_stage_or_two(channels):
 def test_derived_sizes():
     config = PRESETS["micro"].dynamics
     assert (config.tokens_per_side, config.tokens, config.scan_heads) == (4, 16, 2)
-    assert (config.features, config.start_action) == (128, 6)
+    assert config.features == 128
     assert [config.block_size(i) for i in range(3)] == [(2, 2), (1, 1), (2, 2)]
     assert TokenizerConfig(frame_size=128).latent_size == 16
 

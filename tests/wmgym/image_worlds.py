@@ -14,6 +14,7 @@ ACTIONS = {
     "six": Discrete(6),
     "from_one": Discrete(4, start=1),
     "pairs": MultiDiscrete([3, 2], start=[1, 0]),
+    "six_int32": MultiDiscrete([3, 2], dtype=np.int32),
     "box": Box(np.array([-2, 0], np.float32), np.array([2, 1], np.float32)),
 }
 IMAGE = Box(0, 255, (20, 30, 3), np.uint8)

@@ -4,7 +4,16 @@ import numpy as np
 import pytest
 from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Tuple
 
-from wmgym.action_spaces import action_count, action_size, from_model, from_text, refuse_other_spaces, to_model, to_text
+from wmgym.action_spaces import (
+    action_count,
+    action_size,
+    from_model,
+    from_text,
+    refuse_other_spaces,
+    same_actions,
+    to_model,
+    to_text,
+)
 from wmgym.chosen_actions import for_environment
 
 SPACES = [
@@ -13,6 +22,8 @@ SPACES = [
     MultiDiscrete([3, 2, 4]),
     MultiDiscrete([[2, 3], [4, 2]]),
     MultiDiscrete([3, 2], start=[1, -1]),
+    Discrete(4, start=2, dtype=np.int32),
+    MultiDiscrete([3, 2], dtype=np.int16, start=[0, -1]),
     Box(-1, 1, (2,), np.float32),
     Box(np.array([[0.0], [-2.0]]), np.array([[1.0], [3.0]]), dtype=np.float64),
 ]
@@ -66,9 +77,33 @@ def test_every_combination_has_a_number_of_its_own():
     assert to_model(space, [1, 0, 0]) == 8
 
 
+@pytest.mark.parametrize("action", [[3, 0, 0], [0, -1, 0], [0, 0, 4]])
+def test_a_number_of_a_combination_that_is_out_of_range_has_no_number(action):
+    with pytest.raises(ValueError, match="invalid entry in coordinates array"):
+        to_model(MultiDiscrete([3, 2, 4]), action)
+    assert to_model(Discrete(3), 7) == 7  # which is not checked
+
+
 @pytest.mark.parametrize("space", SPACES, ids=str)
 def test_text(space):
     assert from_text(to_text(space)) == space
+
+
+def test_whole_numbers_of_which_a_file_tells_no_type_are_int64():
+    assert from_text('{"type": "Discrete", "n": 4, "start": 1}') == Discrete(4, start=1)
+    told = '{"type": "MultiDiscrete", "nvec": [3, 2], "start": [0, 1]}'
+    assert from_text(told) == MultiDiscrete([3, 2], start=[0, 1])
+
+
+def test_the_same_actions_may_be_of_another_type():
+    assert same_actions(Discrete(4, dtype=np.int32), Discrete(4))
+    assert same_actions(MultiDiscrete([3, 2], dtype=np.int32), MultiDiscrete([3, 2]))
+    for space in SPACES:
+        assert [same_actions(space, other) for other in SPACES].count(True) == 1, space
+        assert same_actions(space, space)
+    assert not same_actions(MultiDiscrete([3, 2]), MultiDiscrete([3, 2, 1]))
+    assert not same_actions(Discrete(6), MultiDiscrete([6]))
+    assert not same_actions(Box(-1, 1, (2,), np.float32), Box(-1, 1, (2,), np.float64))
 
 
 @pytest.mark.parametrize(

@@ -148,7 +148,7 @@ def test_rules_that_are_none_are_refused(teco_video, teco_folder, text):
 def test_without_pyav_it_is_said_how_to_get_it(teco_video, monkeypatch):
     monkeypatch.setitem(sys.modules, "av", None)
     assert scan(teco_video.parent.parent).usable == [teco_video]
-    with pytest.raises(DependencyError, match=r"pip install 'wmgym\[video-data\]'"):
+    with pytest.raises(DependencyError, match=r"pip install -e '\.\[video-data\]' in a clone of wmgym"):
         read_episode(teco_video)
 
 

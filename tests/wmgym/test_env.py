@@ -313,7 +313,7 @@ def test_human_rendering_without_pygame(toy, monkeypatch):
 
     monkeypatch.delitem(sys.modules, "pygame", raising=False)
     monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(DependencyError, match=r"wmgym\[human\]"):
+    with pytest.raises(DependencyError, match=r"pip install -e '\.\[human\]' in a clone of wmgym"):
         DreamEnv(checkpoint=toy, render_mode="human")
 
 

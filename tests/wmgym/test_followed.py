@@ -5,8 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from gymnasium.error import ResetNeeded
-from gymnasium.spaces import Discrete
+from gymnasium.spaces import Box, Discrete
 
+from agents.evaluate import RandomPolicy
+from agents.watching import WatchingPolicy
+from tests.wmgym.dot_world import HIGH, LOW, SIZE, small_checkpoint
 from tests.wmgym.image_worlds import ACTIONS as ACTION_SPACES
 from tests.wmgym.image_worlds import TOY
 from tests.wmgym.test_wrappers import Noisy
@@ -124,3 +127,38 @@ def test_it_takes_actions_as_the_recorded_world_has_them(micro, space):
         np.testing.assert_array_equal(found.features, expected.features)
     with pytest.raises(InvalidActionError):
         own.observe(frames[0], from_model(space, numbers[2] + 6 if isinstance(space, Discrete) else numbers[:1]), NONE)
+
+
+@pytest.fixture(params=["box", "shaped box", "pairs"])
+def opened(request, micro):
+    """Checkpoints whose actions have axes of their own."""
+    if request.param == "pairs":
+        return replace(micro, recorded=RecordedWorld(TOY, ACTION_SPACES["pairs"], 5, {}))
+    shaped = RecordedWorld("Rows-v0", Box(LOW[None], HIGH[None], dtype=np.float32), None, frame_size=SIZE)
+    return small_checkpoint(recorded=shaped if request.param == "shaped box" else None)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_actions_of_first_frames_are_ignored_whatever_they_are(opened, n):
+    """As planners are told: a `WatchingPolicy` knows no action, of whatever shape, before it acted."""
+    space, size = opened.action_space, opened.world.config.tokenizer.frame_size
+    frames = np.random.default_rng(0).integers(256, size=(3, n, size, size, 3), dtype=np.uint8)
+    told, expected = (FollowedDreams(n, opened, seed=3) for _ in range(2))
+    policy, twin = WatchingPolicy(RandomPolicy(space, 0), told.observe), RandomPolicy(space, 0)
+    led = None
+    for seen, is_first in zip(frames, (np.ones(n, bool), np.zeros(n, bool), np.arange(n) == n - 1), strict=True):
+        policy.act(seen, is_first)
+        if led is not None:
+            led[is_first] = 99  # in no space
+        expected.observe(seen, led, is_first)
+        led = twin.act(seen, is_first)
+        for found, right in zip(told.states(), expected.states(), strict=True):
+            np.testing.assert_array_equal(found.features, right.features)
+    fresh = FollowedDreams(n, opened)
+    fresh.observe(frames[-1], [["nothing", None]], np.ones(n, bool))
+    np.testing.assert_allclose(told.states()[-1].features, fresh.states()[-1].features, atol=1e-5)
+    before = told.states()[0]
+    for bad in (np.zeros((n, 5)), np.zeros(n + 1), 0, led + 99):
+        with pytest.raises(InvalidActionError):
+            told.observe(frames[-1], bad, np.arange(n) == n)
+    assert told.states()[0].features.equal(before.features)

@@ -35,7 +35,7 @@ def test_packages_that_fit(monkeypatch, control, mujoco):
 
 def test_missing_package_names_the_extra(monkeypatch):
     pretend_versions(monkeypatch, memory_maze="1.0.3", mujoco="3.17.0")
-    with pytest.raises(DependencyError, match=r"dm-control.*wmgym\[maze\]"):
+    with pytest.raises(DependencyError, match=r"dm-control.*pip install -e '\.\[maze\]' in a clone of wmgym"):
         memory_maze_setup.check_versions()
 
 

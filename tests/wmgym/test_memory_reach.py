@@ -36,21 +36,26 @@ def last_features(world, images, actions):
     return features[0, -1]
 
 
-def test_it_is_the_change_of_the_features_by_one_frame_over_that_by_all(world):
+@pytest.mark.parametrize("and_all_before", [False, True])
+def test_it_is_the_change_of_the_features_by_what_is_replaced_over_that_by_all(world, and_all_before):
     pair = [episode(0), episode(1)]
-    reach = memory_reach(world, pair, (0, 1, 5, 11, 12, 100), clips_per_episode=1, context=CONTEXT)
+    ages = (0, 1, 5, 11, 12, 100)
+    reach = memory_reach(world, pair, ages, clips_per_episode=1, context=CONTEXT, and_all_before=and_all_before)
     assert list(reach) == [0, 1, 5, 11]  # no clip has a frame 12 back
     for age, share in reach.items():
         one, whole = [], []
         for mine, other in (pair, pair[::-1]):
             replaced = mine.image.copy()
-            replaced[CONTEXT - 1 - age] = other.image[CONTEXT - 1 - age]
+            for t in range(CONTEXT):
+                if t == CONTEXT - 1 - age or (and_all_before and t < CONTEXT - 1 - age):
+                    replaced[t] = other.image[t]
             before = last_features(world, mine.image, mine.action)
             one.append(last_features(world, replaced, mine.action) - before)
             whole.append(last_features(world, other.image, mine.action) - before)
         changes = [float(torch.stack(parts).square().mean().sqrt()) for parts in (one, whole)]
         assert share == pytest.approx(changes[0] / changes[1], rel=1e-3)
         assert share > 0
+    assert not and_all_before or reach[0] == 1
 
 
 def test_a_model_that_sees_only_the_last_frame_reaches_no_further(world, monkeypatch):

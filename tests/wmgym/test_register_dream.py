@@ -166,6 +166,21 @@ def test_the_real_world_has_the_spaces_of_the_dream(folder):
         watched.step(5)
 
 
+@pytest.mark.parametrize("told", [True, False])
+def test_whole_numbers_of_another_type_than_int64_are_the_recorded_worlds(told, folder):
+    """As files are written now, and as those are from before, which tell no type."""
+    facts = RecordedWorld(TOY, ACTIONS["six_int32"], 5, {"actions": "six_int32"}).to_json()
+    if not told:
+        facts["action_space"] = '{"type": "MultiDiscrete", "nvec": [3, 2], "start": [0, 0]}'
+    (folder / WORLD_FILE).write_text(json.dumps(facts))
+    assert DreamEnv(checkpoint=folder).action_space.dtype == (np.int32 if told else np.int64)
+    watched = watched_maze(4, checkpoint=str(folder))
+    assert watched.action_space.dtype == np.int32
+    watched.reset(seed=0)
+    for action in (np.array([2, 1]), watched.action_space.sample()):  # as a policy draws it, and as the space has it
+        watched.step(action)  # the world asserts that it is in its space
+
+
 def test_what_the_model_sees_follows_the_actions_that_were_taken(folder):
     """The wrapper counts actions as the recordings did: as if the frames had been the context of a dream."""
     watched = WorldModelObservation(wmgym.real_world(folder), folder)

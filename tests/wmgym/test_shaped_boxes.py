@@ -128,6 +128,25 @@ def test_bad_contexts_are_refused(rows, episode, actions, words):
         env.reset(options={"context": {"frames": episode.image[:3], "actions": actions}})
 
 
+def test_a_context_of_one_frame_may_have_flat_actions(rows, flat, episode):
+    """Which have the shape of one action then: (1, 2)."""
+    shown = []
+    for checkpoint, given in ((rows, np.zeros((1, 2))), (rows, np.zeros((1, 1, 2))), (flat, np.zeros((1, 2)))):
+        context = {"frames": episode.image[:1], "actions": given}
+        shown.append(DreamEnv(checkpoint=checkpoint, observation="features").reset(options={"context": context})[0])
+    np.testing.assert_array_equal(shown[0], shown[2])
+    np.testing.assert_array_equal(shown[1], shown[2])
+
+
+def test_one_environment_may_have_flat_actions(rows, flat):
+    """They have the shape of one action, too."""
+    own, other = (DreamVectorEnv(1, checkpoint=checkpoint, observation="features") for checkpoint in (rows, flat))
+    own.reset(seed=0)
+    other.reset(seed=0)
+    for action in HIGH, -HIGH:
+        np.testing.assert_array_equal(own.step(action)[0], other.step(action)[0])
+
+
 BAD = [
     ([[3.3, 0.0]], "ClipAction"),
     ([[0.0, -30.2]], "ClipAction"),
