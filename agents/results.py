@@ -1,5 +1,6 @@
 """The record an experiment leaves: `result.json`, the same keys for all, never half-written."""
 
+import hashlib
 import json
 import platform
 import subprocess
@@ -58,6 +59,11 @@ def write_json(path: Path, values: Any) -> None:
     partial = path.with_name(path.name + ".partial")
     partial.write_text(text)
     partial.replace(path)
+
+
+def file_digest(path: Path) -> str:
+    """Return 16 hexadecimal digits that tell a file from others, wherever it lies and whatever it is called."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
 
 def training_record(settings: Any, progress: Any) -> dict[str, Any]:

@@ -47,6 +47,21 @@ def run_history(
     return history | ({"start_from": record["start_from"]} if "start_from" in record else {})
 
 
+def earlier_trainings(**sources: Path | None) -> dict[str, Any]:
+    """Return how what a run is made of was trained, as far as that is recorded.
+
+    Args:
+        sources: By their names in the record, `tokenizer` or `start_from`: folders of runs or checkpoints.
+    """
+    found = {}
+    for name, folder in sources.items():
+        if folder is not None and (folder / "training.json").exists():
+            record = json.loads((folder / "training.json").read_text())
+            # a world model's record holds its tokenizer's
+            found[name] = record.get("tokenizer", record) if name == "tokenizer" else record
+    return found
+
+
 def _read(path: Path) -> dict[str, Any]:
     try:
         record: dict[str, Any] = json.loads(path.read_text())

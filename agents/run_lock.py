@@ -8,9 +8,9 @@ import errno
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 LOCK_FILE = ".lock"
 
@@ -23,8 +23,8 @@ class FolderInUseError(RuntimeError):
 def only_run_in(folder: Path) -> Iterator[None]:
     """Keep other runs out of a folder as long as this is open.
 
-    Processes that are started meanwhile do not inherit the lock, unless they are forked without a program of their own.
-    Nothing is kept out on Windows, and on file systems that know no locks.
+    Processes that are started or forked meanwhile do not inherit the lock. Nothing is kept out on Windows, and on file
+    systems that know no locks.
 
     Args:
         folder: To write into; made if it is not there.
@@ -47,12 +47,36 @@ def only_run_in(folder: Path) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def only_training_in(folder: Path, fabric: Any) -> Iterator[None]:
+    """Keep other runs out of a folder during a training that may be of several processes; the first one has the lock.
+
+    Args:
+        folder: To write into; made if it is not there.
+        fabric: Of lightning_fabric, launched; all its processes come here.
+
+    Raises:
+        FolderInUseError: Another run has it. Only in the first process; the others end without a word.
+    """
+    refused = None
+    with ExitStack() as held:
+        if fabric.is_global_zero:
+            try:
+                held.enter_context(only_run_in(folder))
+            except FolderInUseError as error:
+                refused = error
+        if fabric.broadcast(refused is not None):
+            raise refused or SystemExit(0)
+        yield
+
+
 def _lock(file: TextIO) -> bool:
     """Lock a file until it is closed, if it can be locked at all; say whether nobody else has it."""
     if sys.platform == "win32":
         return True
     import fcntl
 
+    os.register_at_fork(after_in_child=file.close)  # or the lock would last as long as the child
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

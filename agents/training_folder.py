@@ -16,7 +16,9 @@ from agents.training_guard import check_weights
 Settings = TypeVar("Settings", bound=Any)
 
 POLICY_FILE, TRAINING_FILE = "policy.zip", "training.json"
-OLDER = {"precision": "float32", "start_from": None, "critic_warmup": 0, "pessimism": 0.0}
+OLDER = {
+    "precision": "float32", "start_from": None, "start_from_policy": None, "critic_warmup": 0, "pessimism": 0.0,
+}  # fmt: skip
 """Settings that were not recorded once, as they were then."""
 
 
@@ -102,19 +104,21 @@ def settings_of_training(folder: Path, world_model: str, names: Sequence[str]) -
     return {name: config[name] for name in names}
 
 
-def with_settings_of(folder: Path, args: Settings, world_model: str, names: Sequence[str]) -> Settings:
+def with_settings_of(folder: Path, args: Settings, usual: Settings, world_model: str, names: Sequence[str]) -> Settings:
     """Return arguments with some settings of the training in a folder; print which of them were asked to be others.
 
     Args:
         folder: Of the training.
         args: A dataclass with these settings.
+        usual: The same as it is when nothing is asked for; what is not other than there counts as not asked for.
         world_model: In whose dreams; see `settings_of_training`, also for what is raised.
         names: Of the settings.
     """
     kept = settings_of_training(folder, world_model, names)
-    changed = [name for name in names if getattr(args, name) not in (None, kept[name])]
-    if changed:
-        print(f"As in the training in {folder}: " + ", ".join(f"{name} = {kept[name]}" for name in changed))
+    overruled = [name for name in names if getattr(args, name) not in (getattr(usual, name), kept[name])]
+    if overruled:
+        told = ", ".join(f"{name} = {kept[name]}, not {getattr(args, name)}" for name in overruled)
+        print(f"As in the training in {folder}: {told}")
     if kept.get("start_from"):
         kept["start_from"] = Path(kept["start_from"])
     return replace(args, **kept)

@@ -37,6 +37,7 @@ from agents.explorer import Explorer
 from agents.forgetful import Forgetful
 from agents.interfaces import Policy
 from agents.results import RESULT_FILE, write_json, write_result
+from agents.run_lock import only_run_in
 from agents.sb3 import SB3Policy, load_ppo, make_ppo
 from agents.teaching import NEEDED, teach
 from agents.time_budget import TrainingProgress
@@ -124,6 +125,12 @@ def main(args: Args) -> dict[str, Any]:
     check_ranges(args, RANGES)
     keep_freed_memory()
     args = prepared(args)
+    with only_run_in(args.output):
+        return clone_and_judge(args, started)
+
+
+def clone_and_judge(args: Args, started: float) -> dict[str, Any]:
+    """Do so in the folder of the output, which is there."""
     with closing(make_dreams(args)) as dreams:
         learner = (
             load_ppo(args.output / POLICY_FILE, recurrent=args.recurrent) if args.evaluate else learn(args, dreams)

@@ -9,7 +9,8 @@
 Writes into OUTPUT: `policy.zip` and `training.json` (once a minute while training, so a killed run can be evaluated or
 go on), `result.json`, `dream_ppo.png`, `dream_beside_reality.gif` and TensorBoard events. Ctrl-C ends the training
 early and goes on to the evaluation; SIGTERM saves and ends. Numbers that are not finite, or a policy that runs away,
-end the training with a message, and what was saved before them stays.
+end the training with a message, and what was saved before them stays. What was measured of an earlier policy in OUTPUT
+is removed when training begins.
 
 All policies, random and learned ones, are measured by the same code in both worlds, the real one being the maze or what
 `world.json` of the checkpoint names: episodes of the same length, each from one real first frame, of seeds that no
@@ -46,7 +47,7 @@ from agents.interfaces import Policy
 from agents.learning_time import as_sentence, watch_learning
 from agents.pessimism import Pessimism
 from agents.pictures import dream_on, plot_learning_and_returns, record
-from agents.results import write_result
+from agents.results import RESULT_FILE, file_digest, write_result
 from agents.run_lock import FolderInUseError, only_run_in
 from agents.sb3 import SB3Policy, load_learner, make_learner
 from agents.time_budget import TimeBudget, TrainingProgress
@@ -70,6 +71,7 @@ from wmgym.watched_mazes import longest_episode, watched_maze, watched_mazes
 
 DREAM = "LSSVWM-MemoryMaze-v0"
 DISAGREEMENT_SAMPLES = 2  # enough, because a latent has a thousand numbers
+PICTURE_FILE, FILM_FILE = "dream_ppo.png", "dream_beside_reality.gif"
 RESERVE = 45.0  # seconds kept for starting processes, pictures, loading and saving
 COUNTS = ("num_envs", "horizon", "rollout", "dream_episodes", "workers")
 RANGES: dict[str, Range] = dict.fromkeys(COUNTS, (1, math.inf)) | {
@@ -126,11 +128,12 @@ def train_and_judge(args: Args, started: float) -> dict[str, Any]:
     progress = training["progress"]
     known = {"minutes": round(progress["seconds"] / 60, 2), "horizon": training["config"]["horizon"]}
     metrics["training"] = progress | known
-    plot_learning_and_returns(metrics, args.output / "dream_ppo.png")
+    plot_learning_and_returns(metrics, args.output / PICTURE_FILE)
     if args.real_episodes:
-        save_side_by_side(args, explore(SB3Policy(learner, args.seed)), args.output / "dream_beside_reality.gif")
+        save_side_by_side(args, explore(SB3Policy(learner, args.seed)), args.output / FILM_FILE)
+    config = settings_of(args, training["config"]["start_from_policy"])
     result = write_result(
-        args.output, experiment="dream_ppo", config=settings_of(args), seed=args.seed,
+        args.output, experiment="dream_ppo", config=config, seed=args.seed,
         minutes=(time.monotonic() - started) / 60, metrics=metrics,
     )  # fmt: skip
     if progress.get("parts"):
@@ -142,7 +145,7 @@ def train_and_judge(args: Args, started: float) -> dict[str, Any]:
 def prepared(args: Args) -> Args:
     """Return arguments with what a training before decides; refuse now what would fail after long work."""
     check_minutes(args.minutes)
-    args = with_fitting_steps(args)
+    args, usual = with_fitting_steps(args), PRESETS[args.preset]
     check_ranges(args, RANGES)
     world_model = fingerprint(args.checkpoint)
     if sum(map(bool, (args.evaluate, args.resume, args.start_from))) > 1:
@@ -152,15 +155,15 @@ def prepared(args: Args) -> Args:
         )
     if args.evaluate is not None:
         args = replace(
-            with_settings_of(args.evaluate, args, world_model, SEEN_BY_POLICY + LEARNING), output=args.evaluate
+            with_settings_of(args.evaluate, args, usual, world_model, SEEN_BY_POLICY + LEARNING), output=args.evaluate
         )
     elif args.resume:
-        args = with_settings_of(args.output, args, world_model, SEEN_BY_POLICY + LEARNING)
+        args = with_settings_of(args.output, args, usual, world_model, SEEN_BY_POLICY + LEARNING)
     elif args.start_from is not None:
         if args.start_from.resolve() == args.output.resolve():
             raise ValueError(f"--start-from and --output are both {args.output}, expected another folder to write to.")
         before = policy_to_continue(args.start_from, args.algorithm, world_model)
-        args = with_settings_of(args.start_from, args, world_model, ("observation",))
+        args = with_settings_of(args.start_from, args, usual, world_model, ("observation",))
         args = replace(args, algorithm=before.algorithm)
     if args.evaluate is None and not args.resume:
         given = {name: getattr(args, name) for name in CHOSEN_BY_ALGORITHM}
@@ -238,12 +241,14 @@ def train(args: Args, seconds: float) -> None:
                 bar.set_postfix(steps=progress.steps, imagined_return=imagined_return, refresh=False)
 
         learner, earlier = learner_of(args, env, bar.write)
-        save = partial(save_training, args.output, settings_of(args))
+        save = partial(save_training, args.output, settings_of(args, policy_begun_with(args)))
         warmup = CriticWarmup(args.critic_warmup or 0)
         with watch_learning(learner, DREAM_PARTS) as parts:
             budget = TimeBudget(seconds, save=save, show=show, save_every=args.save_every, earlier=earlier, parts=parts)
             if not args.resume:
                 say_replaced(args.output, bar.write)
+            for stale in (RESULT_FILE, PICTURE_FILE, FILM_FILE):
+                (args.output / stale).unlink(missing_ok=True)  # of the policy before
             learn_for(learner, budget, also=[warmup], goes_on=args.resume, name=args.algorithm, say=bar.write)
 
 
@@ -272,14 +277,22 @@ def save_side_by_side(args: Args, policy: Policy, path: Path, context: int = 40,
         dream_on(dream, frames, actions, context=context, seed=args.seed, path=path)
 
 
-def settings_of(args: Args) -> dict[str, Any]:
+def policy_begun_with(args: Args) -> str | None:
+    """Return the digest of the policy that a training goes on from, if there is one; with --resume the recorded one."""
+    if args.resume:
+        recorded: str | None = read_training(args.output)["config"]["start_from_policy"]
+        return recorded
+    return None if args.start_from is None else file_digest(args.start_from / POLICY_FILE)
+
+
+def settings_of(args: Args, begun_with: str | None = None) -> dict[str, Any]:
     """Return what decides the result, without where things lie on this machine."""
     chosen = asdict(args)
     del chosen["output"]
     if args.checkpoint is not None:
         chosen["checkpoint"] = Path(args.checkpoint).name
     chosen |= {name: folder.name for name in ("start_from", "evaluate") if (folder := getattr(args, name)) is not None}
-    return chosen | {"world_model": fingerprint(args.checkpoint)}
+    return chosen | {"start_from_policy": begun_with, "world_model": fingerprint(args.checkpoint)}
 
 
 def parse(arguments: list[str]) -> Args:

@@ -43,6 +43,7 @@ from agents.kept_evaluations import digest, is_kept, keep_or_make
 from agents.named_policies import NamedPolicy
 from agents.policy_roster import gather_policies
 from agents.results import write_result
+from agents.run_lock import only_run_in
 from agents.two_worlds import World, measure
 from wmgym.arguments import SEEDS, Range, check_ranges
 from wmgym.checkpoint import fingerprint
@@ -107,12 +108,13 @@ def main(args: Args) -> dict[str, Any]:
     started = time.monotonic()
     keep_freed_memory()
     policies, moments = prepared(args)
-    metrics = agreement(measure_all(args, policies, moments), args.horizons)
-    plot_agreement(metrics, args.output / "imagined_vs_real.png")
-    result = write_result(
-        args.output, experiment="imagined_vs_real", config=settings_of(args, policies, moments), seed=args.seed,
-        minutes=(time.monotonic() - started) / 60, metrics=metrics,
-    )  # fmt: skip
+    with only_run_in(args.output):
+        metrics = agreement(measure_all(args, policies, moments), args.horizons)
+        plot_agreement(metrics, args.output / "imagined_vs_real.png")
+        result = write_result(
+            args.output, experiment="imagined_vs_real", config=settings_of(args, policies, moments), seed=args.seed,
+            minutes=(time.monotonic() - started) / 60, metrics=metrics,
+        )  # fmt: skip
     print(f"\n{as_table(metrics)}\nEverything is in {args.output}.")
     return result
 

@@ -34,8 +34,9 @@ from agents.interfaces import Policy
 from agents.plan_film import film_plans
 from agents.planner_settings import NAMES, Planner, PlannerSettings
 from agents.policy_prior import prior_of
-from agents.results import write_result
+from agents.results import file_digest, write_result
 from agents.rounds import MakePolicy, Measured, measure_in_rounds
+from agents.run_lock import only_run_in
 from agents.sb3 import load_learner
 from agents.training_folder import POLICY_FILE, settings_of_training
 from agents.tree_search import Prior
@@ -135,6 +136,12 @@ def main(args: Args) -> dict[str, Any]:
     started = time.monotonic()
     guides = prepared(args)
     keep_freed_memory()
+    with only_run_in(args.output):
+        return play(args, guides, started)
+
+
+def play(args: Args, guides: Guides, started: float) -> dict[str, Any]:
+    """Do so in the folder of the output, which is there."""
     opened = open_checkpoint(args.checkpoint, args.device)
     places = guides.settings.places(args.branches, args.mazes_at_once)
     with closing(make_dreams(args, opened, places, guides.observation)) as scratch:
@@ -303,7 +310,7 @@ def settings_of(args: Args, guides: Guides) -> dict[str, Any]:
     del chosen["output"]
     for name, file in (("critic", WEIGHTS_FILE), ("prior", POLICY_FILE)):
         if (folder := getattr(args, name)) is not None:
-            chosen[name] = f"{folder.name} {hashlib.sha256((folder / file).read_bytes()).hexdigest()[:16]}"
+            chosen[name] = f"{folder.name} {file_digest(folder / file)}"
     if args.checkpoint is not None:
         chosen["checkpoint"] = Path(args.checkpoint).name
     return chosen | {"world_model": fingerprint(args.checkpoint)}

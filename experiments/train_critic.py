@@ -29,6 +29,7 @@ from agents.critic_folder import save_critic
 from agents.results import write_result
 from agents.return_critic import CriticSettings, ReturnCritic, explained_variance, fit_critic
 from agents.returns_to_come import known_frames, returns_to_come
+from agents.run_lock import only_run_in
 from wmgym.arguments import SEEDS, Range, check_ranges
 from wmgym.checkpoint import fingerprint, open_checkpoint
 from wmgym.dreamed_recordings import dream_recordings
@@ -87,19 +88,27 @@ def main(args: Args) -> dict[str, Any]:
     if args.mirror:
         advice = "it is not known which actions of others go left and which right. Fix: --no-mirror."
         refuse_other_world(args.checkpoint, "--mirror", advice)
-    train, held_out = usable_files(args.recordings), usable_files((args.validation,))
-    keep_apart(train, held_out)
+    files = {"train": usable_files(args.recordings), "validation": usable_files((args.validation,))}
+    keep_apart(files["train"], files["validation"])
     if args.mirror:
-        refuse_to_mirror_others(train)
-    rewards, unseen = rewards_of(train), rewards_of(held_out)
-    known = {"train": known_frames(rewards.shape[1], args.discount)}
-    known["validation"] = known_frames(unseen.shape[1], args.discount)
-    shown = watched(args, train, "train")
-    seen = np.concatenate(list(shown.values()))[:, : known["train"]]
-    told = {kind: each[:, : known["validation"]] for kind, each in watched(args, held_out, "validation").items()}
-    once = returns_to_come(rewards, args.discount)[:, : known["train"]]
+        refuse_to_mirror_others(files["train"])
+    rewards = {name: rewards_of(each) for name, each in files.items()}
+    known = {name: known_frames(each.shape[1], args.discount) for name, each in rewards.items()}
+    with only_run_in(args.output):
+        return learn(args, files, rewards, known, started)
+
+
+def learn(
+    args: Args, files: dict[str, list[Path]], rewards: dict[str, NDArray[np.float32]], known: dict[str, int],
+    started: float,
+) -> dict[str, Any]:  # fmt: skip
+    """Watch the first `known` frames of each episode, fit, tell and write; return the result."""
+    shown = {name: watched(args, each, name) for name, each in files.items()}
+    seen = np.concatenate(list(shown["train"].values()))[:, : known["train"]]
+    told = {kind: each[:, : known["validation"]] for kind, each in shown["validation"].items()}
+    once = returns_to_come(rewards["train"], args.discount)[:, : known["train"]]
     returns = np.tile(once, (len(seen) // len(once), 1))
-    returns_unseen = returns_to_come(unseen, args.discount)[:, : known["validation"]]
+    returns_unseen = returns_to_come(rewards["validation"], args.discount)[:, : known["validation"]]
 
     def knows(critic: ReturnCritic) -> dict[str, float]:
         return {kind: explained_variance(critic, each, returns_unseen) for kind, each in told.items()}
@@ -124,7 +133,7 @@ def main(args: Args) -> dict[str, Any]:
         "mean_return": float(returns.mean()),
         "return_std": float(returns.std()),
         "frames": int(returns.size),
-        "rewards_an_episode": float(rewards.sum(axis=1).mean()),
+        "rewards_an_episode": float(rewards["train"].sum(axis=1).mean()),
     }
     config = settings_of(args)
     facts = {key: config[key] for key in ("discount", "observation", "world_model")}

@@ -25,6 +25,7 @@ from tqdm import tqdm
 
 from agents.results import training_record, write_json
 from agents.run_history import run_history
+from agents.run_lock import only_training_in
 from model.checkpoint import save_weights
 from model.config import PRESETS, PresetName, WorldModelConfig
 from model.frame_sizes import with_frame_size
@@ -78,7 +79,7 @@ class Args:
         """Refuses numbers that would stop the run later, or let it do nothing."""
         check_minutes(self.minutes)
         check_ranges(self, {name: (1, math.inf) for name in ("batch", "episodes", "devices")})
-        check_ranges(self, {"learning_rate": (0, math.inf), "seed": (0, math.inf)})
+        check_ranges(self, {"learning_rate": (0, math.inf), "seed": (0, math.inf), "save_every": (0.1, math.inf)})
         with_frame_size(PRESETS[self.preset], self.frame_size)
 
 
@@ -93,6 +94,14 @@ def main(args: Args) -> dict[str, float]:
     size = config.tokenizer.frame_size
     frames = load_frames(args.recordings, args.episodes, args.seed, size, for_training=True)
     held_out = load_frames(args.validation, 8, args.seed, size, for_training=False)[:: max(1, 8 * 1001 // 512)]
+    with only_training_in(args.output, fabric):
+        return train(args, fabric, config, frames, held_out)
+
+
+def train(
+    args: Args, fabric: Fabric, config: WorldModelConfig, frames: NDArray[np.uint8], held_out: NDArray[np.uint8]
+) -> dict[str, float]:
+    """Trains until the minutes are spent; returns the last validation metrics."""
     model = Tokenizer(config.tokenizer)
     if args.encoder_of is not None:
         take_encoder(model, args.encoder_of)

@@ -24,7 +24,8 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from agents.results import training_record, write_json
-from agents.run_history import run_history
+from agents.run_history import earlier_trainings, run_history
+from agents.run_lock import only_training_in
 from model.backbones import BackboneName, with_backbone
 from model.config import PRESETS, LSSVWMConfig, PresetName
 from model.data import LatentStore, append_episodes
@@ -33,6 +34,7 @@ from model.frame_sizes import with_frame_size
 from model.own_dreams import Dreaming, draw_dreaming
 from model.poses import POSE_SIZE
 from model.start_weights import open_tokenizer
+from model.tokenizer import Tokenizer
 from model.training import (
     Losses,
     Objective,
@@ -65,7 +67,7 @@ from wmgym.fitting import build_world, diverged, fit_to_recordings
 from wmgym.heap import keep_freed_memory
 from wmgym.latents import bind_to_recordings, bind_to_tokenizer, names_in, open_store
 from wmgym.recorded_world import copy_world
-from wmgym.recording import Episode, scan
+from wmgym.recording import Episode, Scan, scan
 
 CLIPS_PER_EPISODE = 2  # of those that are measured on while training
 
@@ -173,7 +175,7 @@ class Args:
         check_minutes(self.minutes)
         check_ranges(self, dict.fromkeys(counts + dreams, (1, math.inf)), dict.fromkeys(dreams, no_dreams))
         check_ranges(self, dict.fromkeys(("learning_rate", "seed", "clips", "pose_origin"), (0, math.inf)))
-        check_ranges(self, dict.fromkeys(shares, (0, 1)))
+        check_ranges(self, dict.fromkeys(shares, (0, 1)) | {"save_every": (0.1, math.inf)})
         check_stages(self.stages)
         check_dream_steps(self.dream_steps, PRESETS[self.preset].dynamics.max_denoising_steps)
         check_backwards(self.there_and_back, self.pose_origin, self.conditioning)
@@ -209,6 +211,14 @@ def main(args: Args) -> dict[str, float]:
     held_out = long_enough(sound, args.context + args.horizon, fabric.print)  # short ones are told of now
     found = scan(args.recordings, tqdm)
     dynamics = fit_to_recordings(args.dynamics, tokenizer, args.recordings, found, held_out)
+    with only_training_in(args.output, fabric):
+        return train(args, fabric, tokenizer, dynamics, found, held_out)
+
+
+def train(
+    args: Args, fabric: Fabric, tokenizer: Tokenizer, dynamics: LSSVWMConfig, found: Scan, held_out: list[Episode]
+) -> dict[str, float]:
+    """Encodes what is not encoded yet and trains until the budget is spent; returns the last validation metrics."""
     folder, starts, size = args.output / "latents", None, tokenizer.config.frame_size
     if fabric.is_global_zero:
         bind_to_tokenizer(folder, args.tokenizer)
@@ -230,7 +240,9 @@ def main(args: Args) -> dict[str, float]:
     if args.spent(progress) >= 1:
         fabric.print(nothing_to_do(progress.seconds, args.minutes, progress.step))
         return {}
-    history = history_of(args, progress, fabric)
+    settings = training_record(args, progress)["settings"]
+    history = run_history(args.output / "checkpoint" / "training.json", settings, progress.step, fabric.print)
+    history |= earlier_trainings(tokenizer=args.tokenizer, start_from=None if progress.step else args.start_from)
     writer = SummaryWriter(str(args.output)) if fabric.is_global_zero else None
     total, unit = (args.steps, "step") if args.steps else (round(args.minutes * 60), "s")
     at = progress.step if args.steps else round(progress.seconds)
@@ -292,18 +304,6 @@ def main(args: Args) -> dict[str, float]:
             last_save = last_tick = time.monotonic()  # measuring and saving is not training time
     bar.close()
     return metrics
-
-
-def history_of(args: Args, progress: Progress, fabric: Fabric) -> dict[str, Any]:
-    """What the run began with, what was changed since, and how what it is made of was trained."""
-    settings = training_record(args, progress)["settings"]
-    history = run_history(args.output / "checkpoint" / "training.json", settings, progress.step, fabric.print)
-    for name, source in (("tokenizer", args.tokenizer), ("start_from", None if progress.step else args.start_from)):
-        if source is not None and (source / "training.json").exists():
-            record = json.loads((source / "training.json").read_text())
-            # a world model's record holds its tokenizer's
-            history[name] = record.get("tokenizer", record) if name == "tokenizer" else record
-    return history
 
 
 def publish(

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from agents.run_history import run_history
+from agents.run_history import earlier_trainings, run_history
 
 BEGAN = {"mode": "clean_past", "seed": 0, "minutes": 1.0, "stages": [[1.0, 16]], "start_from": "first"}
 
@@ -51,6 +51,22 @@ def test_a_setting_that_earlier_code_did_not_have_is_no_change(path):
 def test_what_the_run_started_from_stays(path):
     path.write_text(json.dumps({"settings": BEGAN, "start_from": {"progress": {"step": 5}}}))
     assert go_on(path, 10)[0]["start_from"] == {"progress": {"step": 5}}
+
+
+def test_what_a_run_is_made_of_is_told_as_far_as_it_is_recorded(tmp_path):
+    records = {
+        "tokenizer": {"settings": {"batch": 4}},
+        "world": {"settings": {"seed": 1}, "tokenizer": {"settings": {}}},
+    }
+    for name, record in records.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "training.json").write_text(json.dumps(record))
+    tokenizer, world = tmp_path / "tokenizer", tmp_path / "world"
+    assert earlier_trainings(tokenizer=tokenizer, start_from=world) == {
+        "tokenizer": records["tokenizer"], "start_from": records["world"]
+    }  # fmt: skip
+    assert earlier_trainings(tokenizer=world, start_from=None) == {"tokenizer": {"settings": {}}}
+    assert earlier_trainings(tokenizer=tmp_path, start_from=tmp_path / "none") == {}
 
 
 def test_a_damaged_record_is_named(path):

@@ -12,26 +12,28 @@ from agents.run_lock import FolderInUseError, only_run_in
 
 ROOT = Path(__file__).parents[2]
 HOLD = """
-import subprocess, sys
+import os, signal, subprocess, sys, time
 from pathlib import Path
 from agents.run_lock import only_run_in
 
 with only_run_in(Path(sys.argv[1])):
-    worker = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
-    print(worker.pid, flush=True)
+    if sys.argv[2] == "started":
+        worker = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"]).pid
+    elif (worker := os.fork()) == 0:
+        time.sleep(600)
+    print(worker, flush=True)
     sys.stdin.read()
-    worker.kill()
+    os.kill(worker, signal.SIGKILL)
 """
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there are no such locks")
 
 
 @contextmanager
-def another_run_in(folder):
+def another_run_in(folder, worker="started"):
     """A process that holds the folder, and has a worker, until its input ends."""
-    held = subprocess.Popen(
-        [sys.executable, "-c", HOLD, str(folder)], cwd=ROOT, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    )
+    line = [sys.executable, "-c", HOLD, str(folder), worker]
+    held = subprocess.Popen(line, cwd=ROOT, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     held.worker = int(held.stdout.readline())
     try:
         yield held
@@ -55,8 +57,9 @@ def test_a_second_run_in_a_folder_is_refused_until_the_first_has_ended(tmp_path)
         pass
 
 
-def test_a_killed_run_leaves_no_lock_though_its_worker_lives(tmp_path):
-    with another_run_in(tmp_path) as first:
+@pytest.mark.parametrize("worker", ["started", "forked"])
+def test_a_killed_run_leaves_no_lock_though_its_worker_lives(worker, tmp_path):
+    with another_run_in(tmp_path, worker) as first:
         first.send_signal(signal.SIGKILL)
         first.wait()
         try:

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from agents.run_lock import FolderInUseError, only_run_in
 from experiments import dream_ppo
 from experiments.clone_behaviour import CLONING_FILE, Args, main
 from tests.wmgym.maze_walks import write_walks
@@ -69,6 +70,12 @@ def test_a_cloning_without_its_record_is_refused_before_it_is_judged_again(damag
 def test_the_clone_is_judged_in_the_real_maze(args):
     metrics = main(replace(args, epochs=1, real_episodes=1))["metrics"]
     assert all(row["real"]["episodes"] == 1 and row["real"]["steps"] == 8 for row in metrics["policies"])
+
+
+def test_a_folder_in_which_a_run_goes_on_is_left_alone(args):
+    with only_run_in(args.output), pytest.raises(FolderInUseError, match=f"{args.output} given to write into"):
+        main(args)
+    assert [path.name for path in args.output.iterdir()] == [".lock"]
 
 
 def test_mistakes_are_named(args, tmp_path):

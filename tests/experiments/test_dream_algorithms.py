@@ -1,12 +1,15 @@
 """The algorithms of dream_ppo.py, and going on from a clone, with a world model of random weights."""
 
+import hashlib
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
+from agents.dream_settings import options_of
 from agents.sb3 import load_learner, make_learner
 from agents.time_budget import TrainingProgress
 from agents.training_folder import save_training
@@ -99,7 +102,7 @@ def test_trainings_of_before_there_were_algorithms_go_on(args):
     main(replace(args, algorithm="recurrent_ppo", observation="latent"))
     path = args.output / "training.json"
     training = json.loads(path.read_text())
-    for name in ("algorithm", "start_from", "critic_warmup"):
+    for name in ("algorithm", "start_from", "start_from_policy", "critic_warmup"):
         del training["config"][name]
     del training["progress"]["planned"]
     training["config"]["recurrent"] = True
@@ -118,11 +121,18 @@ def test_a_clone_is_gone_on_from_and_acts_as_it_did_while_its_critic_learns(recu
     assert result["config"]["start_from"] == "clone"
     assert (result["config"]["learning_rate"], result["config"]["entropy"]) == (1e-4, 0.001)
     assert result["metrics"]["policies"][-1]["name"].endswith(" trained in dreams, from clone")
+    digest = result["config"]["start_from_policy"]
+    assert digest == hashlib.sha256((clone / "policy.zip").read_bytes()).hexdigest()[:16]
+    assert json.loads((args.output / "training.json").read_text())["config"]["start_from_policy"] == digest
+    assert digest not in " ".join(options_of(result["config"]))
     for before, after in zip(actor(clone, algorithm), actor(args.output, algorithm), strict=True):
         assert torch.equal(before, after)
+    shutil.rmtree(clone)  # what was recorded counts, whatever became of the folder
     again = main(replace(args, resume=True))
     assert again["config"]["critic_warmup"] == 10**6
     assert again["config"]["start_from"] == "clone"
+    assert again["config"]["start_from_policy"] == digest
+    assert main(replace(args, evaluate=args.output))["config"]["start_from_policy"] == digest
 
 
 def test_what_cannot_be_gone_on_from_is_refused_before_long_work(args, write_clone, tmp_path):

@@ -13,6 +13,7 @@ from PIL import Image
 
 from agents.dream_settings import options_of
 from agents.run_lock import FolderInUseError, only_run_in
+from experiments import dream_ppo
 from experiments.dream_ppo import PRESETS, main, make_dreams, parse, prepared, watching
 from wmgym.watched_mazes import REAL_STEPS, watched_maze
 
@@ -119,6 +120,21 @@ def test_numbers_out_of_range_are_refused_before_anything_is_done(changes, check
     assert not (tmp_path / "new").exists()
 
 
+def test_only_what_was_asked_to_be_another_than_in_training_is_told(dreamed, tmp_path, capsys):
+    args, _ = dreamed
+    folder = tmp_path / "trained"
+    shutil.copytree(args.output, folder)
+    training = json.loads((folder / "training.json").read_text())
+    training["config"] |= {"num_envs": 7, "discount": 0.5}
+    (folder / "training.json").write_text(json.dumps(training))
+    for changes in ({"evaluate": folder}, {"resume": True, "output": folder}):
+        asked = replace(args, **changes)
+        assert (prepared(asked).num_envs, prepared(asked).discount) == (7, 0.5)
+        assert capsys.readouterr().out == ""  # nothing but the folder was given
+        assert prepared(replace(asked, num_envs=2, rollout=5, discount=0.5)).num_envs == 7
+        assert capsys.readouterr().out == f"As in the training in {folder}: rollout = 32, not 5, num_envs = 7, not 2\n"
+
+
 @pytest.mark.parametrize(("recorded", "expected"), [("bfloat16", "bfloat16"), (None, "float32")])
 def test_a_policy_goes_on_in_the_precision_it_learned_in(recorded, expected, dreamed, tmp_path):
     """In both worlds; trainings from before that was recorded were in float32."""
@@ -173,6 +189,29 @@ def test_an_earlier_policy_is_said_to_be_replaced_when_that_begins(dreamed, tmp_
     main(again)
     assert f"{folder} holds the policy of an earlier run: it is replaced" in capsys.readouterr().out
     assert (folder / "training.json").read_text() != record
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_training_that_is_killed_leaves_no_result_of_the_policy_before(resume, dreamed, tmp_path, monkeypatch):
+    """What is refused or fails before leaves all as it was."""
+    args, _ = dreamed
+    folder = tmp_path / "earlier"
+    shutil.copytree(args.output, folder)
+    (folder / "dream_beside_reality.gif").touch()  # as the real maze leaves it
+    again = replace(args, output=folder, resume=resume)
+    with pytest.raises(ValueError, match="no-such-device"):
+        main(replace(again, device="no-such-device"))
+    results = ["dream_beside_reality.gif", "dream_ppo.png", "result.json"]
+    policy = {"policy.zip", "training.json"}
+    assert {path.name for path in folder.glob("*.*")} - {".lock"} == policy.union(results)
+
+    def killed(*_, **__):
+        raise SystemExit
+
+    monkeypatch.setattr(dream_ppo, "learn_for", killed)
+    with pytest.raises(SystemExit):
+        main(again)
+    assert {path.name for path in folder.glob("*.*")} - {".lock"} == policy
 
 
 def test_nothing_to_resume_is_said_so(checkpoint, tmp_path):

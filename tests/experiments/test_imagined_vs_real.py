@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 from agents.results import write_json
+from agents.run_lock import FolderInUseError, only_run_in
 from agents.sb3 import make_ppo
 from agents.time_budget import TrainingProgress
 from agents.training_folder import save_training
@@ -262,6 +263,13 @@ def test_numbers_out_of_range_are_refused(changes, checkpoint, tmp_path):
     with pytest.raises(ValueError, match=rf"--{next(iter(changes)).replace('_', '-')} .* given, expected"):
         main(replace(args, **changes))
     assert not (tmp_path / "new").exists()
+
+
+def test_a_folder_in_which_a_run_goes_on_is_left_alone(checkpoint, tmp_path):
+    args = Args(policies=("random", "sticky", "forward"), checkpoint=checkpoint, output=tmp_path / "run")
+    with only_run_in(args.output), pytest.raises(FolderInUseError, match=f"{args.output} given to write into"):
+        main(args)
+    assert [path.name for path in args.output.iterdir()] == [".lock"]
 
 
 def test_policies_that_cannot_be_compared_are_refused_before_anything_is_measured(trained, checkpoint, tmp_path):

@@ -1,29 +1,15 @@
 """`make memory`: every command that it would run is one that the scripts take."""
 
-import os
-import shlex
-import subprocess
+from functools import partial
 from pathlib import Path
 
 import pytest
-import tyro
 
-from experiments import collect_episodes, memory_benchmark, train_tokenizer, train_world_model
+from tests.experiments.dry_runs import ROOT, commands_in, dry_run
 
-ROOT = Path(__file__).parents[2]
 MAZE = "wmgym/MemoryMaze-9x9-v0"
-SCRIPTS = {
-    "collect_episodes": collect_episodes,
-    "train_tokenizer": train_tokenizer,
-    "train_world_model": train_world_model,
-    "memory_benchmark": memory_benchmark,
-}
 
-
-def make(*settings, folder=ROOT, check=True):
-    line = ["make", "--dry-run", "-f", str(ROOT / "scripts/memory.mk"), "PYTHON_BIN=python", *settings]
-    alone = {key: value for key, value in os.environ.items() if "MAKE" not in key}  # as if no other make had called
-    return subprocess.run(line, cwd=folder, env=alone, capture_output=True, text=True, check=check)
+make = partial(dry_run, "-f", str(ROOT / "scripts/memory.mk"))
 
 
 @pytest.fixture(scope="module")
@@ -34,14 +20,7 @@ def commands():
 
 def commands_of(*settings, folder=ROOT):
     """What would be run, by script: its arguments."""
-    printed = make(*settings, folder=folder).stdout.replace("\\\n", " ")
-    found = {name: [] for name in SCRIPTS}
-    for command in printed.splitlines():
-        words = shlex.split(command.split(">")[0])
-        if words[:1] == ["python"]:
-            script = SCRIPTS[Path(words[1]).stem]
-            found[Path(words[1]).stem].append(tyro.cli(script.Args, args=words[2:]))
-    return found
+    return commands_in(make(*settings, folder=folder).stdout)
 
 
 def test_every_system_is_trained_for_each_seed_in_a_folder_of_its_own(commands):

@@ -13,6 +13,7 @@ from PIL import Image
 from agents.critic_folder import save_critic
 from agents.evaluate import evaluate
 from agents.return_critic import CriticSettings, ReturnCritic
+from agents.run_lock import FolderInUseError, only_run_in
 from experiments import dream_ppo, plan_mpc
 from experiments.plan_mpc import Args, main
 from tests.wmgym.dot_world import small_checkpoint
@@ -192,6 +193,12 @@ def test_what_does_not_fit_is_refused_before_anything_is_done(changes, message, 
     with pytest.raises(ValueError, match=message):
         main(replace(args, **changes))
     assert not args.output.exists()
+
+
+def test_a_folder_in_which_a_run_goes_on_is_left_alone(args):
+    with only_run_in(args.output), pytest.raises(FolderInUseError, match=f"{args.output} given to write into"):
+        main(args)
+    assert [path.name for path in args.output.iterdir()] == [".lock"]
 
 
 def test_critics_that_do_not_fit_are_named(args, tmp_path):

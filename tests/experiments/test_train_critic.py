@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from agents.critic_folder import load_critic
+from agents.run_lock import FolderInUseError, only_run_in
 from experiments.train_critic import Args, main
 from tests.wmgym.image_worlds import ACTIONS, TOY
 from tests.wmgym.maze_walks import walk
@@ -63,6 +64,12 @@ def test_a_run_leaves_a_critic_that_knows_what_comes(args, observation, dream_st
     again = main(args)
     assert again["metrics"] == metrics
     assert {path: path.stat().st_mtime_ns for path in (args.output / "watched").rglob("*.npy")} == watched
+
+
+def test_a_folder_in_which_a_run_goes_on_is_left_alone(args):
+    with only_run_in(args.output), pytest.raises(FolderInUseError, match=f"{args.output} given to write into"):
+        main(args)
+    assert [path.name for path in args.output.iterdir()] == [".lock"]
 
 
 def test_mistakes_are_named_before_anything_is_watched(args, tmp_path):

@@ -1,7 +1,9 @@
 """The training scripts on a few random frames: what they leave behind, kills, several processes."""
 
 import json
+import math
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -13,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from agents.run_lock import FolderInUseError, only_run_in
 from experiments import train_tokenizer, train_world_model
 from model.checkpoint import CheckpointError, load_tensors, save_tensors
 from model.config import PRESETS
@@ -211,6 +214,18 @@ def test_numbers_that_make_no_sense_are_refused_at_once(changes, recordings, tok
         train_world_model.main(world_model_args(recordings, tokenizer, tmp_path, **changes))
 
 
+@pytest.mark.parametrize("save_every", [math.nan, 0.0, -1.0])
+def test_intervals_of_saves_that_make_no_sense_are_refused_at_once(save_every, tmp_path):
+    nowhere = tmp_path / "nowhere"
+    for script, args in (
+        (train_tokenizer, tokenizer_args(nowhere, tmp_path / "run", save_every=save_every)),
+        (train_world_model, world_model_args(nowhere, nowhere, tmp_path / "run", save_every=save_every)),
+    ):
+        with pytest.raises(ValueError, match=f"--save-every {save_every} given, expected 0.1 or more"):
+            script.main(args)
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize("dream_steps", [(1, 16), (3,), ()])
 def test_dreams_in_steps_that_no_sampler_takes_are_refused_at_once(dream_steps, recordings, tokenizer, tmp_path):
     with pytest.raises(ValueError, match="--dream-steps"):
@@ -288,3 +303,32 @@ def test_two_processes_train_one_model(recordings, tokenizer, tmp_path):
     last = json.loads((args.output / "metrics.jsonl").read_text().splitlines()[-1])
     assert last["frames"] == 2 * 32 * last["step"]
     assert open_checkpoint(args.output / "checkpoint")
+
+
+def test_two_processes_train_one_tokenizer(recordings, tmp_path):
+    output = tmp_path / "two"
+    finished = subprocess.run(
+        [sys.executable, str(ROOT / "experiments/train_tokenizer.py"), f"--recordings={recordings}",
+         f"--validation={recordings}", f"--output={output}", "--preset=micro", "--minutes=0.02", "--batch=4",
+         "--devices=2"],
+        env=shell(), capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert finished.returncode == 0, finished.stderr
+    last = json.loads((output / "metrics.jsonl").read_text().splitlines()[-1])
+    assert last["frames"] == 2 * 4 * last["step"]
+
+
+def test_a_folder_in_which_a_run_goes_on_is_left_alone(recordings, tokenizer, tmp_path):
+    folder = tmp_path / "run"
+    args = world_model_args(recordings, tokenizer, folder, minutes=5.0)
+    told = f"{folder} given to write into, expected .* process {os.getpid()} "
+    with only_run_in(folder):
+        with pytest.raises(FolderInUseError, match=told):
+            train_world_model.main(args)
+        with pytest.raises(FolderInUseError, match=told):
+            train_tokenizer.main(tokenizer_args(recordings, folder, minutes=5.0))
+        refused = subprocess.run(command(args, "--devices=2"), env=shell(), capture_output=True, text=True, timeout=120)
+    assert refused.returncode == 1
+    assert re.search(told, refused.stderr)
+    assert refused.stderr.count("Traceback") == 1  # the other process ends without a word
+    assert [path.name for path in folder.iterdir()] == [".lock"]
