@@ -94,17 +94,22 @@ def main(args: Args) -> dict[str, float]:
     size = config.tokenizer.frame_size
     frames = load_frames(args.recordings, args.episodes, args.seed, size, for_training=True)
     held_out = load_frames(args.validation, 8, args.seed, size, for_training=False)[:: max(1, 8 * 1001 // 512)]
-    with only_training_in(args.output, fabric):
-        return train(args, fabric, config, frames, held_out)
-
-
-def train(
-    args: Args, fabric: Fabric, config: WorldModelConfig, frames: NDArray[np.uint8], held_out: NDArray[np.uint8]
-) -> dict[str, float]:
-    """Trains until the minutes are spent; returns the last validation metrics."""
     model = Tokenizer(config.tokenizer)
     if args.encoder_of is not None:
         take_encoder(model, args.encoder_of)
+    with only_training_in(args.output, fabric):
+        return train(args, fabric, config, model, frames, held_out)
+
+
+def train(
+    args: Args,
+    fabric: Fabric,
+    config: WorldModelConfig,
+    model: Tokenizer,
+    frames: NDArray[np.uint8],
+    held_out: NDArray[np.uint8],
+) -> dict[str, float]:
+    """Trains until the minutes are spent; returns the last validation metrics."""
     model = model.to(memory_format=torch.channels_last)
     average = moving_average(model, decay=0.998).to(fabric.device)
     learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
