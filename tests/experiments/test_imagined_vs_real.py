@@ -266,7 +266,10 @@ def test_numbers_out_of_range_are_refused(changes, checkpoint, tmp_path):
 
 
 def test_a_folder_in_which_a_run_goes_on_is_left_alone(checkpoint, tmp_path):
-    args = Args(policies=("random", "sticky", "forward"), checkpoint=checkpoint, output=tmp_path / "run")
+    args = Args(
+        policies=("random", "sticky", "forward"), output=tmp_path / "run", checkpoint=checkpoint, steps=6,
+        dream_episodes=1, real_episodes=1, workers=1,
+    )  # fmt: skip
     with only_run_in(args.output), pytest.raises(FolderInUseError, match=f"{args.output} given to write into"):
         main(args)
     assert [path.name for path in args.output.iterdir()] == [".lock"]
