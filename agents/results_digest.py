@@ -15,7 +15,7 @@ FAR = "16"
 """Steps back, for how far features reach."""
 JUDGED: dict[str, tuple[str, int, tuple[int, ...]]] = {
     "clone_behaviour": ("a clone of recorded walks, by the memory of its own LSTM", 1, (0,)),
-    "dream_ppo_from_clone": ("an earlier clone, of 222 walks, that went on in dreams", -1, (1,)),
+    "dream_ppo_from_clone": ("an earlier clone that went on in dreams", -1, (1,)),
     "dream_ppo_demo": ("PPO trained only in the dream, by `make demo`", -1, (1,)),
     "dream_ppo_full": ("PPO trained only in the dream, for longer", -1, (1,)),
     "dream_ppo_1000": ("PPO trained only in the dream, over whole episodes", -1, (1,)),
@@ -23,7 +23,8 @@ JUDGED: dict[str, tuple[str, int, tuple[int, ...]]] = {
     "miniworld_dream_ppo": ("PPO trained only in its dream, in MiniWorld", -1, (0,)),
 }
 """Results of agents by their folders: in words, and which of their policies is compared with which."""
-OF_OTHER_WORLDS = ("miniworld_dream_ppo",)
+OF_OTHERS = ("miniworld_dream_ppo", "memory_benchmark")
+"""Results that are not meant to be of the shipped checkpoint."""
 
 
 def digest(results: Mapping[str, Result], shipped: str) -> str:
@@ -43,8 +44,7 @@ def digest(results: Mapping[str, Result], shipped: str) -> str:
 
 def _is_shipped(name: str, result: Result, shipped: str) -> bool:
     """Say whether a result is of the shipped world model, or is not meant to be."""
-    of_any = name in OF_OTHER_WORLDS or name == "memory_benchmark"
-    return of_any or shipped.startswith(result["config"].get("world_model", "none"))
+    return name in OF_OTHERS or shipped.startswith(result["config"].get("world_model", "none"))
 
 
 def _fidelity(result: Result) -> Iterator[Row]:
@@ -73,7 +73,7 @@ def _dreamed_rewards(result: Result) -> Iterator[Row]:
     """What of the rewards is dreamed when they came."""
     (row,) = (row for row in result["metrics"]["rows"] if row["denoising_steps"] == 1)
     yield (
-        f"rewards dreamed where they came in clips of 16 frames, of {row['events']}",
+        f"rewards dreamed where they came in clips of {result['config']['horizon']} frames, of {row['events']}",
         f"{row['recall']:.0%}",
         f"return of a clip {row['return_dreamed']:.2f} dreamed, {row['return_real']:.2f} real",
     )

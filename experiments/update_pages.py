@@ -17,6 +17,7 @@ import tyro
 
 from agents.blind_policies import BLIND
 from agents.found_results import find_results
+from agents.results import RESULT_FILE
 from agents.results_digest import digest
 from agents.results_page import agreement_table, page
 from agents.run_sections import SECTIONS, flag, learned_in_dreams, returns, section
@@ -24,6 +25,7 @@ from model.checkpoint import weights_digest
 
 RESULTS = Path("docs/results")
 AGENTS_PAGE = Path("docs/agents.md")
+EACH = f"*/{RESULT_FILE}"
 CARD = Path("wmgym/checkpoints/memory-maze-9x9")
 OWN_PAGE = Path("docs/your_environment.md")
 MEASUREMENTS = Path("docs/measurements.md")
@@ -64,7 +66,7 @@ def main(args: Args) -> None:
         replace(args.root / OWN_PAGE, "room", of_room(args.root, agents["room_dream_ppo"]))
     replace(args.root / MEASUREMENTS, "results", "\n\n".join(measurements(args.root, agents, shipped)))
     replace(args.root / MEMORY_PAGE, "memory", "\n\n".join(memories(args.root, shipped)))
-    found = {path.parent.name: json.loads(path.read_text()) for path in (args.root / RESULTS).glob("*/result.json")}
+    found = {path.parent.name: result_of(args.root, path.parent.name) for path in (args.root / RESULTS).glob(EACH)}
     replace(args.root / "README.md", "digest", digest(found | agents, shipped))
     if fidelity := table_of(args.root, "evaluate_world_model"):
         replace(args.root / CARD / "README.md", "numbers", fidelity)
@@ -80,18 +82,15 @@ def measurements(root: Path, agents: dict[str, dict[str, Any]], shipped: str) ->
     """
     parts = []
     if fidelity := table_of(root, "evaluate_world_model"):
-        parts += [
-            "## Dreams against held-out mazes",
-            "`experiments/evaluate_world_model.py --recordings recordings/test`",
-        ]
-        parts += [fidelity]
+        command = "experiments/evaluate_world_model.py --recordings recordings/test"
+        parts += ["## Dreams against held-out mazes", f"`{command}`", fidelity]
     parts += ["## Agents", READ_AGENTS] if agents else []
     for name in SECTIONS:
         if name in agents:
             refuse_others(name, agents[name], shipped)
             parts.append(section(name, agents[name]))
     if diagnosis := table_of(root, "diagnose_agent"):
-        config = config_of(root, "diagnose_agent")
+        config = result_of(root, "diagnose_agent")["config"]
         named = " ".join(name if name in BLIND else f"runs/{name}" for name in config["policies"])
         more = " ".join(flag(name, config[name]) for name in ("teachers", "episodes", "bursts") if config.get(name))
         parts += [f"### What agents fail at, in {config['mazes']} mazes"]
@@ -112,10 +111,9 @@ def memories(root: Path, shipped: str) -> list[str]:
     """What systems remember, what a checkpoint's memory knows of a maze, and what memory costs."""
     parts = []
     if memory := table_of(root, "memory_benchmark"):
-        result = json.loads((root / RESULTS / "memory_benchmark" / "result.json").read_text())
-        parts += ["## What nine systems remember", f"`{memory_command(result)}`", memory]
+        parts += ["## What nine systems remember", f"`{memory_command(result_of(root, 'memory_benchmark'))}`", memory]
     if probes := table_of(root, "map_probes"):
-        config = config_of(root, "map_probes")
+        config = result_of(root, "map_probes")["config"]
         command = "experiments/map_probes.py --recordings recordings/train --test recordings/test"
         command += f" --walkers {config['walkers']}" if config["walkers"] else ""
         whose = "the shipped" if shipped.startswith(config.get("world_model", "none")) else "an earlier"
@@ -180,17 +178,17 @@ def speeds(root: Path) -> list[str]:
 
 def heading(title: str, root: Path, name: str, given: tuple[str, ...], more: str = "") -> str:
     """Title, command and full result of an experiment whose first rows follow."""
-    config = config_of(root, name)
+    config = result_of(root, name)["config"]
     command = " ".join(filter(None, [f"experiments/{name}.py", more, *(flag(key, config[key]) for key in given)]))
     shipped = weights_digest(root / CARD)
     title += "" if shipped.startswith(config.get("world_model", "")) else ", of an earlier checkpoint"
     return f"### {title}\n\nOne run, `{command}`; [all rows](results/{name}/result.md)."
 
 
-def config_of(root: Path, name: str) -> dict[str, Any]:
-    """The settings of a committed result."""
-    config: dict[str, Any] = json.loads((root / RESULTS / name / "result.json").read_text())["config"]
-    return config
+def result_of(root: Path, name: str) -> dict[str, Any]:
+    """A committed result."""
+    result: dict[str, Any] = json.loads((root / RESULTS / name / RESULT_FILE).read_text())
+    return result
 
 
 def table_of(root: Path, name: str, file: str = "result.md") -> str | None:
@@ -223,7 +221,7 @@ def memory_command(result: dict[str, Any]) -> str:
 
 def of_room(root: Path, agent: dict[str, Any]) -> str:
     """What the commands of the page on one's own environment gave: agent and world model."""
-    found = json.loads((root / RESULTS / "room_world_model" / "result.json").read_text())["metrics"]
+    found = result_of(root, "room_world_model")["metrics"]
     told = ", ".join(
         f"{found[key]['recall']:.0%} of the {name} ({found[key]['precision']:.0%} of those that it told were real)"
         for key, name in (("reward_events", "rewards"), ("ends", "ends"))
