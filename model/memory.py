@@ -83,6 +83,10 @@ class Memory:
         """A copy that shares no storage."""
         return self._map(torch.clone)
 
+    def detach(self) -> "Memory":
+        """The same memory, cut off from how it came about: gradients end here."""
+        return self._map(torch.Tensor.detach)
+
     def to(self, device: torch.device | str) -> "Memory":
         """The same memory on another device."""
         return self._map(lambda v: v.to(device))

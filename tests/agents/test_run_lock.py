@@ -19,9 +19,10 @@ from agents.run_lock import only_run_in
 with only_run_in(Path(sys.argv[1])):
     if sys.argv[2] == "started":
         worker = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"]).pid
+        print(worker, flush=True)
     elif (worker := os.fork()) == 0:
+        print(os.getpid(), flush=True)  # by itself: from here on it has let go of the lock
         time.sleep(600)
-    print(worker, flush=True)
     sys.stdin.read()
     os.kill(worker, signal.SIGKILL)
 """
