@@ -4,20 +4,60 @@ So pupils also learn how to come back from where no teacher would have gone (the
 J. Bagnell, arXiv:1011.0686, with recordings in place of the pupil's own walks).
 """
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from agents.walkers import GoalWalker
+from agents.explorer import Explorer
+from agents.walkers import TargetSeeker
 
+TeacherName = Literal["explorer", "target_seeker"]
+TEACHERS: dict[TeacherName, type[Explorer] | type[TargetSeeker]] = {
+    "explorer": Explorer,
+    "target_seeker": TargetSeeker,
+}
+"""One that uses what it has seen, and one that knows where the target is."""
 NEEDED = ("agent_pos", "agent_dir", "maze_layout", "target_pos")
 """What a recording must have kept of `info`."""
 
 
-def teach(teacher: GoalWalker, state: Mapping[str, NDArray[Any]]) -> NDArray[np.int64]:
-    """Return the action that a teacher, who watches from the beginning, intends at each frame of an episode.
+class Teacher(Protocol):
+    """Who knows the way: `agents.explorer.Explorer`, `agents.walkers.TargetSeeker`."""
+
+    @property
+    def knows_target(self) -> bool:
+        """Whether it knows where the current target is, as of the last time it was asked what to do."""
+
+    def reset(self) -> None:
+        """Forget the last episode."""
+
+    def intend(self, info: Mapping[str, Any]) -> int:
+        """Return the action that leads on to its goal; asked once a step, whoever acts."""
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a teacher knew at each frame of an episode, or of several of one length.
+
+    Attributes:
+        actions: `[... t]`: its action.
+        targets: `[... t 2]` float32: cells ahead and cells to the left at which the target lies, seen from the camera.
+        known: `[... t]`: whether the teacher knows where the target is.
+    """
+
+    actions: NDArray[np.int64]
+    targets: NDArray[np.float32]
+    known: NDArray[np.bool_]
+
+
+def teach(teacher: Teacher, state: Mapping[str, NDArray[Any]]) -> Answers:
+    """Return what a teacher, who watches from the beginning, intends and knows at each frame of an episode.
 
     Args:
         teacher: Forgets its last episode first.
@@ -37,5 +77,40 @@ def teach(teacher: GoalWalker, state: Mapping[str, NDArray[Any]]) -> NDArray[np.
             "recording is damaged. Fix: move it away."
         )
     teacher.reset()
-    frames = range(len(state[NEEDED[0]]))
-    return np.array([teacher.intend({key: state[key][t] for key in NEEDED}) for t in frames], np.int64)
+    actions, known = [], []
+    for t in range(len(state[NEEDED[0]])):
+        actions.append(teacher.intend({key: state[key][t] for key in NEEDED}))
+        known.append(teacher.knows_target)
+    offset = np.asarray(state["target_pos"], np.float64) - state["agent_pos"]
+    along = np.asarray(state["agent_dir"], np.float64)
+    ahead = (offset * along).sum(-1)
+    left = offset[:, 1] * along[:, 0] - offset[:, 0] * along[:, 1]
+    return Answers(np.array(actions, np.int64), np.stack([ahead, left], -1).astype(np.float32), np.array(known, bool))
+
+
+def ask_all(
+    teacher: TeacherName,
+    files: Sequence[Path],
+    read: Callable[[Path], Mapping[str, NDArray[Any]]],
+    workers: int,
+    show: Callable[..., Iterable[Answers]],
+) -> list[Answers]:
+    """Return what a teacher knew in each of some recorded episodes.
+
+    Args:
+        teacher: Who.
+        files: The episodes.
+        read: Gives `NEEDED` of an episode; is sent to other processes.
+        workers: How many of them.
+        show: Progress bar, `tqdm.tqdm` or anything that takes what is counted, `total=`, `desc=` and `unit=`.
+
+    Raises:
+        ValueError: As `teach`.
+    """
+    with ProcessPoolExecutor(workers) as pool:
+        asked = pool.map(partial(_ask, teacher, read), files, chunksize=4)
+        return list(show(asked, total=len(files), desc=f"{teacher} watches", unit="episode"))
+
+
+def _ask(teacher: TeacherName, read: Callable[[Path], Mapping[str, NDArray[Any]]], file: Path) -> Answers:
+    return teach(TEACHERS[teacher](np.random.default_rng(0)), read(file))

@@ -134,6 +134,11 @@ class GoalWalker:
 class TargetSeeker(GoalWalker):
     """Walk to the current target, again and again: knows the whole maze, and is dense in rewards."""
 
+    @property
+    def knows_target(self) -> bool:
+        """Whether it knows where the current target is: always."""
+        return True
+
     def _goal(self, position: Point, info: Mapping[str, Any]) -> Point:
         return np.asarray(info["target_pos"], np.float64)
 

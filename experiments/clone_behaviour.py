@@ -15,7 +15,6 @@ import json
 import math
 import os
 import time
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing, nullcontext
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -33,24 +32,22 @@ from agents.behaviour_cloning import Demonstrations, clone_behaviour, score_clon
 from agents.comparison import as_table, compare_worlds
 from agents.evaluate import RandomPolicy
 from agents.exploration import WithBursts
-from agents.explorer import Explorer
 from agents.forgetful import Forgetful
 from agents.interfaces import Policy
 from agents.results import RESULT_FILE, write_json, write_result
 from agents.run_lock import only_run_in
 from agents.sb3 import SB3Policy, load_ppo, make_ppo
-from agents.teaching import NEEDED, teach
+from agents.teaching import NEEDED, TeacherName, ask_all
 from agents.time_budget import TrainingProgress
 from agents.training_folder import POLICY_FILE, save_training, settings_of_training
 from agents.two_worlds import World, measure
-from agents.walkers import TargetSeeker
 from wmgym.arguments import SEEDS, Range, check_ranges
 from wmgym.checkpoint import fingerprint, open_checkpoint
 from wmgym.errors import RecordingError
 from wmgym.heap import keep_freed_memory
-from wmgym.lessons import MIRRORED, keep_apart, usable_files
+from wmgym.lessons import MIRRORED, keep_apart, state_in, usable_files
 from wmgym.memory_maze_setup import import_memory_maze_tasks
-from wmgym.recording import SEED_RANGES, read_state
+from wmgym.recording import SEED_RANGES
 from wmgym.watched_mazes import REAL_STEPS, refuse_other_world, watched_mazes
 from wmgym.watched_recordings import read_watched, watch_recordings
 
@@ -61,7 +58,6 @@ LEARNING = (
     "hidden", "temperature", "seed",
 )  # fmt: skip
 """Settings that a policy keeps when it is judged again."""
-TEACHERS = {"explorer": Explorer, "target_seeker": TargetSeeker}
 RANGES: dict[str, Range] = {
     "epochs": (1, math.inf), "learning_rate": (0, 1), "dropout": (0, 0.99), "temperature": (1e-3, 1e3),
     "hidden": (1, 65_536), "bursts": (0, 1), "steps": (1, REAL_STEPS), "real_episodes": (0, math.inf),
@@ -87,7 +83,7 @@ class Args:
     """Remember by an LSTM."""
     mirror: bool = True
     """Learn from all episodes a second time, left for right: twice as many mazes."""
-    teacher: Literal["explorer", "target_seeker"] = "explorer"
+    teacher: TeacherName = "explorer"
     """Who says what to do: one that uses what it has seen, or one that knows where the target is."""
     epochs: int = 12
     """Times that every step is learned from."""
@@ -207,7 +203,7 @@ def learn(args: Args, dreams: Any) -> Any:
     learner = make_ppo(dreams, seed=args.seed, recurrent=args.recurrent, policy_kwargs=sizes | {"net_arch": [128]})
     files = {"train": usable_files(args.recordings), "validation": usable_files((args.validation,))}
     keep_apart(files["train"], files["validation"])
-    labels = {name: ask_all(args, name, paths) for name, paths in files.items()}
+    labels = {name: ask(args, name, paths) for name, paths in files.items()}
     taught, unseen = (demonstrations(args, name, files[name], labels[name]) for name in ("train", "validation"))
     recorded = labels["train"].size
     known = {"frames": recorded, "mirrored": args.mirror, "teachers_actions": shares_of(unseen.actions)}
@@ -222,23 +218,16 @@ def shares_of(actions: NDArray[np.int64]) -> list[float]:
     return [float(share) for share in np.bincount(actions.ravel()) / actions.size]
 
 
-def ask_all(args: Args, name: str, files: list[Path]) -> NDArray[np.int64]:
+def ask(args: Args, name: str, files: list[Path]) -> NDArray[np.int64]:
     """Return what the teacher would have done at each frame of some episodes."""
-    with ProcessPoolExecutor(args.workers) as pool:
-        asked = pool.map(ask, [args.teacher] * len(files), files)
-        answers = list(tqdm(asked, total=len(files), desc=f"{args.teacher}, {name}", unit="episode"))
-    lengths = sorted({len(actions) for actions in answers})
+    answers = ask_all(args.teacher, files, partial(state_in, keys=NEEDED), args.workers, tqdm)
+    lengths = sorted({len(each.actions) for each in answers})
     if len(lengths) > 1:
         raise RecordingError(
             f"{name} episodes of {', '.join(map(str, lengths))} frames given, expected one length. Most likely "
             "some were ended early: move them away."
         )
-    return np.stack(answers)
-
-
-def ask(teacher: str, file: Path) -> NDArray[np.int64]:
-    """Return what a teacher would have done in an episode."""
-    return teach(TEACHERS[teacher](np.random.default_rng(0)), read_state(file, NEEDED)[0])
+    return np.stack([each.actions for each in answers])
 
 
 def demonstrations(args: Args, name: str, files: list[Path], actions: NDArray[np.int64]) -> Demonstrations:

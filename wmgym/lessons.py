@@ -2,8 +2,10 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from gymnasium.spaces import Discrete
+from numpy.typing import NDArray
 
 from wmgym.errors import RecordingError
 from wmgym.recording import SEED_RANGES, read_episode, read_state, scan
@@ -29,6 +31,15 @@ def usable_files(folders: Sequence[Path], say: Callable[[str], object] = print) 
             f"no episode in {', '.join(map(str, folders))}, expected some. Record with experiments/collect_episodes.py."
         )
     return files
+
+
+def state_in(path: Path, keys: Sequence[str]) -> dict[str, NDArray[Any]]:
+    """Return what of `keys` was recorded of an episode's `info`, each with a leading axis of frames.
+
+    Raises:
+        RecordingError: The file cannot be read.
+    """
+    return read_state(path, keys)[0]
 
 
 def keep_apart(train: Sequence[Path], held_out: Sequence[Path]) -> None:

@@ -1,0 +1,165 @@
+"""Recorded walks as a world model sees them, with what a teacher knew there: cut into stretches and windows.
+
+Only what is asked for is read into memory.
+"""
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from model.actions import without_first
+from model.axes import START_ACTION
+from model.pupil import Lesson
+from model.training import Windows
+from wmgym.errors import RecordingError
+from wmgym.recording import read_episode
+
+
+@dataclass(frozen=True)
+class Walks:
+    """Whole episodes of one length.
+
+    Attributes:
+        files: Latents of each, as `wmgym.watched_recordings.watch_recordings` wrote them.
+        led: `[episodes t]` int64: the action that led to each frame; the first is none.
+        rewards: `[episodes t]` float32: the reward that came with it.
+        wanted: `[episodes t]` int64: the teacher's action.
+        goal: `[episodes t 2]` float32: cells ahead and to the left at which its goal lies.
+        known: `[episodes t]`: whether the teacher has seen the goal.
+    """
+
+    files: tuple[Path, ...]
+    led: NDArray[np.int64]
+    rewards: NDArray[np.float32]
+    wanted: NDArray[np.int64]
+    goal: NDArray[np.float32]
+    known: NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        """The number of episodes."""
+        return len(self.files)
+
+    @property
+    def frames(self) -> int:
+        """Frames of each episode."""
+        return int(self.led.shape[1])
+
+    def in_a_mirror(self, files: Sequence[Path], actions: Sequence[int]) -> "Walks":
+        """Return the same walks, left for right.
+
+        Args:
+            files: Latents of the mirrored frames.
+            actions: Where each action then stands.
+        """
+        turned = np.array(actions)
+        led = np.where(self.led == START_ACTION, START_ACTION, turned[self.led])
+        goal = self.goal * np.array([1, -1], np.float32)
+        return Walks(tuple(files), led, self.rewards, turned[self.wanted], goal, self.known)
+
+    def and_those(self, others: "Walks") -> "Walks":
+        """Return these walks and others of the same length."""
+        ours, theirs = vars(self), vars(others)
+        arrays = {
+            name: np.concatenate([ours[name], theirs[name]]) for name in ours if isinstance(ours[name], np.ndarray)
+        }
+        return Walks(files=self.files + others.files, **arrays)
+
+    def lesson(self, rows: Sequence[int], begin: int, end: int) -> Lesson:
+        """Read a stretch of some episodes, frames `begin` to `end` without the last."""
+        rows, span = list(rows), slice(begin, end)
+        latents = np.stack([self._mapped[row][span].astype(np.float32) for row in rows])
+        told = (part[rows, span] for part in (self.led, self.wanted, self.goal, self.known))
+        return Lesson(torch.from_numpy(latents), *map(torch.from_numpy, told))
+
+    def round(self, rng: np.random.Generator, episodes: int, stretch: int, device: torch.device) -> Iterator[Lesson]:
+        """Go through some episodes side by side from their beginning to their end, in stretches.
+
+        The first stretch is of a random length up to the others', so that stretches do not always end at the same
+        frames.
+
+        Args:
+            rng: Consumed for which episodes, and for the length of the first stretch.
+            episodes: How many, at most all.
+            stretch: Frames of a stretch.
+            device: Where to.
+        """
+        rows = rng.choice(len(self), min(episodes, len(self)), replace=False).tolist()
+        first = int(rng.integers(1, stretch + 1))
+        edges = [0, *range(first, self.frames, stretch), self.frames]
+        for begin, end in itertools.pairwise(edges):
+            yield Lesson(*(part.to(device) for part in self.lesson(rows, begin, end)))
+
+    def windows(self, rng: np.random.Generator, count: int, frames: int, device: torch.device) -> Windows:
+        """Draw windows uniformly from all places in all episodes.
+
+        Args:
+            rng: Consumed.
+            count: How many.
+            frames: Of each, at most an episode's.
+            device: Where to.
+        """
+        frames = min(frames, self.frames)
+        rows, begins = rng.integers(len(self), size=count), rng.integers(self.frames - frames + 1, size=count)
+        cut = [self.lesson([row], begin, begin + frames) for row, begin in zip(rows, begins, strict=True)]
+        rewards = np.stack([self.rewards[row, b : b + frames] for row, b in zip(rows, begins, strict=True)])
+        latents, actions = (torch.cat([getattr(part, name) for part in cut]) for name in ("latents", "actions"))
+        drawn = (latents, actions, torch.from_numpy(rewards), torch.zeros(rewards.shape))
+        return Windows(*(part.to(device) for part in drawn))
+
+    @cached_property
+    def _mapped(self) -> list[NDArray[Any]]:
+        return [np.load(path, mmap_mode="r") for path in self.files]
+
+
+def read_led(files: Sequence[Path]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Return the actions that led to the frames of some episodes, the first of each none, and the rewards.
+
+    Raises:
+        RecordingError: They differ in length, or one cannot be read.
+    """
+    episodes = [read_episode(path, ()) for path in files]
+    lengths = sorted({len(episode.reward) for episode in episodes})
+    if len(lengths) != 1:
+        raise RecordingError(
+            f"episodes of {', '.join(map(str, lengths)) or 'no'} frames given, expected one length. Most likely some "
+            "were ended early: move them away."
+        )
+    led = np.stack([episode.action for episode in episodes]).astype(np.int64)
+    led[:, 0] = START_ACTION
+    return led, np.stack([episode.reward for episode in episodes])
+
+
+@torch.inference_mode()
+def tell_apart(
+    pupil: Any, walks: Walks, episodes: int, forget_every: int | None, device: torch.device, stretch: int = 100
+) -> float:
+    """Return the share of frames at which the teacher's action is the pupil's likeliest.
+
+    Args:
+        pupil: A `model.pupil.Pupil`; it is in evaluation mode meanwhile.
+        walks: That it did not learn from.
+        episodes: How many of them, the first ones.
+        forget_every: Frames after which memory is emptied, as if the episode had only begun; None for never.
+        device: Of the pupil.
+        stretch: Frames that are taken in at a time.
+    """
+    rows, learning = list(range(min(episodes, len(walks)))), pupil.training
+    pupil.eval()
+    memory, right = None, 0.0
+    step = stretch if forget_every is None else forget_every
+    for begin in range(0, walks.frames, step):
+        lesson = Lesson(*(part.to(device) for part in walks.lesson(rows, begin, min(begin + step, walks.frames))))
+        if memory is None or forget_every is not None:
+            memory = pupil.dynamics.initial_memory(len(rows))
+            lesson = lesson._replace(actions=without_first(lesson.actions))
+        told, memory = pupil(lesson, memory)
+        right += float(told.right.sum())
+    pupil.train(learning)
+    return right / (len(rows) * walks.frames)
