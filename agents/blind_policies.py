@@ -80,3 +80,5 @@ BLIND: dict[str, Callable[[Discrete, int], Policy]] = {
     "still": lambda space, seed: BlindWalkers(lambda rng: StillWalker(), seed),
 }
 """By name, what makes one from the space of actions and a seed."""
+OF_MAZES = ("forward", "still")
+"""Those that take one of Memory Maze's actions; elsewhere it means something else."""

@@ -9,7 +9,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,27 +18,11 @@ from agents.explorer import Explorer
 from agents.walkers import TargetSeeker
 
 TeacherName = Literal["explorer", "target_seeker"]
-TEACHERS: dict[TeacherName, type[Explorer] | type[TargetSeeker]] = {
-    "explorer": Explorer,
-    "target_seeker": TargetSeeker,
-}
+Teacher = Explorer | TargetSeeker
+TEACHERS: dict[TeacherName, type[Teacher]] = {"explorer": Explorer, "target_seeker": TargetSeeker}
 """One that uses what it has seen, and one that knows where the target is."""
 NEEDED = ("agent_pos", "agent_dir", "maze_layout", "target_pos")
 """What a recording must have kept of `info`."""
-
-
-class Teacher(Protocol):
-    """Who knows the way: `agents.explorer.Explorer`, `agents.walkers.TargetSeeker`."""
-
-    @property
-    def knows_target(self) -> bool:
-        """Whether it knows where the current target is, as of the last time it was asked what to do."""
-
-    def reset(self) -> None:
-        """Forget the last episode."""
-
-    def intend(self, info: Mapping[str, Any]) -> int:
-        """Return the action that leads on to its goal; asked once a step, whoever acts."""
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,7 @@ from agents.results import training_record, write_json
 from agents.run_history import earlier_trainings, run_history
 from agents.run_lock import only_run_in
 from agents.teaching import NEEDED, TeacherName, ask_all
+from model.checkpoint import find_checkpoint
 from model.diffusion import DiffusionConfig
 from model.own_dreams import Dreaming, draw_dreaming
 from model.pupil import Pupil
@@ -61,11 +62,12 @@ RANGES: dict[str, Range] = {
     "episodes_at_once": (1, math.inf), "stretch": (2, math.inf), "rehearse_every": (1, math.inf),
     "rehearsal_rows": (1, math.inf), "rehearsal_window": (2, math.inf), "rehearsal_weight": (0, math.inf),
     "goal_weight": (0, math.inf), "learning_rate": (0, 1), "cooldown": (0, 1), "average_decay": (0, 1),
-    "forget_every": (1, math.inf), "save_every": (0.1, math.inf), "validate_every": (0, math.inf),
-    "seed": (0, math.inf), "workers": (1, math.inf),
+    "forget_every": (1, math.inf), "steps": (1, math.inf), "save_every": (0.1, math.inf),
+    "validate_every": (0, math.inf), "seed": (0, math.inf), "workers": (1, math.inf),
 }  # fmt: skip
 DREAMED, DREAM_STEPS = Dreaming(share=0.5, passes=2, frames=8), (1, 2)
 """What is dreamed of what rehearsals remember."""
+BAR = "{desc}: {percentage:5.1f} %|{bar}| {elapsed}<{remaining}{postfix}"
 JUDGED_EPISODES, CLIPS_PER_EPISODE = 8, 2
 
 
@@ -79,14 +81,16 @@ class Args:
     """Folder of episodes to tell on how well the teacher is known, and how good dreams are."""
     output: Path = Path("runs/taught")
     """Run folder; an existing run in it is continued."""
-    checkpoint: Path | None = None
-    """World model to begin with: the folder of a checkpoint; the shipped one by default."""
+    checkpoint: str | None = None
+    """World model to begin with: a folder or a Hugging Face Hub id; the shipped one by default."""
     teacher: TeacherName = "explorer"
     """Who says what to do: one that uses what it has seen, or one that knows where the target is."""
     mirror: bool = True
     """Learn from all episodes a second time, left for right: twice as many mazes."""
     minutes: float = 90.0
     """Time to train, over all restarts; the learning rate falls to zero at its end."""
+    steps: int | None = None
+    """Train so many steps and to the end of their round, if the minutes allow; the rate then follows the steps."""
     episodes_at_once: int = 4
     """Episodes that are gone through side by side."""
     stretch: int = 125
@@ -125,15 +129,15 @@ class Args:
         check_minutes(self.minutes)
         check_ranges(self, RANGES)
 
+    def spent(self, progress: Progress) -> float:
+        """The share of the budget that is used; 1 or more when the run is over."""
+        return max(progress.seconds / (self.minutes * 60), progress.step / self.steps if self.steps else 0.0)
+
 
 def main(args: Args) -> dict[str, float]:
     """Teaches until the budget is spent; returns the last measurements."""
     args.check()
-    refuse_other_world(
-        None if args.checkpoint is None else str(args.checkpoint),
-        "teaching",
-        "teachers know its walls and targets only.",
-    )
+    refuse_other_world(args.checkpoint, "teaching", "teachers know its walls and targets only.")
     keep_freed_memory()
     files = {"train": usable_files(args.recordings), "validation": usable_files((args.validation,))}
     keep_apart(files["train"], files["validation"])
@@ -152,22 +156,23 @@ def teach(args: Args, files: dict[str, list[Path]]) -> dict[str, float]:
     average = moving_average(pupil, args.average_decay)
     optimizers = make_optimizers(pupil, args.learning_rate, use_muon=True)
     progress = load_training_state(args.output, pupil, average, optimizers) or Progress()
-    if told := nothing_to_do(progress.seconds, args.minutes):
-        print(told)
+    if args.spent(progress) >= 1:
+        print(nothing_to_do(progress.seconds, args.minutes, progress.step))
         return {}
-    history = history_of(args, progress) | {"episodes": len(files["train"]), "recorded_frames": walks.led.size}
+    data = {"episodes": len(files["train"]), "recorded_frames": len(files["train"]) * walks.frames}
+    history = history_of(args, progress) | data
     writer = SummaryWriter(str(args.output))
-    bar = tqdm(total=round(args.minutes * 60), initial=round(progress.seconds), unit="s", desc="teaching")
+    bar = tqdm(total=1000, initial=int(1000 * args.spent(progress)), desc="teaching", bar_format=BAR)
     metrics: dict[str, float] = {}
     recent: list[dict[str, float]] = []
     last_save = last_validation = last_tick = time.monotonic()
-    while progress.seconds < args.minutes * 60:
+    while args.spent(progress) < 1:
         # a run is saved between rounds, which follow from seed and step alone: after a kill the next is the same
         rng = np.random.default_rng([args.seed, progress.step])
+        torch.manual_seed(int(rng.integers(2**62)))  # what the pupil leaves out
         memory = None
         for lesson in walks.round(rng, args.episodes_at_once, args.stretch, fabric.device):
-            done = progress.seconds / (args.minutes * 60)
-            rate = args.learning_rate * learning_rate_factor(progress.step, done, 50, args.cooldown)
+            rate = args.learning_rate * learning_rate_factor(progress.step, args.spent(progress), 50, args.cooldown)
             set_learning_rate(optimizers, rate)
             with fabric.autocast():
                 taught, memory = pupil(lesson, memory or world.dynamics.initial_memory(len(lesson.wanted)))
@@ -191,8 +196,8 @@ def teach(args: Args, files: dict[str, list[Path]]) -> dict[str, float]:
             now = time.monotonic()
             progress.step, progress.frames = progress.step + 1, progress.frames + lesson.wanted.numel()
             progress.seconds, last_tick = progress.seconds + now - last_tick, now
-            bar.update(round(progress.seconds) - bar.n)
-        over = progress.seconds >= args.minutes * 60
+            bar.update(int(1000 * min(1.0, args.spent(progress))) - bar.n)
+        over = args.spent(progress) >= 1
         if now - last_save > args.save_every or over:
             kept = publish(args, progress, world, average.module, history)
             save_training_state(args.output, progress, pupil, average, optimizers)
@@ -242,7 +247,7 @@ def log(folder: Path, writer: SummaryWriter, progress: Progress, metrics: dict[s
 
 def source_of(args: Args) -> Path:
     """Returns the checkpoint that the run began with."""
-    return DEFAULT_CHECKPOINT if args.checkpoint is None else args.checkpoint
+    return find_checkpoint(DEFAULT_CHECKPOINT if args.checkpoint is None else args.checkpoint)
 
 
 def history_of(args: Args, progress: Progress) -> dict[str, Any]:

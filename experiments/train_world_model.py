@@ -166,16 +166,16 @@ class Args:
 
     def check(self) -> None:
         """Refuses numbers that would stop the run later, or let it do nothing."""
-        no_dreams = "To remember no dreams, pass --dreamed-share 0."
         counts = ("contexts", "clip_frames", "frames_per_step", "max_episodes", "devices", "steps")
         counts += ("context", "horizon")
-        dreams = ("predict_passes", "dreamed_frames")
+        dreams = dict.fromkeys(("predict_passes", "dreamed_frames"), "To remember no dreams, pass --dreamed-share 0.")
+        every = {"save_every": (0.1, math.inf), "validate_every": (0, math.inf)}
         shares = ("dreamed_share", "shortcut_fraction", "pure_noise", "context_noise", "average_decay")
         shares += ("clean_prefix", "there_and_back")
         check_minutes(self.minutes)
-        check_ranges(self, dict.fromkeys(counts + dreams, (1, math.inf)), dict.fromkeys(dreams, no_dreams))
+        check_ranges(self, dict.fromkeys((*counts, *dreams), (1, math.inf)), dreams)
         check_ranges(self, dict.fromkeys(("learning_rate", "seed", "clips", "pose_origin"), (0, math.inf)))
-        check_ranges(self, dict.fromkeys(shares, (0, 1)) | {"save_every": (0.1, math.inf)})
+        check_ranges(self, dict.fromkeys(shares, (0, 1)) | every)
         check_stages(self.stages)
         check_dream_steps(self.dream_steps, PRESETS[self.preset].dynamics.max_denoising_steps)
         check_backwards(self.there_and_back, self.pose_origin, self.conditioning)

@@ -106,7 +106,7 @@ class Walks:
             device: Where to.
         """
         frames = min(frames, self.frames)
-        rows, begins = rng.integers(len(self), size=count), rng.integers(self.frames - frames + 1, size=count)
+        rows, begins = (rng.integers(n, size=count).tolist() for n in (len(self), self.frames - frames + 1))
         cut = [self.lesson([row], begin, begin + frames) for row, begin in zip(rows, begins, strict=True)]
         rewards = np.stack([self.rewards[row, b : b + frames] for row, b in zip(rows, begins, strict=True)])
         latents, actions = (torch.cat([getattr(part, name) for part in cut]) for name in ("latents", "actions"))

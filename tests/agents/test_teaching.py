@@ -1,10 +1,12 @@
 """Labels are what the teacher would do: its own actions on its own walk, whoever walked."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from agents.explorer import Explorer
-from agents.teaching import NEEDED, teach
+from agents.teaching import NEEDED, ask_all, teach
 from agents.walkers import TargetSeeker, UniformWalker
 from tests.agents.ring_walk import walk
 
@@ -40,3 +42,50 @@ def test_what_is_not_finite_is_told(broken):
     state[broken][2, 0] = np.nan
     with pytest.raises(ValueError, match=rf"^{broken} not finite everywhere"):
         teach(Explorer(np.random.default_rng(0)), state)
+
+
+def test_targets_lie_where_the_real_maze_says():
+    """Memory Maze tells of the target as (cells to the right, cells ahead) of the agent."""
+    pytest.importorskip("dm_control")
+    from wmgym.memory_maze import MemoryMazeEnv
+
+    env = MemoryMazeEnv(global_observables=True)
+    try:
+        infos = [env.reset(seed=3)[1]] + [env.step(action)[-1] for action in (2, 2, 1, 1, 1, 5, 5, 1, 3, 1)]
+    finally:
+        env.close()
+    state = {key: np.stack([info[key] for info in infos]) for key in (*NEEDED, "target_vec")}
+    told = teach(Explorer(np.random.default_rng(0)), state)
+    right, ahead = state["target_vec"].T
+    np.testing.assert_allclose(told.targets, np.stack([ahead, -right], -1), atol=1e-4)
+    assert np.ptp(told.targets, axis=0).min() > 0.5  # it turned and went
+
+
+def test_an_explorer_knows_a_target_once_it_was_in_sight_and_a_seeker_always():
+    state, _ = walk(Explorer(np.random.default_rng(0), noise=0.0), steps=60)
+    known = teach(Explorer(np.random.default_rng(0)), state).known
+    assert not known[0]
+    assert known.any()
+    assert teach(TargetSeeker(np.random.default_rng(0)), state).known.all()
+
+
+def states_by_name(path):
+    """As a recording would be read: the walk of a seed, whatever the file holds."""
+    return walk(UniformWalker(np.random.default_rng(int(path.name))), steps=20)[0]
+
+
+def test_many_episodes_are_asked_in_their_order():
+    shown = []
+
+    def show(answers, **settings):
+        shown.append(settings)
+        return answers
+
+    files = [Path(str(seed)) for seed in range(3)]
+    answers = ask_all("explorer", files, states_by_name, 2, show)
+    assert shown == [{"total": 3, "desc": "explorer watches", "unit": "episode"}]
+    for file, told in zip(files, answers, strict=True):
+        alone = teach(Explorer(np.random.default_rng(0)), states_by_name(file))
+        for name in ("actions", "targets", "known"):
+            np.testing.assert_array_equal(getattr(told, name), getattr(alone, name))
+    assert not np.array_equal(answers[0].actions, answers[1].actions)

@@ -232,6 +232,9 @@ def test_another_world_is_run_in_and_only_its_moments_are_refused(toy_folder, tm
     message = r"^--starts given with a checkpoint of .*Toy-v0, expected .*MemoryMaze-9x9-v0: .*leave --starts away"
     with pytest.raises(ValueError, match=message):
         main(replace(args, policies=("nowhere",), starts=tmp_path))
+    for name in ("forward", "still@0.5"):
+        with pytest.raises(ValueError, match=rf"^--policies {name} given with a checkpoint of .*Fix: leave it away"):
+            main(replace(args, policies=("random", name)))
     assert not args.output.exists()
     seeds = [SEED_RANGES["test"].start + i for i in range(2)]
     ends = [int(np.random.Generator(np.random.PCG64(seed)).integers(2, 12)) for seed in seeds]

@@ -223,6 +223,8 @@ def test_intervals_of_saves_that_make_no_sense_are_refused_at_once(save_every, t
     ):
         with pytest.raises(ValueError, match=f"--save-every {save_every} given, expected 0.1 or more"):
             script.main(args)
+    with pytest.raises(ValueError, match="--validate-every nan given, expected 0 or more"):
+        train_world_model.main(world_model_args(nowhere, nowhere, tmp_path / "run", validate_every=math.nan))
     assert not (tmp_path / "run").exists()
 
 

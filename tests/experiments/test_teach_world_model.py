@@ -1,0 +1,106 @@
+"""The script that teaches a world model: what it leaves, that a killed run goes on, and that mistakes are named."""
+
+import json
+from dataclasses import replace
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+
+import experiments.teach_world_model as script
+from agents.run_lock import FolderInUseError, only_run_in
+from experiments.teach_world_model import Args, main
+from model.checkpoint import load_tensors
+from model.training_state import TENSORS_FILE
+from model.world_model import WorldModel
+from tests.wmgym.maze_walks import write_walks
+from wmgym.errors import RecordingError
+
+
+@pytest.fixture
+def args(micro_folder, tmp_path):
+    train = write_walks(tmp_path / "train", range(3), frames=70)
+    validation = write_walks(tmp_path / "validation", range(1_000_000, 1_000_002), frames=70)
+    return Args(
+        recordings=(train,), validation=validation, output=tmp_path / "run", checkpoint=str(micro_folder), minutes=60.0,
+        steps=3, episodes_at_once=2, stretch=40, rehearsal_window=8, cooldown=0.0, save_every=0.1, workers=1,
+    )  # fmt: skip
+
+
+def test_a_short_run_leaves_a_checkpoint_that_can_be_dreamed_with_and_its_record(args, micro_folder):
+    metrics = main(args)
+    assert {"action", "goal", "denoising", "reward", "validation/right", "validation/psnr_mean_4_steps"} <= set(metrics)
+    assert 0 <= metrics["validation/right_emptied_every_20"] <= 1
+    folder = args.output / "checkpoint"
+    before, after = (WorldModel.from_pretrained(place) for place in (micro_folder, folder))
+    assert all(
+        torch.equal(a, b) for a, b in zip(before.tokenizer.parameters(), after.tokenizer.parameters(), strict=True)
+    )
+    changed = [
+        not torch.equal(a, b) for a, b in zip(before.dynamics.parameters(), after.dynamics.parameters(), strict=True)
+    ]
+    assert np.mean(changed) > 0.9
+    env = gymnasium.make("LSSVWM-MemoryMaze-v0", checkpoint=str(folder), observation="features")
+    observation, _ = env.reset(seed=0)
+    assert np.isfinite(observation).all()
+    env.step(1)
+    env.close()
+    record = json.loads((folder / "training.json").read_text())
+    assert record["settings"]["teacher"] == "explorer"
+    assert record["episodes"] == 3
+    assert record["recorded_frames"] == 3 * 70
+    assert str(args.output.parent) not in json.dumps(record)
+    lines = [json.loads(line) for line in (args.output / "metrics.jsonl").read_text().splitlines()]
+    assert lines[-1]["step"] >= 3
+    assert len(list((args.output / "watched").rglob("*.npy"))) == 3 + 3 + 2
+
+
+def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(args, tmp_path, capsys):
+    """Two stretches or three make a round; a run ends with one."""
+    main(replace(args, steps=5))
+    whole = load_tensors(args.output / TENSORS_FILE)
+    halves = replace(args, output=tmp_path / "halves")
+    main(replace(halves, steps=2))
+    part = load_tensors(halves.output / TENSORS_FILE)
+    assert any(not torch.equal(whole[name], part[name]) for name in whole if name.startswith("model."))
+    main(replace(halves, steps=5))
+    parts = load_tensors(halves.output / TENSORS_FILE)
+    assert whole.keys() == parts.keys()
+    for name in whole.keys() - {"progress"}:
+        assert torch.equal(whole[name], parts[name]), name
+    assert main(replace(halves, steps=5)) == {}
+    assert "nothing to do" in capsys.readouterr().out
+
+
+def test_a_loss_that_is_not_finite_ends_with_advice_and_keeps_what_was_saved(args, monkeypatch):
+    main(args)
+    saved = (args.output / TENSORS_FILE).read_bytes()
+    loss = script.world_model_loss
+
+    def broken(*given):
+        found = loss(*given)
+        return found._replace(total=found.total * torch.nan)
+
+    monkeypatch.setattr(script, "world_model_loss", broken)
+    with pytest.raises(FloatingPointError, match="learning-rate"):
+        main(replace(args, steps=9))
+    assert (args.output / TENSORS_FILE).read_bytes() == saved
+
+
+def test_mistakes_are_named_before_anything_is_made(args, toy_folder, tmp_path):
+    wrong = {
+        "minutes": (0.0, "--minutes 0.0 given"), "stretch": (1, "--stretch 1 given, expected 2 or more"),
+        "rehearse_every": (0, "--rehearse-every 0 given"), "cooldown": (2.0, "--cooldown 2.0 given, expected 0 to 1"),
+        "checkpoint": (str(toy_folder), r"^teaching given with a checkpoint of .*Toy-v0"),
+    }  # fmt: skip
+    for name, (value, told) in wrong.items():
+        with pytest.raises(ValueError, match=told):
+            main(replace(args, **{name: value}))
+    with pytest.raises(RecordingError, match="no folder of recordings given"):
+        main(replace(args, recordings=()))
+    with pytest.raises(RecordingError, match="validation have seeds of held-out mazes"):
+        main(replace(args, recordings=(args.validation,)))
+    assert not args.output.exists()
+    with only_run_in(args.output), pytest.raises(FolderInUseError):
+        main(args)

@@ -1,0 +1,124 @@
+"""Walks are cut without loss: each frame once a round, a mirror twice is none, windows lie where they say."""
+
+import numpy as np
+import pytest
+import torch
+
+from model.axes import START_ACTION
+from model.config import PRESETS
+from model.lssvwm import LSSVWM
+from model.pupil import Pupil
+from tests.wmgym.maze_walks import write_walks
+from wmgym.errors import RecordingError
+from wmgym.lessons import MIRRORED, state_in, usable_files
+from wmgym.taught_walks import Walks, read_led, tell_apart
+
+EPISODES, FRAMES = 5, 23
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def walks(tmp_path):
+    """Latents whose first number counts the frames of all episodes."""
+    rng = np.random.default_rng(0)
+    files = []
+    for i in range(EPISODES):
+        latents = rng.normal(size=(FRAMES, 4, 8, 8)).astype(np.float16)
+        latents[:, 0, 0, 0] = i * FRAMES + np.arange(FRAMES)
+        np.save(tmp_path / f"{i}.npy", latents)
+        files.append(tmp_path / f"{i}.npy")
+    led, wanted = rng.integers(0, 6, (2, EPISODES, FRAMES))
+    led[:, 0] = START_ACTION
+    goal = rng.normal(size=(EPISODES, FRAMES, 2)).astype(np.float32)
+    rewards = rng.random((EPISODES, FRAMES)).astype(np.float32)
+    return Walks(tuple(files), led, rewards, wanted, goal, rng.random((EPISODES, FRAMES)) < 0.5)
+
+
+def places(latents):
+    """Episode and frame of each latent."""
+    return np.divmod(latents[:, :, 0, 0, 0].numpy().astype(int), FRAMES)
+
+
+def test_a_round_goes_once_through_episodes_side_by_side(walks):
+    starts = set()
+    for seed in range(20):
+        lessons = list(walks.round(np.random.default_rng(seed), 3, 7, CPU))
+        episode, frame = (
+            np.concatenate(axis, 1) for axis in zip(*(places(one.latents) for one in lessons), strict=True)
+        )
+        np.testing.assert_array_equal(frame, np.tile(np.arange(FRAMES), (3, 1)))
+        assert (episode == episode[:, :1]).all()
+        assert len(set(episode[:, 0])) == 3
+        lengths = [one.wanted.shape[1] for one in lessons]
+        assert max(lengths) <= 7
+        assert lengths[1:-1] == [7] * (len(lengths) - 2)
+        starts.add(lengths[0])
+        for one in lessons:
+            e, f = places(one.latents)
+            for told, true in zip(one[1:], (walks.led, walks.wanted, walks.goal, walks.known), strict=True):
+                np.testing.assert_array_equal(told.numpy(), true[e, f])
+    assert starts == set(range(1, 8))
+
+
+def test_a_round_of_more_episodes_than_there_are_takes_all(walks):
+    first = next(walks.round(np.random.default_rng(0), 99, 7, CPU))
+    assert sorted(places(first.latents)[0][:, 0]) == list(range(EPISODES))
+
+
+def test_windows_lie_anywhere_and_hold_what_was_there(walks):
+    windows = walks.windows(np.random.default_rng(0), 300, 5, CPU)
+    episode, frame = places(windows.latents)
+    np.testing.assert_array_equal(frame, frame[:, :1] + np.arange(5))
+    assert set(episode[:, 0]) == set(range(EPISODES))
+    assert set(frame[:, 0]) == set(range(FRAMES - 4))
+    np.testing.assert_array_equal(windows.actions.numpy(), walks.led[episode, frame])
+    np.testing.assert_array_equal(windows.rewards.numpy(), walks.rewards[episode, frame])
+    assert not windows.terminated.any()
+    assert walks.windows(np.random.default_rng(0), 2, 99, CPU).rewards.shape == (2, FRAMES)
+
+
+def test_in_a_mirror_twice_is_as_it_was(walks):
+    there = walks.in_a_mirror(walks.files, MIRRORED)
+    left, right = 2, 3
+    np.testing.assert_array_equal(there.wanted == left, walks.wanted == right)
+    np.testing.assert_array_equal(there.led == left, walks.led == right)
+    np.testing.assert_array_equal(there.goal, walks.goal * [1, -1])
+    assert (there.led[:, 0] == START_ACTION).all()
+    back = there.in_a_mirror(walks.files, MIRRORED)
+    for name in ("led", "rewards", "wanted", "goal", "known"):
+        np.testing.assert_array_equal(getattr(back, name), getattr(walks, name))
+    both = walks.and_those(there)
+    assert len(both) == 2 * EPISODES
+    np.testing.assert_array_equal(both.wanted, np.concatenate([walks.wanted, there.wanted]))
+
+
+def test_what_led_to_frames_is_read_from_recordings(tmp_path):
+    files = usable_files([write_walks(tmp_path / "walks", range(3), frames=9)])
+    led, rewards = read_led(files)
+    assert led.shape == rewards.shape == (3, 9)
+    assert (led[:, 0] == START_ACTION).all()
+    assert led[:, 1:].min() >= 0
+    assert set(state_in(files[0], ("agent_pos", "nothing"))) == {"agent_pos"}
+    longer = usable_files([write_walks(tmp_path / "longer", range(1), frames=10)])
+    with pytest.raises(RecordingError, match="episodes of 9, 10 frames given, expected one length"):
+        read_led([*files, *longer])
+
+
+def test_telling_apart_is_the_share_of_all_frames_and_can_begin_anew(walks):
+    pupil = Pupil(LSSVWM(PRESETS["micro"].dynamics)).train()
+    for weight in pupil.parameters():
+        torch.nn.init.normal_(weight, std=0.3)
+    whole = walks.lesson(range(3), 0, FRAMES)
+    pupil.eval()
+    right = pupil(whole, pupil.dynamics.initial_memory(3))[0].right
+    pupil.train()
+    for stretch in (4, FRAMES):
+        assert tell_apart(pupil, walks, 3, None, CPU, stretch) == pytest.approx(float(right.float().mean()))
+    assert pupil.training
+    pupil.eval()
+    alone = []
+    for begin in range(0, FRAMES, 4):
+        part = walks.lesson(range(3), begin, min(begin + 4, FRAMES))
+        begun = part._replace(actions=torch.cat([torch.full((3, 1), START_ACTION), part.actions[:, 1:]], 1))
+        alone.append(pupil(begun, pupil.dynamics.initial_memory(3))[0].right)
+    assert tell_apart(pupil, walks, 3, 4, CPU) == pytest.approx(float(torch.cat(alone, 1).float().mean()))
