@@ -68,6 +68,8 @@ RANGES: dict[str, Range] = {
 DREAMED, DREAM_STEPS = Dreaming(share=0.5, passes=2, frames=8), (1, 2)
 """What is dreamed of what rehearsals remember."""
 BAR = "{desc}: {percentage:5.1f} %|{bar}| {elapsed}<{remaining}{postfix}"
+BEGAN_WITH = "began_with"
+"""In the record of a run, what tells the world model that it began with from all others."""
 JUDGED_EPISODES, CLIPS_PER_EPISODE = 8, 2
 
 
@@ -142,7 +144,19 @@ def main(args: Args) -> dict[str, float]:
     files = {"train": usable_files(args.recordings), "validation": usable_files((args.validation,))}
     keep_apart(files["train"], files["validation"])
     with only_run_in(args.output):
+        refuse_another_start(args)
         return teach(args, files)
+
+
+def refuse_another_start(args: Args) -> None:
+    """Refuses to go on with a run that began with another world model."""
+    record = args.output / "checkpoint" / "training.json"
+    given = fingerprint(args.checkpoint)
+    if record.exists() and (began := json.loads(record.read_text()).get(BEGAN_WITH)) not in (None, given):
+        raise ValueError(
+            f"--checkpoint {args.checkpoint} given, world model {given}, expected {began}, with which the run in "
+            f"{args.output} began. Pass that one, or start a new run in another --output."
+        )
 
 
 def teach(args: Args, files: dict[str, list[Path]]) -> dict[str, float]:
@@ -160,7 +174,7 @@ def teach(args: Args, files: dict[str, list[Path]]) -> dict[str, float]:
         print(nothing_to_do(progress.seconds, args.minutes, progress.step))
         return {}
     data = {"episodes": len(files["train"]), "recorded_frames": len(files["train"]) * walks.frames}
-    history = history_of(args, progress) | data
+    history = history_of(args, progress) | data | {BEGAN_WITH: fingerprint(args.checkpoint)}
     writer = SummaryWriter(str(args.output))
     bar = tqdm(total=1000, initial=int(1000 * args.spent(progress)), desc="teaching", bar_format=BAR)
     metrics: dict[str, float] = {}

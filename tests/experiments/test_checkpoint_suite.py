@@ -72,3 +72,19 @@ def test_each_step_waits_for_what_it_needs(settings, folder):
     names = ("collect_episodes", "train_tokenizer", "train_world_model", "evaluate_world_model")
     ran = [name for line in lines for name in names if f"/{name}.py" in line]
     assert ran == ["collect_episodes"] * 3 + ["train_tokenizer"] * (not settings) + list(names[2:])
+
+
+def test_it_is_taught_by_walks_of_an_explorer_if_asked_and_then_that_one_is_measured(folder):
+    found = commands_of(folder, "TEACH_MINUTES=5", "WALKS=9", "HELD_OUT=3", "TEACH_ARGS=--stretch 50")
+    walks = {args.output: args for args in found["collect_episodes"] if args.walkers == "explorer"}
+    assert {place: (args.split, args.episodes) for place, args in walks.items()} == {
+        folder / "explorer": ("train", 9), folder / "explorer_validation": ("validation", 3)
+    }  # fmt: skip
+    (world,), (taught,), (scores,) = (
+        found[name] for name in ("train_world_model", "teach_world_model", "evaluate_world_model")
+    )
+    taught.check()
+    assert (taught.recordings, taught.validation) == ((folder / "explorer",), folder / "explorer_validation")
+    assert (taught.checkpoint, taught.minutes, taught.stretch) == (str(world.output / "checkpoint"), 5, 50)
+    assert scores.checkpoint == taught.output / "checkpoint"
+    assert not commands_of(folder)["teach_world_model"]

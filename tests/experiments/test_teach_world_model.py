@@ -71,6 +71,8 @@ def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(args, tmp_path, ca
         assert torch.equal(whole[name], parts[name]), name
     assert main(replace(halves, steps=5)) == {}
     assert "nothing to do" in capsys.readouterr().out
+    with pytest.raises(ValueError, match=r"world model .* expected .* with which the run in .* another --output"):
+        main(replace(halves, steps=9, checkpoint=str(halves.output / "checkpoint")))
 
 
 def test_a_loss_that_is_not_finite_ends_with_advice_and_keeps_what_was_saved(args, monkeypatch):
