@@ -32,7 +32,7 @@ $(STAMP): setup.cfg pyproject.toml constraints.txt scripts/setup.sh
 demo: $(STAMP) ## train PPO in the shipped dream and compare with the real maze: 10 minutes on 2 cores
 	$(BIN)/python experiments/dream_ppo.py --preset demo $(DEMO_ARGS)
 
-checkpoint: $(STAMP) ## record the maze, train a world model and measure it; goes on (FOLDER=, EPISODES=, MINUTES=, PRESET=, PRECISION=, DEVICES=, START_FROM=)
+checkpoint: $(STAMP) ## record the maze, train a world model and measure it; goes on (FOLDER=, EPISODES=, MINUTES=, PRESET=, PRECISION=, DEVICES=, START_FROM=, TEACH_MINUTES=)
 	$(MAKE) --no-print-directory -f scripts/checkpoint.mk
 
 memory: $(STAMP) ## train small models of every backbone, minutes of a core each, and compare their memory (WORLD=, STEPS=, SEEDS=, SYSTEMS=)

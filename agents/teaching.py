@@ -78,6 +78,7 @@ def ask_all(
     read: Callable[[Path], Mapping[str, NDArray[Any]]],
     workers: int,
     show: Callable[..., Iterable[Answers]],
+    what: str = "episodes",
 ) -> list[Answers]:
     """Return what a teacher knew in each of some recorded episodes.
 
@@ -87,14 +88,18 @@ def ask_all(
         read: Gives `NEEDED` of an episode; is sent to other processes.
         workers: How many of them.
         show: Progress bar, `tqdm.tqdm` or anything that takes what is counted, `total=`, `desc=` and `unit=`.
+        what: To call the episodes there.
 
     Raises:
-        ValueError: As `teach`.
+        ValueError: As `teach`; it names the file.
     """
     with ProcessPoolExecutor(workers) as pool:
         asked = pool.map(partial(_ask, teacher, read), files, chunksize=4)
-        return list(show(asked, total=len(files), desc=f"{teacher} watches", unit="episode"))
+        return list(show(asked, total=len(files), desc=f"{teacher}, {what}", unit="episode"))
 
 
 def _ask(teacher: TeacherName, read: Callable[[Path], Mapping[str, NDArray[Any]]], file: Path) -> Answers:
-    return teach(TEACHERS[teacher](np.random.default_rng(0)), read(file))
+    try:
+        return teach(TEACHERS[teacher](np.random.default_rng(0)), read(file))
+    except ValueError as error:
+        raise ValueError(f"{file}: {error}") from error

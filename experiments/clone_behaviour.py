@@ -220,7 +220,7 @@ def shares_of(actions: NDArray[np.int64]) -> list[float]:
 
 def ask(args: Args, name: str, files: list[Path]) -> NDArray[np.int64]:
     """Return what the teacher would have done at each frame of some episodes."""
-    answers = ask_all(args.teacher, files, partial(state_in, keys=NEEDED), args.workers, tqdm)
+    answers = ask_all(args.teacher, files, partial(state_in, keys=NEEDED), args.workers, tqdm, name)
     lengths = sorted({len(each.actions) for each in answers})
     if len(lengths) > 1:
         raise RecordingError(

@@ -15,7 +15,6 @@ features --no-recurrent makes an agent of it, whose only memory is the model's.
 import json
 import math
 import os
-import shutil
 import time
 from dataclasses import dataclass
 from functools import partial
@@ -26,13 +25,14 @@ import numpy as np
 import torch
 import tyro
 from lightning_fabric import Fabric
+from torch.optim.swa_utils import AveragedModel
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from agents.results import training_record, write_json
 from agents.run_history import earlier_trainings, run_history
 from agents.run_lock import only_run_in
-from agents.teaching import NEEDED, TeacherName, ask_all
+from agents.teaching import NEEDED, Answers, TeacherName, ask_all
 from model.checkpoint import find_checkpoint
 from model.diffusion import DiffusionConfig
 from model.own_dreams import Dreaming, draw_dreaming
@@ -47,14 +47,15 @@ from model.training import (
 from model.training_state import TENSORS_FILE, Progress, load_training_state, save_training_state, step_generator
 from model.world_model import WorldModel
 from wmgym.arguments import Range, check_minutes, check_ranges, nothing_to_do
-from wmgym.checkpoint import DEFAULT_CHECKPOINT, STARTS_FILE, fingerprint, open_checkpoint
+from wmgym.checkpoint import DEFAULT_CHECKPOINT, fingerprint, open_checkpoint, refuse_unsteppable
+from wmgym.clips import long_enough
 from wmgym.fidelity import dream_against_reality, read_all
 from wmgym.fitting import diverged
 from wmgym.heap import keep_freed_memory
 from wmgym.lessons import MIRRORED, keep_apart, state_in, usable_files
-from wmgym.recorded_world import WORLD_FILE
 from wmgym.recording import Episode
-from wmgym.taught_walks import Walks, read_led, tell_apart
+from wmgym.taught_runs import BEGAN_WITH, copy_starts, put_aside, refuse_another_start
+from wmgym.taught_walks import Walks, read_steps, share_right
 from wmgym.watched_mazes import refuse_other_world
 from wmgym.watched_recordings import watch_recordings
 
@@ -65,12 +66,9 @@ RANGES: dict[str, Range] = {
     "forget_every": (1, math.inf), "steps": (1, math.inf), "save_every": (0.1, math.inf),
     "validate_every": (0, math.inf), "seed": (0, math.inf), "workers": (1, math.inf),
 }  # fmt: skip
-DREAMED, DREAM_STEPS = Dreaming(share=0.5, passes=2, frames=8), (1, 2)
-"""What is dreamed of what rehearsals remember."""
 BAR = "{desc}: {percentage:5.1f} %|{bar}| {elapsed}<{remaining}{postfix}"
-BEGAN_WITH = "began_with"
-"""In the record of a run, what tells the world model that it began with from all others."""
-JUDGED_EPISODES, CLIPS_PER_EPISODE = 8, 2
+JUDGED_EPISODES, CLIPS_PER_EPISODE, CONTEXT, HORIZON = 8, 2, 50, 16
+"""What is measured while teaching: episodes, clips cut from each, their real frames and those dreamed after them."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +78,7 @@ class Args:
     recordings: tuple[Path, ...]
     """Folders of training episodes of the maze, from collect_episodes.py; best the teacher walked itself."""
     validation: Path
-    """Folder of episodes to tell on how well the teacher is known, and how good dreams are."""
+    """Folder of episodes to tell on how well the teacher is known, and how good dreams are: by the first eight."""
     output: Path = Path("runs/taught")
     """Run folder; an existing run in it is continued."""
     checkpoint: str | None = None
@@ -89,6 +87,8 @@ class Args:
     """Who says what to do: one that uses what it has seen, or one that knows where the target is."""
     mirror: bool = True
     """Learn from all episodes a second time, left for right: twice as many mazes."""
+    anew: bool = False
+    """A run in OUTPUT that began with another world model is put aside, in OUTPUT/of-..., in place of an error."""
     minutes: float = 90.0
     """Time to train, over all restarts; the learning rate falls to zero at its end."""
     steps: int | None = None
@@ -143,42 +143,49 @@ def main(args: Args) -> dict[str, float]:
     keep_freed_memory()
     files = {"train": usable_files(args.recordings), "validation": usable_files((args.validation,))}
     keep_apart(files["train"], files["validation"])
-    with only_run_in(args.output):
-        refuse_another_start(args)
-        return teach(args, files)
-
-
-def refuse_another_start(args: Args) -> None:
-    """Refuses to go on with a run that began with another world model."""
-    record = args.output / "checkpoint" / "training.json"
-    given = fingerprint(args.checkpoint)
-    if record.exists() and (began := json.loads(record.read_text()).get(BEGAN_WITH)) not in (None, given):
+    files["validation"] = files["validation"][:JUDGED_EPISODES]
+    source = find_checkpoint(DEFAULT_CHECKPOINT if args.checkpoint is None else args.checkpoint)
+    if source.resolve() == (args.output / "checkpoint").resolve():
         raise ValueError(
-            f"--checkpoint {args.checkpoint} given, world model {given}, expected {began}, with which the run in "
-            f"{args.output} began. Pass that one, or start a new run in another --output."
+            f"--checkpoint {args.checkpoint} and --output {args.output} given, expected a checkpoint that this run "
+            "does not write. To go on from it, pass another --output; to go on with the run, what it began with."
         )
+    with only_run_in(args.output):
+        if args.anew:
+            put_aside(args.output, fingerprint(source))
+        refuse_another_start(args.output, fingerprint(source))
+        return teach(args, source, files)
 
 
-def teach(args: Args, files: dict[str, list[Path]]) -> dict[str, float]:
+def teach(args: Args, source: Path, files: dict[str, list[Path]]) -> dict[str, float]:
     """Does so in the folder of the output, which is there."""
     fabric = Fabric(accelerator="auto", devices=1, precision=args.precision)
     torch.manual_seed(args.seed)
-    world = open_checkpoint(args.checkpoint, fabric.device).world
-    walks, unseen = (walks_in(args, world, paths, name == "train") for name, paths in files.items())
-    held_out = read_all(files["validation"][:JUDGED_EPISODES])
-    pupil = Pupil(world.dynamics.requires_grad_(True)).to(fabric.device).train()
-    average = moving_average(pupil, args.average_decay)
-    optimizers = make_optimizers(pupil, args.learning_rate, use_muon=True)
-    progress = load_training_state(args.output, pupil, average, optimizers) or Progress()
+    world = open_checkpoint(source).world
+    refuse_unsteppable(world)
+    *_, progress = run_of(args, world)
     if args.spent(progress) >= 1:
         print(nothing_to_do(progress.seconds, args.minutes, progress.step))
         return {}
+    read = partial(state_in, keys=NEEDED)  # in other processes, and before a GPU is in use
+    answers = {name: ask_all(args.teacher, paths, read, args.workers, tqdm, name) for name, paths in files.items()}
+    held_out = long_enough(read_all(files["validation"]), CONTEXT + HORIZON, print)
+    world.to(fabric.device)
+    place = args.output / "watched" / f"latent-{fingerprint(source)}"
+    walks, unseen = (
+        walks_in(world, place, paths, answers[name], args.mirror and name == "train") for name, paths in files.items()
+    )
+    pupil, average, optimizers, progress = run_of(args, world)
     data = {"episodes": len(files["train"]), "recorded_frames": len(files["train"]) * walks.frames}
-    history = history_of(args, progress) | data | {BEGAN_WITH: fingerprint(args.checkpoint)}
+    history = history_of(args, source, progress) | data | {BEGAN_WITH: fingerprint(source)}
+    copy_starts(source, args.output / "checkpoint")
     writer = SummaryWriter(str(args.output))
     bar = tqdm(total=1000, initial=int(1000 * args.spent(progress)), desc="teaching", bar_format=BAR)
-    metrics: dict[str, float] = {}
     recent: list[dict[str, float]] = []
+    metrics: dict[str, float] = {}
+    if not progress.step:
+        log(args.output, writer, progress, measured(args, average.module, world.eval(), unseen, held_out))
+        pupil.train()
     last_save = last_validation = last_tick = time.monotonic()
     while args.spent(progress) < 1:
         # a run is saved between rounds, which follow from seed and step alone: after a kill the next is the same
@@ -195,7 +202,7 @@ def teach(args: Args, files: dict[str, list[Path]]) -> dict[str, float]:
                 if progress.step % args.rehearse_every == 0:
                     batch = walks.windows(rng, args.rehearsal_rows, args.rehearsal_window, fabric.device)
                     noise = step_generator(args.seed, progress.step, fabric.device)
-                    dreamed = world_model_loss(world.dynamics, batch, rehearsal(rng), noise)
+                    dreamed = world_model_loss(world.dynamics, batch, rehearsal(world, rng), noise)
                     losses |= {"denoising": dreamed.denoising, "reward": dreamed.reward}
                     total = total + args.rehearsal_weight * dreamed.total
             total.backward()
@@ -227,23 +234,33 @@ def teach(args: Args, files: dict[str, list[Path]]) -> dict[str, float]:
     return metrics
 
 
-def walks_in(args: Args, world: WorldModel, files: list[Path], learned: bool) -> Walks:
-    """Returns recorded episodes and what the teacher knew in them; those to learn from in a mirror as well."""
-    answers = ask_all(args.teacher, files, partial(state_in, keys=NEEDED), args.workers, tqdm)
-    led, rewards = read_led(files)
-    place = args.output / "watched" / f"latent-{fingerprint(args.checkpoint)}"
+def run_of(args: Args, world: WorldModel) -> tuple[Pupil, AveragedModel, list[torch.optim.Optimizer], Progress]:
+    """Returns what is trained: a pupil around the world model, as far as the run in the output has come."""
+    pupil = Pupil(world.dynamics.requires_grad_(True)).to(world.device).train()
+    average = moving_average(pupil, args.average_decay)
+    optimizers = make_optimizers(pupil, args.learning_rate, use_muon=True)
+    return pupil, average, optimizers, load_training_state(args.output, pupil, average, optimizers) or Progress()
+
+
+def walks_in(world: WorldModel, place: Path, files: list[Path], answers: list[Answers], mirror: bool) -> Walks:
+    """Returns recorded episodes and what the teacher knew in them, and after them the same in a mirror if asked."""
+    led, rewards = read_steps(files)
+    known = (np.stack([getattr(each, name) for each in answers]) for name in ("actions", "targets", "known"))
     with tqdm(desc="latents", unit="frame", unit_scale=True) as bar:
         watch = partial(watch_recordings, world, files, place, "latent", progress=bar.update)
-        known = (np.stack([getattr(each, name) for each in answers]) for name in ("actions", "targets", "known"))
         walks = Walks(tuple(watch()), led, rewards, *known)
-        if args.mirror and learned:
-            walks = walks.and_those(walks.in_a_mirror(watch(mirror=MIRRORED), MIRRORED))
-    return walks
+        return walks.and_those(walks.in_a_mirror(watch(mirror=MIRRORED), MIRRORED)) if mirror else walks
 
 
-def rehearsal(rng: np.random.Generator) -> DiffusionConfig:
-    """Returns how a rehearsal is noised and what is dreamed of what it remembers."""
-    return DiffusionConfig(context_noise=0.1, dreaming=draw_dreaming(DREAMED, DREAM_STEPS, rng))
+def rehearsal(world: WorldModel, rng: np.random.Generator) -> DiffusionConfig:
+    """Returns how a rehearsal is noised, and how much of what it remembers is dreamed."""
+    dreamed = Dreaming(share=0.5, passes=2, frames=8)
+    return DiffusionConfig(context_noise=0.1, dreaming=draw_dreaming(dreamed, steps_of(world, 1, 2), rng))
+
+
+def steps_of(world: WorldModel, *wanted: int) -> list[int]:
+    """Returns which numbers of denoising steps the world model can take."""
+    return [k for k in wanted if k <= world.config.dynamics.max_denoising_steps]
 
 
 def losses_in(rows: list[dict[str, float]]) -> list[str]:
@@ -259,29 +276,29 @@ def log(folder: Path, writer: SummaryWriter, progress: Progress, metrics: dict[s
         lines.write(json.dumps({**vars(progress), **metrics}) + "\n")
 
 
-def source_of(args: Args) -> Path:
-    """Returns the checkpoint that the run began with."""
-    return find_checkpoint(DEFAULT_CHECKPOINT if args.checkpoint is None else args.checkpoint)
+def record_of(args: Args, progress: Progress) -> dict[str, Any]:
+    """Returns settings and counters for the checkpoint, without where things lie on this machine."""
+    record = training_record(args, progress)
+    del record["settings"]["workers"], record["settings"]["anew"]
+    record["settings"]["checkpoint"] = None if args.checkpoint is None else Path(args.checkpoint).name
+    return record
 
 
-def history_of(args: Args, progress: Progress) -> dict[str, Any]:
+def history_of(args: Args, source: Path, progress: Progress) -> dict[str, Any]:
     """Returns what the checkpoint's record says of how the run began."""
-    settings = training_record(args, progress)["settings"]
+    settings = record_of(args, progress)["settings"]
     history = run_history(args.output / "checkpoint" / "training.json", settings, progress.step, print)
-    return history | earlier_trainings(start_from=None if progress.step else source_of(args))
+    return history | earlier_trainings(start_from=None if progress.step else source)
 
 
 def publish(args: Args, progress: Progress, world: WorldModel, average: Any, history: dict[str, Any]) -> WorldModel:
-    """Writes the averaged model as a checkpoint; dreams start where those of the first model did."""
-    folder, source = args.output / "checkpoint", source_of(args)
+    """Writes the averaged model as a checkpoint; returns it."""
+    folder = args.output / "checkpoint"
     kept = WorldModel(world.config).to(world.device)
     kept.tokenizer.load_state_dict(world.tokenizer.state_dict())
     kept.dynamics.load_state_dict(average.dynamics.state_dict())
     kept.save_pretrained(folder)
-    for name in (STARTS_FILE, WORLD_FILE):
-        if (source / name).exists() and not (folder / name).exists():
-            shutil.copyfile(source / name, folder / name)
-    write_json(folder / "training.json", training_record(args, progress) | history)
+    write_json(folder / "training.json", record_of(args, progress) | history)
     return kept.eval()
 
 
@@ -294,9 +311,11 @@ def measured(
         ("validation/right", None),
         (f"validation/right_emptied_every_{args.forget_every}", args.forget_every),
     ):
-        found[name] = tell_apart(pupil, unseen, JUDGED_EPISODES, every, world.device)
-    for k in (1, 4):
-        report = dream_against_reality(world, held_out, clips_per_episode=CLIPS_PER_EPISODE, denoising_steps=k)
+        found[name] = share_right(pupil, unseen, JUDGED_EPISODES, every, world.device)
+    for k in steps_of(world, 1, 4):
+        report = dream_against_reality(
+            world, held_out, clips_per_episode=CLIPS_PER_EPISODE, context=CONTEXT, horizon=HORIZON, denoising_steps=k
+        )
         summary = report.summary()
         found |= {f"validation/{name}_{k}_steps": summary[name] for name in ("psnr_first", "psnr_mean")}
     return found

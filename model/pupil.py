@@ -27,7 +27,7 @@ class Lesson(NamedTuple):
         actions: `[b t]`: the action that led to each frame, or what `model.actions` has for none.
         wanted: `[b t]`: the teacher's action at each frame.
         goal: `[b t 2]`: cells ahead and cells to the left at which the goal lies, seen from the camera.
-        known: `[b t]`: whether the teacher has seen the goal.
+        known: `[b t]`: whether the teacher knows where the goal is.
     """
 
     latents: Latents

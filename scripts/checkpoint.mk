@@ -1,6 +1,6 @@
 # `make checkpoint`: record Memory Maze, train tokenizer and world model, and measure dreams on held-out mazes. All of it
-# goes on where it was when it is started again; with more MINUTES the world model trains on, with more EPISODES only a
-# new FOLDER learns from them. START_FROM=CHECKPOINT starts from weights that are there, with their tokenizer.
+# goes on where it was when it is started again; with more MINUTES the world model trains on, with more EPISODES or
+# WALKS only a new FOLDER learns from them. START_FROM=CHECKPOINT starts from weights that are there, with their tokenizer.
 # With TEACH_MINUTES the world model is then taught what to remember, by WALKS of an explorer, and that one is measured.
 
 PYTHON_BIN ?= .venv/bin/python
@@ -32,10 +32,11 @@ all: scores
 
 scores: $(MEASURED)
 	$(PYTHON_BIN) experiments/evaluate_world_model.py --checkpoint $(FOLDER)/$(MEASURED)/checkpoint \
-		--recordings $(FOLDER)/test --output $(FOLDER)/scores $(EVALUATE_ARGS)
+		--recordings $(FOLDER)/test --output $(FOLDER)/scores$(if $(TEACH_MINUTES),_taught) $(EVALUATE_ARGS)
 
+# begins anew where the world model was trained on since
 taught: world_model $(FOLDER)/walks.complete
-	$(PYTHON_BIN) experiments/teach_world_model.py --checkpoint $(FOLDER)/world_model/checkpoint \
+	$(PYTHON_BIN) experiments/teach_world_model.py --anew --checkpoint $(FOLDER)/world_model/checkpoint \
 		--recordings $(FOLDER)/explorer --validation $(FOLDER)/explorer_validation --output $(FOLDER)/taught \
 		--minutes $(TEACH_MINUTES) --precision $(PRECISION) $(TEACH_ARGS)
 

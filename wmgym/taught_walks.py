@@ -1,12 +1,11 @@
 """Recorded walks as a world model sees them, with what a teacher knew there: cut into stretches and windows.
 
-Only what is asked for is read into memory.
+Of the frames only what is asked for is read into memory, and no file is kept open.
 """
 
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +17,9 @@ from model.actions import without_first
 from model.axes import START_ACTION
 from model.pupil import Lesson
 from model.training import Windows
+from wmgym.episode_files import check_headers, open_arrays, read_actions, read_headers, read_space
 from wmgym.errors import RecordingError
-from wmgym.recording import read_episode
+from wmgym.watched_recordings import open_watched
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Walks:
         rewards: `[episodes t]` float32: the reward that came with it.
         wanted: `[episodes t]` int64: the teacher's action.
         goal: `[episodes t 2]` float32: cells ahead and to the left at which its goal lies.
-        known: `[episodes t]`: whether the teacher has seen the goal.
+        known: `[episodes t]`: whether the teacher knows where the goal is.
     """
 
     files: tuple[Path, ...]
@@ -72,28 +72,33 @@ class Walks:
         return Walks(files=self.files + others.files, **arrays)
 
     def lesson(self, rows: Sequence[int], begin: int, end: int) -> Lesson:
-        """Read a stretch of some episodes, frames `begin` to `end` without the last."""
+        """Read a stretch of some episodes: from frame `begin` up to, and without, frame `end`.
+
+        Raises:
+            RecordingError: A file of latents is damaged.
+        """
         rows, span = list(rows), slice(begin, end)
-        latents = np.stack([self._mapped[row][span].astype(np.float32) for row in rows])
+        latents = np.stack([open_watched(self.files[row])[span].astype(np.float32) for row in rows])
         told = (part[rows, span] for part in (self.led, self.wanted, self.goal, self.known))
         return Lesson(torch.from_numpy(latents), *map(torch.from_numpy, told))
 
     def round(self, rng: np.random.Generator, episodes: int, stretch: int, device: torch.device) -> Iterator[Lesson]:
         """Go through some episodes side by side from their beginning to their end, in stretches.
 
-        The first stretch is of a random length up to the others', so that stretches do not always end at the same
-        frames.
+        The first stretch is of half to all of the others' length, so that stretches do not always end at the same
+        frames; the last one takes a rest of less than half of it.
 
         Args:
             rng: Consumed for which episodes, and for the length of the first stretch.
             episodes: How many, at most all.
-            stretch: Frames of a stretch.
+            stretch: Frames of a stretch, at least 2.
             device: Where to.
         """
         rows = rng.choice(len(self), min(episodes, len(self)), replace=False).tolist()
-        first = int(rng.integers(1, stretch + 1))
-        edges = [0, *range(first, self.frames, stretch), self.frames]
-        for begin, end in itertools.pairwise(edges):
+        shortest = -(-stretch // 2)
+        first = int(rng.integers(shortest, stretch + 1))
+        inner = [edge for edge in range(first, self.frames, stretch) if self.frames - edge >= shortest]
+        for begin, end in itertools.pairwise([0, *inner, self.frames]):
             yield Lesson(*(part.to(device) for part in self.lesson(rows, begin, end)))
 
     def windows(self, rng: np.random.Generator, count: int, frames: int, device: torch.device) -> Windows:
@@ -113,31 +118,35 @@ class Walks:
         drawn = (latents, actions, torch.from_numpy(rewards), torch.zeros(rewards.shape))
         return Windows(*(part.to(device) for part in drawn))
 
-    @cached_property
-    def _mapped(self) -> list[NDArray[Any]]:
-        return [np.load(path, mmap_mode="r") for path in self.files]
 
-
-def read_led(files: Sequence[Path]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+def read_steps(files: Sequence[Path]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Return the actions that led to the frames of some episodes, the first of each none, and the rewards.
 
     Raises:
         RecordingError: They differ in length, or one cannot be read.
     """
-    episodes = [read_episode(path, ()) for path in files]
-    lengths = sorted({len(episode.reward) for episode in episodes})
+    steps = [_steps_of(path) for path in files]
+    lengths = sorted({len(reward) for _, reward in steps})
     if len(lengths) != 1:
         raise RecordingError(
             f"episodes of {', '.join(map(str, lengths)) or 'no'} frames given, expected one length. Most likely some "
             "were ended early: move them away."
         )
-    led = np.stack([episode.action for episode in episodes]).astype(np.int64)
+    led = np.stack([action for action, _ in steps]).astype(np.int64)
     led[:, 0] = START_ACTION
-    return led, np.stack([episode.reward for episode in episodes])
+    return led, np.stack([reward for _, reward in steps])
+
+
+def _steps_of(path: Path) -> tuple[NDArray[Any], NDArray[np.float32]]:
+    """Return actions and rewards of an episode, without decoding its images."""
+    check_headers(path, read_headers(path))
+    with open_arrays(path) as archive:
+        space = read_space(path, archive["action_space"]) if "action_space" in archive.files else None
+        return read_actions(path, archive["action"], space)[0], archive["reward"].astype(np.float32)
 
 
 @torch.inference_mode()
-def tell_apart(
+def share_right(
     pupil: Any, walks: Walks, episodes: int, forget_every: int | None, device: torch.device, stretch: int = 100
 ) -> float:
     """Return the share of frames at which the teacher's action is the pupil's likeliest.

@@ -68,20 +68,20 @@ def read_watched(files: Sequence[Path]) -> NDArray[np.float16]:
     Raises:
         RecordingError: There is none, the episodes differ in length, or a file is damaged.
     """
-    lengths = {len(_mapped(path)) for path in files}
+    lengths = {len(open_watched(path)) for path in files}
     if len(lengths) != 1:
         raise RecordingError(
             f"episodes of {sorted(lengths) or 'no'} frames given, expected at least one, and one length. Most likely "
             "some were ended early: move them away."
         )
-    watched = np.empty((len(files), *_mapped(files[0]).shape), np.float16)
+    watched = np.empty((len(files), *open_watched(files[0]).shape), np.float16)
     for i, path in enumerate(files):
-        watched[i] = _mapped(path)
+        watched[i] = open_watched(path)
     return watched
 
 
-def _mapped(path: Path) -> NDArray[Any]:
-    """Return what is in a file that was made of an episode, without reading it.
+def open_watched(path: Path) -> NDArray[Any]:
+    """Return what is in a file that was made of an episode, without reading it; it stays open as long as that is kept.
 
     Raises:
         RecordingError: It is damaged.

@@ -44,6 +44,17 @@ def test_what_is_not_finite_is_told(broken):
         teach(Explorer(np.random.default_rng(0)), state)
 
 
+def test_targets_lie_ahead_and_to_the_left_of_where_one_looks():
+    """The target is 3 cells east and 4 north."""
+    state, _ = walk(UniformWalker(np.random.default_rng(1)), steps=3)
+    state["agent_pos"] = np.ones_like(state["agent_pos"])
+    state["target_pos"] = np.full_like(state["target_pos"], (4.0, 5.0))
+    looks = np.array([(1, 0), (0, 1), (-1, 0), (0.6, 0.8)])  # east, north, west, and at it
+    state["agent_dir"] = looks
+    told = teach(Explorer(np.random.default_rng(0)), state).targets
+    np.testing.assert_allclose(told, [(3, 4), (4, -3), (-3, -4), (5, 0)], atol=1e-6)
+
+
 def test_targets_lie_where_the_real_maze_says():
     """Memory Maze tells of the target as (cells to the right, cells ahead) of the agent."""
     pytest.importorskip("dm_control")
@@ -74,6 +85,11 @@ def states_by_name(path):
     return walk(UniformWalker(np.random.default_rng(int(path.name))), steps=20)[0]
 
 
+def test_of_many_episodes_the_broken_one_is_named():
+    with pytest.raises(ValueError, match=r"^no_seed: "):
+        ask_all("explorer", [Path("1"), Path("no_seed")], states_by_name, 1, lambda answers, **_: answers)
+
+
 def test_many_episodes_are_asked_in_their_order():
     shown = []
 
@@ -82,8 +98,8 @@ def test_many_episodes_are_asked_in_their_order():
         return answers
 
     files = [Path(str(seed)) for seed in range(3)]
-    answers = ask_all("explorer", files, states_by_name, 2, show)
-    assert shown == [{"total": 3, "desc": "explorer watches", "unit": "episode"}]
+    answers = ask_all("explorer", files, states_by_name, 2, show, "mazes")
+    assert shown == [{"total": 3, "desc": "explorer, mazes", "unit": "episode"}]
     for file, told in zip(files, answers, strict=True):
         alone = teach(Explorer(np.random.default_rng(0)), states_by_name(file))
         for name in ("actions", "targets", "known"):

@@ -75,7 +75,8 @@ def test_each_step_waits_for_what_it_needs(settings, folder):
 
 
 def test_it_is_taught_by_walks_of_an_explorer_if_asked_and_then_that_one_is_measured(folder):
-    found = commands_of(folder, "TEACH_MINUTES=5", "WALKS=9", "HELD_OUT=3", "TEACH_ARGS=--stretch 50")
+    asked = ("TEACH_MINUTES=5", "WALKS=9", "HELD_OUT=3", "TEACH_ARGS=--stretch 50", "PRECISION=bf16-mixed")
+    found = commands_of(folder, *asked)
     walks = {args.output: args for args in found["collect_episodes"] if args.walkers == "explorer"}
     assert {place: (args.split, args.episodes) for place, args in walks.items()} == {
         folder / "explorer": ("train", 9), folder / "explorer_validation": ("validation", 3)
@@ -86,5 +87,8 @@ def test_it_is_taught_by_walks_of_an_explorer_if_asked_and_then_that_one_is_meas
     taught.check()
     assert (taught.recordings, taught.validation) == ((folder / "explorer",), folder / "explorer_validation")
     assert (taught.checkpoint, taught.minutes, taught.stretch) == (str(world.output / "checkpoint"), 5, 50)
+    assert (taught.precision, taught.anew) == ("bf16-mixed", True)
     assert scores.checkpoint == taught.output / "checkpoint"
-    assert not commands_of(folder)["teach_world_model"]
+    plain = commands_of(folder)
+    assert not plain["teach_world_model"]
+    assert plain["evaluate_world_model"][0].output != scores.output

@@ -1,6 +1,8 @@
 """The script that teaches a world model: what it leaves, that a killed run goes on, and that mistakes are named."""
 
 import json
+import re
+import shutil
 from dataclasses import replace
 
 import gymnasium
@@ -9,13 +11,19 @@ import pytest
 import torch
 
 import experiments.teach_world_model as script
+from agents.explorer import Explorer
 from agents.run_lock import FolderInUseError, only_run_in
+from agents.teaching import NEEDED, teach
 from experiments.teach_world_model import Args, main
 from model.checkpoint import load_tensors
 from model.training_state import TENSORS_FILE
 from model.world_model import WorldModel
 from tests.wmgym.maze_walks import write_walks
+from wmgym.checkpoint import STARTS_FILE, fingerprint, open_checkpoint
 from wmgym.errors import RecordingError
+from wmgym.fidelity import encode
+from wmgym.lessons import MIRRORED, state_in, usable_files
+from wmgym.recording import read_episode
 
 
 @pytest.fixture
@@ -50,12 +58,25 @@ def test_a_short_run_leaves_a_checkpoint_that_can_be_dreamed_with_and_its_record
     assert record["settings"]["teacher"] == "explorer"
     assert record["episodes"] == 3
     assert record["recorded_frames"] == 3 * 70
-    assert str(args.output.parent) not in json.dumps(record)
+    assert not re.search(r'"/[^"]', json.dumps(record))  # where things lie
+    assert record["settings"]["checkpoint"] == micro_folder.name
+    assert record["began_with"] == fingerprint(micro_folder)
+    assert load_tensors(folder / STARTS_FILE).keys() == load_tensors(micro_folder / STARTS_FILE).keys()
     lines = [json.loads(line) for line in (args.output / "metrics.jsonl").read_text().splitlines()]
+    assert lines[0]["step"] == 0
     assert lines[-1]["step"] >= 3
+    for line in (lines[0], lines[-1]):
+        assert line["validation/psnr_mean_1_steps"] > 0
     assert len(list((args.output / "watched").rglob("*.npy"))) == 3 + 3 + 2
 
 
+@pytest.fixture
+def unmeasured(monkeypatch):
+    """Measuring while teaching takes longer than teaching does here, and changes nothing."""
+    monkeypatch.setattr(script, "measured", lambda *_: {})
+
+
+@pytest.mark.usefixtures("unmeasured")
 def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(args, tmp_path, capsys):
     """Two stretches or three make a round; a run ends with one."""
     main(replace(args, steps=5))
@@ -71,10 +92,9 @@ def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(args, tmp_path, ca
         assert torch.equal(whole[name], parts[name]), name
     assert main(replace(halves, steps=5)) == {}
     assert "nothing to do" in capsys.readouterr().out
-    with pytest.raises(ValueError, match=r"world model .* expected .* with which the run in .* another --output"):
-        main(replace(halves, steps=9, checkpoint=str(halves.output / "checkpoint")))
 
 
+@pytest.mark.usefixtures("unmeasured")
 def test_a_loss_that_is_not_finite_ends_with_advice_and_keeps_what_was_saved(args, monkeypatch):
     main(args)
     saved = (args.output / TENSORS_FILE).read_bytes()
@@ -106,3 +126,53 @@ def test_mistakes_are_named_before_anything_is_made(args, toy_folder, tmp_path):
     assert not args.output.exists()
     with only_run_in(args.output), pytest.raises(FolderInUseError):
         main(args)
+
+
+@pytest.mark.usefixtures("unmeasured")
+def test_a_run_is_not_gone_on_with_by_another_world_model_but_can_be_put_aside(args, tmp_path, capsys):
+    main(args)
+    with pytest.raises(ValueError, match=r"given, expected a checkpoint that this run does not write"):
+        main(replace(args, checkpoint=str(args.output / "checkpoint")))
+    shutil.copytree(args.output / "checkpoint", tmp_path / "other")
+    other = replace(args, checkpoint=str(tmp_path / "other"))
+    saved = (args.output / TENSORS_FILE).read_bytes()
+    with pytest.raises(ValueError, match=r"world model .* given, expected .*, with which the run in .* or with --anew"):
+        main(other)
+    assert (args.output / TENSORS_FILE).read_bytes() == saved
+    began = fingerprint(args.checkpoint)
+    main(replace(other, anew=True))
+    assert "this one begins anew" in capsys.readouterr().out
+    assert (args.output / f"of-{began}" / TENSORS_FILE).read_bytes() == saved
+    record = args.output / "checkpoint" / "training.json"
+    assert json.loads(record.read_text())["began_with"] == fingerprint(other.checkpoint)
+    assert main(replace(other, anew=True)) == {}  # it goes on with its own
+    record.write_text("{")
+    with pytest.raises(ValueError, match=r"training\.json: cannot be read .* another --output"):
+        main(other)
+
+
+def test_what_is_taught_are_the_walks_and_the_same_in_a_mirror(args):
+    files = usable_files(args.recordings)
+    answers = [teach(Explorer(np.random.default_rng(0)), state_in(file, NEEDED)) for file in files]
+    world = open_checkpoint(args.checkpoint).world
+    walks = script.walks_in(world, args.output, files, answers, mirror=True)
+    lesson = walks.lesson(range(6), 0, 70)
+    for i, file in enumerate(files):
+        episode = read_episode(file)
+        for row, images, turned, side in (
+            (i, episode.image, range(6), 1),
+            (i + 3, episode.image[:, :, ::-1], MIRRORED, -1),
+        ):
+            seen = encode(world, np.ascontiguousarray(images)[None])[0]
+            torch.testing.assert_close(lesson.latents[row], seen.float(), atol=2e-3, rtol=0)
+            turned = np.array(turned)
+            np.testing.assert_array_equal(lesson.actions[row, 1:], turned[episode.action[1:]])
+            np.testing.assert_array_equal(lesson.wanted[row], turned[answers[i].actions])
+            np.testing.assert_allclose(lesson.goal[row], answers[i].targets * [1, side])
+            np.testing.assert_array_equal(lesson.known[row], answers[i].known)
+
+
+@pytest.mark.usefixtures("unmeasured")
+def test_it_teaches_in_half_precision_too(args):
+    metrics = main(replace(args, precision="bf16-mixed", steps=1))
+    assert all(np.isfinite(value) for value in metrics.values())

@@ -29,7 +29,7 @@ def cued(config, rows, generator):
     wanted = (1 + cue)[:, None].expand(rows, FRAMES)
     actions = torch.zeros(rows, FRAMES, dtype=torch.int64)
     actions[:, 0] = START_ACTION
-    goal = torch.stack([wanted.float(), -wanted.float()], -1)
+    goal = GOAL_SCALE * torch.stack([2.0 * cue - 1, 1 - 2.0 * cue], -1)[:, None].expand(rows, FRAMES, 2)
     return Lesson(latents, actions, wanted, goal, torch.ones(rows, FRAMES, dtype=torch.bool))
 
 
@@ -56,7 +56,7 @@ def test_a_cue_is_learned_that_only_the_memory_of_the_scan_can_hold(pupil):
     memory = pupil.dynamics.initial_memory(64)
     taught, _ = pupil(lesson, memory)
     assert taught.right[:, 10:].float().mean() > 0.95
-    assert taught.goal < 0.05
+    assert taught.goal < 0.1  # 1 for those who cannot tell which: the Huber loss of 1, twice
     half = [pupil(part, memory)[0].right for part in stretches(lesson, 0, 10, FRAMES)]  # memory emptied in between
     assert half[1].float().mean() < 0.8
 

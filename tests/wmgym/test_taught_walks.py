@@ -1,5 +1,7 @@
 """Walks are cut without loss: each frame once a round, a mirror twice is none, windows lie where they say."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -8,10 +10,11 @@ from model.axes import START_ACTION
 from model.config import PRESETS
 from model.lssvwm import LSSVWM
 from model.pupil import Pupil
-from tests.wmgym.maze_walks import write_walks
+from tests.wmgym.maze_walks import walk, write_walks
 from wmgym.errors import RecordingError
 from wmgym.lessons import MIRRORED, state_in, usable_files
-from wmgym.taught_walks import Walks, read_led, tell_apart
+from wmgym.recording import read_episode, write_episode
+from wmgym.taught_walks import Walks, read_steps, share_right
 
 EPISODES, FRAMES = 5, 23
 CPU = torch.device("cpu")
@@ -50,14 +53,14 @@ def test_a_round_goes_once_through_episodes_side_by_side(walks):
         assert (episode == episode[:, :1]).all()
         assert len(set(episode[:, 0])) == 3
         lengths = [one.wanted.shape[1] for one in lessons]
-        assert max(lengths) <= 7
         assert lengths[1:-1] == [7] * (len(lengths) - 2)
+        assert 4 <= lengths[-1] < 7 + 4
         starts.add(lengths[0])
         for one in lessons:
             e, f = places(one.latents)
             for told, true in zip(one[1:], (walks.led, walks.wanted, walks.goal, walks.known), strict=True):
                 np.testing.assert_array_equal(told.numpy(), true[e, f])
-    assert starts == set(range(1, 8))
+    assert starts == {4, 5, 6, 7}
 
 
 def test_a_round_of_more_episodes_than_there_are_takes_all(walks):
@@ -92,19 +95,30 @@ def test_in_a_mirror_twice_is_as_it_was(walks):
     np.testing.assert_array_equal(both.wanted, np.concatenate([walks.wanted, there.wanted]))
 
 
-def test_what_led_to_frames_is_read_from_recordings(tmp_path):
-    files = usable_files([write_walks(tmp_path / "walks", range(3), frames=9)])
-    led, rewards = read_led(files)
-    assert led.shape == rewards.shape == (3, 9)
+def test_what_led_to_frames_and_came_with_them_is_read_as_recordings_are(tmp_path):
+    folder = tmp_path / "walks"
+    folder.mkdir()
+    rewards = np.random.default_rng(0).random((3, 9)).astype(np.float32)
+    for seed in range(3):
+        write_episode(folder / f"{seed}.npz", replace(walk(seed, frames=9), reward=rewards[seed]))
+    files = usable_files([folder])
+    led, paid = read_steps(files)
+    np.testing.assert_array_equal(paid, rewards)
+    np.testing.assert_array_equal(led[:, 1:], [read_episode(file).action[1:] for file in files])
     assert (led[:, 0] == START_ACTION).all()
-    assert led[:, 1:].min() >= 0
     assert set(state_in(files[0], ("agent_pos", "nothing"))) == {"agent_pos"}
     longer = usable_files([write_walks(tmp_path / "longer", range(1), frames=10)])
     with pytest.raises(RecordingError, match="episodes of 9, 10 frames given, expected one length"):
-        read_led([*files, *longer])
+        read_steps([*files, *longer])
 
 
-def test_telling_apart_is_the_share_of_all_frames_and_can_begin_anew(walks):
+def test_a_damaged_file_of_latents_is_named(walks):
+    walks.files[1].write_bytes(b"none")
+    with pytest.raises(RecordingError, match=r"1\.npy: cannot be read .* delete it; it is made again"):
+        walks.lesson(range(EPISODES), 0, 5)
+
+
+def test_the_share_of_right_answers_is_that_of_all_frames_and_can_begin_anew(walks):
     pupil = Pupil(LSSVWM(PRESETS["micro"].dynamics)).train()
     for weight in pupil.parameters():
         torch.nn.init.normal_(weight, std=0.3)
@@ -113,7 +127,7 @@ def test_telling_apart_is_the_share_of_all_frames_and_can_begin_anew(walks):
     right = pupil(whole, pupil.dynamics.initial_memory(3))[0].right
     pupil.train()
     for stretch in (4, FRAMES):
-        assert tell_apart(pupil, walks, 3, None, CPU, stretch) == pytest.approx(float(right.float().mean()))
+        assert share_right(pupil, walks, 3, None, CPU, stretch) == pytest.approx(float(right.float().mean()))
     assert pupil.training
     pupil.eval()
     alone = []
@@ -121,4 +135,5 @@ def test_telling_apart_is_the_share_of_all_frames_and_can_begin_anew(walks):
         part = walks.lesson(range(3), begin, min(begin + 4, FRAMES))
         begun = part._replace(actions=torch.cat([torch.full((3, 1), START_ACTION), part.actions[:, 1:]], 1))
         alone.append(pupil(begun, pupil.dynamics.initial_memory(3))[0].right)
-    assert tell_apart(pupil, walks, 3, 4, CPU) == pytest.approx(float(torch.cat(alone, 1).float().mean()))
+    assert not torch.equal(torch.cat(alone, 1), right)
+    assert share_right(pupil, walks, 3, 4, CPU) == pytest.approx(float(torch.cat(alone, 1).float().mean()))
