@@ -81,6 +81,18 @@ def training_record(settings: Any, progress: Any) -> dict[str, Any]:
     }
 
 
+def told_checkpoint(checkpoint: str | None) -> str | None:
+    """Return how a result names a checkpoint: by its folder's last name, with that of the run before `checkpoint`.
+
+    Args:
+        checkpoint: As a command line has it; None for the shipped one.
+    """
+    if checkpoint is None:
+        return None
+    parts = Path(checkpoint).parts
+    return "/".join(parts[-2:] if parts[-1:] == ("checkpoint",) else parts[-1:])
+
+
 def _json_able(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _json_able(v) for key, v in value.items()}

@@ -13,17 +13,23 @@ Row = tuple[str, str, str]
 """What was measured, what came out, and what it is compared with."""
 FAR = "16"
 """Steps back, for how far features reach."""
-JUDGED: dict[str, tuple[str, int, tuple[int, ...]]] = {
-    "clone_behaviour": ("a clone of recorded walks, by the memory of its own LSTM", 1, (0,)),
-    "dream_ppo_from_clone": ("an earlier clone that went on in dreams", -1, (1,)),
-    "dream_ppo_demo": ("PPO trained only in the dream, by `make demo`", -1, (1,)),
-    "dream_ppo_full": ("PPO trained only in the dream, for longer", -1, (1,)),
-    "dream_ppo_1000": ("PPO trained only in the dream, over whole episodes", -1, (1,)),
-    "plan_mpc": ("planning in the dream, with a critic", -1, (0, 1)),
-    "miniworld_dream_ppo": ("PPO trained only in its dream, in MiniWorld", -1, (0,)),
+Judged = tuple[str, int, tuple[int, ...]]
+"""An agent in words, and which of the policies of its result is compared with which."""
+JUDGED: dict[str, tuple[Judged, ...]] = {
+    "clone_behaviour": (("a clone of recorded walks, by the memory of its own LSTM", 1, (0,)),),
+    "clone_taught": (
+        ("a clone with no memory but that of a world model taught to remember", 1, (0,)),
+        ("the same with the world model's memory emptied again and again", 2, (1,)),
+    ),
+    "dream_ppo_from_clone": (("an earlier clone that went on in dreams", -1, (1,)),),
+    "dream_ppo_demo": (("PPO trained only in the dream, by `make demo`", -1, (1,)),),
+    "dream_ppo_full": (("PPO trained only in the dream, for longer", -1, (1,)),),
+    "dream_ppo_1000": (("PPO trained only in the dream, over whole episodes", -1, (1,)),),
+    "plan_mpc": (("planning in the dream, with a critic", -1, (0, 1)),),
+    "miniworld_dream_ppo": (("PPO trained only in its dream, in MiniWorld", -1, (0,)),),
 }
-"""Results of agents by their folders: in words, and which of their policies is compared with which."""
-OF_OTHERS = ("miniworld_dream_ppo", "memory_benchmark")
+"""Results of agents by their folders."""
+OF_OTHERS = ("clone_taught", "miniworld_dream_ppo", "memory_benchmark")
 """Results that are not meant to be of the shipped checkpoint."""
 
 
@@ -98,24 +104,24 @@ def _from_where(config: Mapping[str, Any]) -> str:
 
 
 def _agent(name: str) -> Callable[[Result], Iterator[Row]]:
-    """What an agent is paid in reality, against which baseline."""
-    what, judged, baselines = JUDGED[name]
+    """What agents of a result are paid in reality, against which baseline."""
 
-    def row(result: Result) -> Iterator[Row]:
+    def rows(result: Result) -> Iterator[Row]:
         policies = result["metrics"]["policies"]
-        ours = policies[judged]
-        low, high = ours["real"]["ci95"]
-        yield (
-            f"real return in {_episode(result)}: {what}",
-            f"{ours['real']['mean']:.2f} ({low:.2f} to {high:.2f})",
-            "; ".join(
-                f"{verb_of(result, ours['name'], policies[other]['name'])} {policies[other]['name']}, "
-                f"{policies[other]['real']['mean']:.2f}"
-                for other in baselines
-            ),
-        )
+        for what, judged, baselines in JUDGED[name]:
+            ours = policies[judged]
+            low, high = ours["real"]["ci95"]
+            yield (
+                f"real return in {_episode(result)}: {what}",
+                f"{ours['real']['mean']:.2f} ({low:.2f} to {high:.2f})",
+                "; ".join(
+                    f"{verb_of(result, ours['name'], policies[other]['name'])} {policies[other]['name']}, "
+                    f"{policies[other]['real']['mean']:.2f}"
+                    for other in baselines
+                ),
+            )
 
-    return row
+    return rows
 
 
 def _episode(result: Result) -> str:

@@ -45,6 +45,8 @@ def clone_command(config: Mapping[str, Any]) -> str:
     for name, usual in unasked.items():
         if (chosen := config.get(name, usual)) != usual:
             parts.append(flag(f"no_{name}", []) if chosen is False else flag(name, chosen))
+    if checkpoint := config.get("checkpoint"):
+        parts.append(f"--checkpoint runs/{checkpoint}")
     parts += [f"--output runs/clone{'' if config.get('recurrent', True) else '_features'}"]
     return f"experiments/clone_behaviour.py {' '.join(parts)}"
 

@@ -34,7 +34,7 @@ from agents.evaluate import RandomPolicy
 from agents.exploration import WithBursts
 from agents.forgetful import Forgetful
 from agents.interfaces import Policy
-from agents.results import RESULT_FILE, write_json, write_result
+from agents.results import RESULT_FILE, told_checkpoint, write_json, write_result
 from agents.run_lock import only_run_in
 from agents.sb3 import SB3Policy, load_ppo, make_ppo
 from agents.teaching import NEEDED, TeacherName, ask_all
@@ -302,7 +302,7 @@ def settings_of(args: Args) -> dict[str, Any]:
     chosen["recordings"] = [folder.name for folder in args.recordings]
     chosen["validation"] = args.validation.name
     if args.checkpoint is not None:
-        chosen["checkpoint"] = Path(args.checkpoint).name
+        chosen["checkpoint"] = told_checkpoint(args.checkpoint)
     return chosen | {"world_model": fingerprint(args.checkpoint), "denoising_steps": 1, "precision": "float32"}
 
 

@@ -29,7 +29,7 @@ from torch.optim.swa_utils import AveragedModel
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
-from agents.results import training_record, write_json
+from agents.results import told_checkpoint, training_record, write_json
 from agents.run_history import earlier_trainings, run_history
 from agents.run_lock import only_run_in
 from agents.teaching import NEEDED, Answers, TeacherName, ask_all
@@ -280,7 +280,7 @@ def record_of(args: Args, progress: Progress) -> dict[str, Any]:
     """Returns settings and counters for the checkpoint, without where things lie on this machine."""
     record = training_record(args, progress)
     del record["settings"]["workers"], record["settings"]["anew"]
-    record["settings"]["checkpoint"] = None if args.checkpoint is None else Path(args.checkpoint).name
+    record["settings"]["checkpoint"] = told_checkpoint(args.checkpoint)
     return record
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from agents.results import write_json, write_result
+from agents.results import told_checkpoint, write_json, write_result
 
 
 def test_a_result_has_the_keys_that_all_results_have(tmp_path):
@@ -25,3 +25,12 @@ def test_numbers_that_are_none_are_refused_and_the_old_file_stays(tmp_path):
     with pytest.raises(ValueError, match="not JSON compliant"):
         write_json(tmp_path / "a.json", {"x": float("nan")})
     assert json.loads((tmp_path / "a.json").read_text()) == {"x": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [(None, None), ("owner/name", "name"), ("/a/b/mine", "mine"), ("runs/taught/checkpoint", "taught/checkpoint"),
+     ("runs/taught/checkpoint/", "taught/checkpoint"), ("checkpoint", "checkpoint")],
+)  # fmt: skip
+def test_a_checkpoint_is_told_by_its_name_and_one_in_a_run_by_both(given, told):
+    assert told_checkpoint(given) == told
