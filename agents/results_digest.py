@@ -18,7 +18,7 @@ Judged = tuple[str, int, tuple[int, ...]]
 JUDGED: dict[str, tuple[Judged, ...]] = {
     "clone_behaviour": (("a clone of recorded walks, by the memory of its own LSTM", 1, (0,)),),
     "clone_taught": (
-        ("a clone with no memory but that of a world model taught to remember", 1, (0,)),
+        ("a clone with no memory but that of a world model taught to remember, not the shipped one", 1, (0,)),
         ("the same with the world model's memory emptied again and again", 2, (1,)),
     ),
     "dream_ppo_from_clone": (("an earlier clone that went on in dreams", -1, (1,)),),

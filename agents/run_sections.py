@@ -47,7 +47,8 @@ def clone_command(config: Mapping[str, Any]) -> str:
             parts.append(flag(f"no_{name}", []) if chosen is False else flag(name, chosen))
     if checkpoint := config.get("checkpoint"):
         parts.append(f"--checkpoint runs/{checkpoint}")
-    parts += [f"--output runs/clone{'' if config.get('recurrent', True) else '_features'}"]
+    kind = "" if config.get("recurrent", True) else "_taught" if checkpoint else "_features"
+    parts += [f"--output runs/clone{kind}"]
     return f"experiments/clone_behaviour.py {' '.join(parts)}"
 
 
