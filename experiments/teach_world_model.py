@@ -92,7 +92,8 @@ class Args:
     minutes: float = 90.0
     """Time to train, over all restarts; the learning rate falls to zero at its end."""
     steps: int | None = None
-    """Train so many steps and to the end of their round, if the minutes allow; the rate then follows the steps."""
+    """Train so many steps, if the minutes allow, and on to the end of the episodes that are gone through at the time.
+    The learning rate then follows the steps."""
     episodes_at_once: int = 4
     """Episodes that are gone through side by side."""
     stretch: int = 125
@@ -112,7 +113,7 @@ class Args:
     cooldown: float = 0.5
     """Share of the budget, at its end, over which the learning rate falls to zero."""
     average_decay: float = 0.998
-    """Decay of the moving average of the weights, which is what is kept."""
+    """Decay of the moving average of the weights, which is what is kept: for a trial of few steps, pass 0.9."""
     forget_every: int = 20
     """When measuring, tell too how well the teacher is known with memory emptied after so many frames."""
     seed: int = 0
@@ -148,7 +149,7 @@ def main(args: Args) -> dict[str, float]:
     if source.resolve() == (args.output / "checkpoint").resolve():
         raise ValueError(
             f"--checkpoint {args.checkpoint} and --output {args.output} given, expected a checkpoint that this run "
-            "does not write. To go on from it, pass another --output; to go on with the run, what it began with."
+            "does not write. To go on with it, leave --checkpoint as it was; to begin from it, pass another --output."
         )
     with only_run_in(args.output):
         if args.anew:
@@ -231,6 +232,8 @@ def teach(args: Args, source: Path, files: dict[str, list[Path]]) -> dict[str, f
             log(args.output, writer, progress, metrics | {"rate": rate})
             last_save = last_tick = time.monotonic()  # measuring and saving is not training time
     bar.close()
+    told = ", ".join(f"{name} {value:.3f}" for name, value in metrics.items() if name.startswith("validation/"))
+    print(f"{told or 'not measured'}\nThe checkpoint is {args.output / 'checkpoint'}.")
     return metrics
 
 
