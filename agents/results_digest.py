@@ -25,11 +25,14 @@ JUDGED: dict[str, tuple[Judged, ...]] = {
     "dream_ppo_demo": (("PPO trained only in the dream, by `make demo`", -1, (1,)),),
     "dream_ppo_full": (("PPO trained only in the dream, for longer", -1, (1,)),),
     "dream_ppo_1000": (("PPO trained only in the dream, over whole episodes", -1, (1,)),),
+    "dream_ppo_taught": (
+        ("PPO trained only in the dream of the world model taught to remember, over whole episodes", -1, (1,)),
+    ),
     "plan_mpc": (("planning in the dream, with a critic", -1, (0, 1)),),
     "miniworld_dream_ppo": (("PPO trained only in its dream, in MiniWorld", -1, (0,)),),
 }
 """Results of agents by their folders."""
-OF_OTHERS = ("clone_taught", "miniworld_dream_ppo", "memory_benchmark")
+OF_OTHERS = ("clone_taught", "dream_ppo_taught", "miniworld_dream_ppo", "memory_benchmark")
 """Results that are not meant to be of the shipped checkpoint."""
 
 

@@ -91,6 +91,7 @@ def main(args: Args) -> dict[str, Any]:
     for k in steps:
         pictures, rewards = dreams[k]
         rows.append({"denoising_steps": k} | pictures.summary() | rewards.summary())
+        rows[-1]["recall_ahead"] = rewards.recall_ahead()
         rows[-1] |= how_lively(world, long_enough, k, args) | {"step_ms": time_step(world, args.batch, k)}
     config = asdict(args) | {"recordings": args.recordings.name, "checkpoint": args.checkpoint.name}
     config["world_model"] = weights_digest(args.checkpoint)[:16]
@@ -148,6 +149,14 @@ def as_markdown(result: dict[str, Any]) -> str:
         f"{100 * r['change_share']:.0f} % | {100 * r['contrast_share']:.0f} % | {r['step_ms']:.0f} |"
         for r in metrics["rows"]
     ]
+    stretches = metrics["rows"][0]["recall_ahead"]
+    spans = [f"{s['first']} to {s['last']}" if s["first"] < s["last"] else f"{s['first']}" for s in stretches]
+    named = [f"{span} (of {s['events']})" for span, s in zip(spans, stretches, strict=True)]
+    lines += ["", "Recall of rewards by how many frames after the last real one they come:", ""]
+    lines += [f"| denoising steps | {' | '.join(named)} |", "|" + "---|" * (1 + len(named))]
+    for r in metrics["rows"]:
+        shares = " | ".join(f"{each['recall']:.2f}" if each["events"] else "none came" for each in r["recall_ahead"])
+        lines.append(f"| {r['denoising_steps']} | {shares} |")
     return "\n".join(lines)
 
 

@@ -38,6 +38,7 @@ from model.diffusion import DiffusionConfig
 from model.own_dreams import Dreaming, draw_dreaming
 from model.pupil import Pupil
 from model.training import (
+    Windows,
     learning_rate_factor,
     make_optimizers,
     moving_average,
@@ -62,6 +63,7 @@ from wmgym.watched_recordings import watch_recordings
 RANGES: dict[str, Range] = {
     "episodes_at_once": (1, math.inf), "stretch": (2, math.inf), "rehearse_every": (1, math.inf),
     "rehearsal_rows": (1, math.inf), "rehearsal_window": (2, math.inf), "rehearsal_weight": (0, math.inf),
+    "rehearsal_dreamed": (0, 1), "rehearsal_frames": (1, math.inf), "rehearsal_paid": (0, 1),
     "goal_weight": (0, math.inf), "learning_rate": (0, 1), "cooldown": (0, 1), "average_decay": (0, 1),
     "forget_every": (1, math.inf), "steps": (1, math.inf), "save_every": (0.1, math.inf),
     "validate_every": (0, math.inf), "seed": (0, math.inf), "workers": (1, math.inf),
@@ -106,6 +108,12 @@ class Args:
     """Windows to dream in such a step."""
     rehearsal_window: int = 64
     """Frames of a window."""
+    rehearsal_dreamed: float = 0.5
+    """Share of these windows whose past is dreamed in part, so that the model learns to go on from its own dreams."""
+    rehearsal_frames: int = 8
+    """Frames that are dreamed of a past, at most: the longer, the longer a dream stays near reality."""
+    rehearsal_paid: float = 0.0
+    """Share of the windows that are drawn with a reward in the frames that may be dreamed: rewards are rare."""
     rehearsal_weight: float = 10.0
     """Of the loss of dreams, against that of the teacher's action."""
     learning_rate: float = 1e-3
@@ -201,9 +209,9 @@ def teach(args: Args, source: Path, files: dict[str, list[Path]]) -> dict[str, f
                 losses = {"action": taught.action, "goal": taught.goal}
                 total = taught.action + args.goal_weight * taught.goal
                 if progress.step % args.rehearse_every == 0:
-                    batch = walks.windows(rng, args.rehearsal_rows, args.rehearsal_window, fabric.device)
+                    batch = rehearsed(args, walks, rng, fabric.device)
                     noise = step_generator(args.seed, progress.step, fabric.device)
-                    dreamed = world_model_loss(world.dynamics, batch, rehearsal(world, rng), noise)
+                    dreamed = world_model_loss(world.dynamics, batch, rehearsal(args, world, rng), noise)
                     losses |= {"denoising": dreamed.denoising, "reward": dreamed.reward}
                     total = total + args.rehearsal_weight * dreamed.total
             total.backward()
@@ -255,9 +263,15 @@ def walks_in(world: WorldModel, place: Path, files: list[Path], answers: list[An
         return walks.and_those(walks.in_a_mirror(watch(mirror=MIRRORED), MIRRORED)) if mirror else walks
 
 
-def rehearsal(world: WorldModel, rng: np.random.Generator) -> DiffusionConfig:
+def rehearsed(args: Args, walks: Walks, rng: np.random.Generator, device: torch.device) -> Windows:
+    """Returns the windows of a rehearsal."""
+    paid, last = args.rehearsal_paid, args.rehearsal_frames
+    return walks.windows(rng, args.rehearsal_rows, args.rehearsal_window, device, paid=paid, last=last)
+
+
+def rehearsal(args: Args, world: WorldModel, rng: np.random.Generator) -> DiffusionConfig:
     """Returns how a rehearsal is noised, and how much of what it remembers is dreamed."""
-    dreamed = Dreaming(share=0.5, passes=2, frames=8)
+    dreamed = Dreaming(share=args.rehearsal_dreamed, passes=2, frames=args.rehearsal_frames)
     return DiffusionConfig(context_noise=0.1, dreaming=draw_dreaming(dreamed, steps_of(world, 1, 2), rng))
 
 

@@ -118,7 +118,7 @@ class _FactoredScan(torch.autograd.Function):
             for before, new, kept, behind in steps:
                 torch.mul(new.add_(before), kept, out=behind)
             weights = torch.bmm(queries, keys.mT).mul_(reads)
-            y = torch.bmm(weights, written).add_(torch.bmm(queries, states.view(-1, n, width)))
+            y = torch.bmm(weights, written).baddbmm_(queries, states.view(-1, n, width))
             torch.mul(y.view(scaled.shape).transpose(1, 2), up[:, part].transpose(1, 2), out=read[:, :, part])
             if any(ctx.needs_input_grad):
                 saved += [written, keys, queries, states, weights]
@@ -158,12 +158,12 @@ def _gradients(ctx: Any, d_read: Tensor, d_after: Tensor) -> tuple[Tensor | None
             d_current = d_start.add_(d_new)
         flat_added = d_added.view(-1, n, width)
         d_written = torch.bmm(weights.mT, d_rows)
-        d_written.view(-1, s, length, width)[:, 0] += torch.bmm(keys[:, :length], flat_added)
+        d_written[:, :length].baddbmm_(keys[:, :length], flat_added)
         # both factors may be large where nothing is read, so their product is not multiplied by 0
         d_weights = torch.bmm(d_rows, written.mT).masked_fill_(hidden, 0)
-        d_query = torch.bmm(d_weights, keys).add_(torch.bmm(d_rows, states.view(-1, n, width).mT))
+        d_query = torch.bmm(d_weights, keys).baddbmm_(d_rows, states.view(-1, n, width).mT)
         d_key = torch.bmm(d_weights.mT, queries)
-        d_key.view(-1, s, length, n)[:, 0] += torch.bmm(written[:, :length], flat_added.mT)
+        d_key[:, :length].baddbmm_(written[:, :length], flat_added.mT)
         for whole, of_part in ((d_keys, d_key), (d_queries, d_query)):
             whole[:, :, part] = of_part.view(g, -1, s, length, n).transpose(1, 2)
         of_states = torch.mul(d_states, states, out=d_added).sum(2)

@@ -50,6 +50,26 @@ class RewardComparison:
             "return_dreamed": float(self.dreamed.sum(1).mean()),
         }
 
+    def recall_ahead(self, parts: int = 4) -> list[dict[str, float | int]]:
+        """How far a dream can be trusted to pay: recall of rewards by how many frames ahead they come.
+
+        Args:
+            parts: Into how many stretches the horizon is cut, as equal as can be; at most its frames.
+
+        Returns:
+            One dictionary a stretch: its `first` and `last` frame, counted from 1; how many rewards, `events`, really
+            came there; and the share `recall` of them that was dreamed, 0 where there are none.
+        """
+        found = []
+        for stretch in np.array_split(np.arange(self.real.shape[1]), min(parts, self.real.shape[1])):
+            here = np.zeros_like(self.real)
+            here[:, stretch] = self.real[:, stretch]
+            matched = sum(_matches(row, other) for row, other in zip(here, self.dreamed, strict=True))
+            events = int((here != 0).sum())
+            first, last = int(stretch[0]) + 1, int(stretch[-1]) + 1
+            found.append({"first": first, "last": last, "events": events, "recall": matched / max(1, events)})
+        return found
+
 
 def rewarded_places(
     episodes: Sequence[Episode], context: int, horizon: int, rng: np.random.Generator

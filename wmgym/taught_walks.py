@@ -101,19 +101,37 @@ class Walks:
         for begin, end in itertools.pairwise([0, *inner, self.frames]):
             yield Lesson(*(part.to(device) for part in self.lesson(rows, begin, end)))
 
-    def windows(self, rng: np.random.Generator, count: int, frames: int, device: torch.device) -> Windows:
-        """Draw windows uniformly from all places in all episodes.
+    def windows(
+        self,
+        rng: np.random.Generator,
+        count: int,
+        frames: int,
+        device: torch.device,
+        *,
+        paid: float = 0.0,
+        last: int = 1,
+    ) -> Windows:
+        """Draw windows from all places in all episodes, uniformly, or some of them around rewards.
 
         Args:
             rng: Consumed.
             count: How many.
             frames: Of each, at most an episode's.
             device: Where to.
+            paid: Probability that a window is drawn so that a reward comes in its last frames, each of all rewards
+                and each of these frames being as likely; of walks without any reward none is.
+            last: How many frames these are.
         """
         frames = min(frames, self.frames)
-        rows, begins = (rng.integers(n, size=count).tolist() for n in (len(self), self.frames - frames + 1))
-        cut = [self.lesson([row], begin, begin + frames) for row, begin in zip(rows, begins, strict=True)]
-        rewards = np.stack([self.rewards[row, b : b + frames] for row, b in zip(rows, begins, strict=True)])
+        latest = self.frames - frames
+        places = [(int(rng.integers(len(self))), int(rng.integers(latest + 1))) for _ in range(count)]
+        events = np.argwhere(self.rewards > 0)
+        for i in np.flatnonzero(rng.random(count) < paid) if len(events) else ():
+            row, at = events[rng.integers(len(events))].tolist()
+            begin = at - frames + 1 + int(rng.integers(min(last, frames)))
+            places[i] = (row, min(max(begin, 0), latest))
+        cut = [self.lesson([row], begin, begin + frames) for row, begin in places]
+        rewards = np.stack([self.rewards[row, begin : begin + frames] for row, begin in places])
         latents, actions = (torch.cat([getattr(part, name) for part in cut]) for name in ("latents", "actions"))
         drawn = (latents, actions, torch.from_numpy(rewards), torch.zeros(rewards.shape))
         return Windows(*(part.to(device) for part in drawn))

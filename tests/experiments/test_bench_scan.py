@@ -7,12 +7,12 @@ import sys
 import pytest
 import torch
 
-from experiments.bench_scan import MINIMAL, Args, Contest, as_markdown, find_public, main
+from experiments.bench_scan import MINIMAL, OURS, Args, Contest, as_markdown, find_public, main, make_contests
 
 TINY, CHUNKS = (2, 24, 16, 8, 4), (4, 12)
 SCAN = "scan, 2 x 24 tokens, width 16, head 8, state 4"
 MIXER = SCAN.replace("scan", "mixer")
-KEYS = ["system", "shape", "direction", "chunk", "seconds", "against_ours"]
+KEYS = ["system", "shape", "direction", "chunk", "seconds", "against_ours", "against_floor"]
 STAND_IN = """
 from model.ssm import scan_reference
 
@@ -55,6 +55,8 @@ def test_the_script_leaves_a_row_a_system_and_direction(alone, stand_in, capsys)
     for ours, theirs in zip(rows[::2], rows[1::2], strict=True):
         assert ours["against_ours"] == 1
         assert theirs["against_ours"] == theirs["seconds"] / ours["seconds"]
+        assert theirs["against_floor"] / ours["against_floor"] == pytest.approx(theirs["against_ours"])
+    assert metrics["matmul_gflops"] > 0
     assert 0 < metrics["differences"][SCAN][MINIMAL] < 1e-5
     assert metrics["versions"][MINIMAL].startswith("sha256 ")
     assert json.loads((args.output / "result.json").read_text())["metrics"] == metrics
@@ -107,21 +109,43 @@ def test_each_system_and_direction_takes_its_fastest_chunk_size_and_the_median(m
         return [], (forward, backward, forward + backward)
 
     monkeypatch.setattr(Contest, "run", run)
-    rows = Contest("tiny", dict.fromkeys(("ours", "theirs"), lambda _: None), {}, torch.zeros(1)).rows(CHUNKS, 3)
-    assert [[row[key] for key in ("system", "direction", "chunk", "seconds", "against_ours")] for row in rows] == [
-        ["ours", "forward", 4, 3.0, 1.0], ["theirs", "forward", 4, 6.0, 2.0],
-        ["ours", "backward", 12, 5.0, 1.0], ["theirs", "backward", 12, 10.0, 2.0],
-        ["ours", "both", 12, 10.0, 1.0], ["theirs", "both", 12, 19.0, 1.9],
+    counted = {4: (200, 500, 700), 12: (300, 300, 600)}
+    monkeypatch.setattr(Contest, "operations", lambda self, chunk: counted[chunk])
+    contest = Contest("tiny", dict.fromkeys(("ours", "theirs"), lambda _: None), {}, torch.zeros(1))
+    rows = contest.rows(CHUNKS, 3, matmul=100.0)
+    assert [[row[key] for key in KEYS if key != "shape"] for row in rows] == [
+        ["ours", "forward", 4, 3.0, 1.0, 1.5], ["theirs", "forward", 4, 6.0, 2.0, 3.0],
+        ["ours", "backward", 12, 5.0, 1.0, 5 / 3], ["theirs", "backward", 12, 10.0, 2.0, 10 / 3],
+        ["ours", "both", 12, 10.0, 1.0, 10 / 6], ["theirs", "both", 12, 19.0, 1.9, 19 / 6],
     ]  # fmt: skip
     assert [name for name, _ in order[:4]] == ["ours", "theirs"] * 2
     assert [order[i] for i in (0, 4, 8)] == [("ours", 4), ("theirs", 4), ("ours", 12)]
 
 
+def test_the_floor_counts_the_products_of_our_scan_forward_and_backward():
+    stand_in = {MINIMAL: ("", lambda *_, **__: [None])}  # a scan is compared with something, or not at all
+    (contest,) = make_contests(TINY, stand_in, 0, torch.device("cpu"))
+    sequences, tokens, width, head, state = TINY
+    chunk, heads = 12, width // head
+    forward, backward, both = contest.operations(chunk)
+    # of each token: into the state and out of it; scores, and values by them; and the sum of log decays
+    products = 2 * state * width + 2 * state * width + 2 * chunk * state + 2 * chunk * width
+    assert forward == sequences * tokens * (products + 2 * chunk * heads)
+    # each product has the gradients of both its factors to compute, the sum of decays that of one
+    assert backward == sequences * tokens * (2 * products + 2 * chunk * heads)
+    assert both == forward + backward
+    assert OURS in contest.systems
+
+
 def test_the_table_says_what_was_measured_and_what_was_not():
-    row = dict(zip(KEYS, ("mamba2-minimal", SCAN, "backward", 32, 0.01234, 2.5), strict=True))
-    page = as_markdown({"device": "cpu", "threads": 2, "left_out": ["fla: its kernels need a GPU"], "rows": [row]})
-    assert page.startswith("cpu, 2 thread(s), float32. Above 1, ours is faster.\n\n| shape | ")
-    assert f"\n| {SCAN} | backward | mamba2-minimal | 32 | 12.3 | 2.50x |\n\nLeft out: fla: its kernels need" in page
+    row = dict(zip(KEYS, ("mamba2-minimal", SCAN, "backward", 32, 0.01234, 2.5, 7.25), strict=True))
+    told = {"device": "cpu", "threads": 2, "matmul_gflops": 151.7, "left_out": ["fla: its kernels need a GPU"]}
+    page = as_markdown(told | {"rows": [row]})
+    assert page.startswith(
+        "cpu, 2 thread(s), float32, large matrix products at 152 GFLOP/s. Above 1 against ours, ours is faster.\n\n"
+        "| shape | "
+    )
+    assert f"\n| {SCAN} | backward | mamba2-minimal | 32 | 12.3 | 2.50x | 7.25x |\n\nLeft out: fla: its" in page
 
 
 def test_what_is_missing_is_told_with_how_to_have_it(alone, stand_in):

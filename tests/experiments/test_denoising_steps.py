@@ -21,7 +21,11 @@ def test_every_sampler_has_a_row(micro_folder, recordings, tmp_path):
         assert row["step_ms"] > 0
         assert row["change_share"] > 0
         assert row["contrast_share"] > 0
-    assert (tmp_path / "result.md").read_text().count("\n| ") == 5
+        assert [(each["first"], each["last"]) for each in row["recall_ahead"]] == [(1, 1), (2, 2), (3, 3), (4, 4)]
+        assert sum(each["events"] for each in row["recall_ahead"]) == row["events"]
+    first, ahead = (tmp_path / "result.md").read_text().split("Recall of rewards by how many frames after")
+    assert first.count("\n| ") == ahead.count("\n| ") == 5
+    assert "| denoising steps | 1 (of " in ahead
     assert (tmp_path / "quality.png").stat().st_size > 0
 
 

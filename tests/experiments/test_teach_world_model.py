@@ -24,6 +24,7 @@ from wmgym.errors import RecordingError
 from wmgym.fidelity import encode
 from wmgym.lessons import MIRRORED, state_in, usable_files
 from wmgym.recording import read_episode
+from wmgym.taught_walks import Walks
 
 
 @pytest.fixture
@@ -110,9 +111,28 @@ def test_a_loss_that_is_not_finite_ends_with_advice_and_keeps_what_was_saved(arg
     assert (args.output / TENSORS_FILE).read_bytes() == saved
 
 
+def test_rehearsals_dream_as_much_and_are_paid_as_often_as_was_asked_for(args, micro_folder, monkeypatch):
+    world, rng = WorldModel.from_pretrained(micro_folder), np.random.default_rng(0)
+    assert script.rehearsal(replace(args, rehearsal_dreamed=0.0), world, rng).dreaming is None
+    drawn = [script.rehearsal(replace(args, rehearsal_dreamed=0.9, rehearsal_frames=3), world, rng) for _ in range(50)]
+    assert {each.dreaming.share for each in drawn} == {0.9}
+    assert {each.dreaming.frames for each in drawn} == {1, 2, 3}
+    asked = []
+    windows = Walks.windows
+
+    def listen(self, *given, **more):
+        asked.append((*given[1:3], *more.values()))
+        return windows(self, *given, **more)
+
+    monkeypatch.setattr(Walks, "windows", listen)
+    main(replace(args, rehearsal_paid=0.25, rehearsal_frames=3, rehearsal_rows=1, rehearse_every=1))
+    assert set(asked) == {(1, 8, 0.25, 3)}
+
+
 def test_mistakes_are_named_before_anything_is_made(args, toy_folder, tmp_path):
     wrong = {
         "minutes": (0.0, "--minutes 0.0 given"), "stretch": (1, "--stretch 1 given, expected 2 or more"),
+        "rehearsal_dreamed": (1.5, "--rehearsal-dreamed 1.5 given, expected 0 to 1"),
         "rehearse_every": (0, "--rehearse-every 0 given"), "cooldown": (2.0, "--cooldown 2.0 given, expected 0 to 1"),
         "checkpoint": (str(toy_folder), r"^teaching given with a checkpoint of .*Toy-v0"),
     }  # fmt: skip

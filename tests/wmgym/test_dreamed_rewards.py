@@ -33,6 +33,20 @@ def test_a_reward_one_frame_off_is_found_and_two_frames_off_is_not():
     assert found["return_error"] == pytest.approx((1 + 0 + 1) / 3)
 
 
+def test_recall_is_told_by_how_far_ahead_rewards_come():
+    real, dreamed = np.zeros((2, 4, 10), np.float32)
+    real[0, 0], dreamed[0, 1] = 1, 1  # the first frame, found one late
+    real[1, 2], real[1, 3], dreamed[1, 4] = 1, 1, 1  # the second of them alone, found in the next stretch
+    real[2, 9] = 1  # the last frame, missed
+    dreamed[3, 5] = 1  # dreamed of itself: nobody's recall
+    assert RewardComparison(real, dreamed).recall_ahead(3) == [
+        {"first": 1, "last": 4, "events": 3, "recall": pytest.approx(2 / 3)},
+        {"first": 5, "last": 7, "events": 0, "recall": 0},
+        {"first": 8, "last": 10, "events": 1, "recall": 0},
+    ]
+    assert [each["last"] for each in RewardComparison(real[:, :2], dreamed[:, :2]).recall_ahead(9)] == [1, 2]
+
+
 def test_half_of_the_clips_hold_a_reward_and_the_others_none():
     episodes = [episode(120, (40, 90)), episode(120, (60,))]
     places = rewarded_places(episodes, context=10, horizon=8, rng=np.random.default_rng(0))

@@ -80,6 +80,35 @@ def test_windows_lie_anywhere_and_hold_what_was_there(walks):
     assert walks.windows(np.random.default_rng(0), 2, 99, CPU).rewards.shape == (2, FRAMES)
 
 
+def test_paid_windows_have_a_reward_in_their_last_frames_each_as_likely(walks):
+    rewards = np.zeros((EPISODES, FRAMES), np.float32)
+    paid_at = [(0, 9), (2, 12), (2, 13), (4, 20)]
+    rewards[tuple(zip(*paid_at, strict=True))] = 1
+    walks = replace(walks, rewards=rewards)
+    windows = walks.windows(np.random.default_rng(0), 2000, 5, CPU, paid=1.0, last=3)
+    assert (windows.rewards[:, 2:] > 0).any(1).all()
+    episode, frame = places(windows.latents)
+    np.testing.assert_array_equal(frame, frame[:, :1] + np.arange(5))
+    np.testing.assert_array_equal(windows.rewards.numpy(), rewards[episode, frame])
+    first = list(zip(episode[:, 0], frame[:, 0], strict=True))
+    for row, at in [(0, 9), (4, 20)]:  # alone in their windows: as often in each of the three places
+        counts = [first.count((row, at - place)) for place in (2, 3, 4)]
+        assert sum(counts) == pytest.approx(500, abs=80)
+        assert min(counts) > 110
+    half = walks.windows(np.random.default_rng(0), 2000, 5, CPU, paid=0.5, last=3)
+    by_chance = 0.5 * np.mean([rewards[i, b + 2 : b + 5].any() for i in range(EPISODES) for b in range(FRAMES - 4)])
+    assert float((half.rewards[:, 2:] > 0).any(1).float().mean()) == pytest.approx(0.5 + by_chance, abs=0.04)
+
+
+def test_windows_with_rewards_stay_within_their_episodes_and_need_rewards(walks):
+    rewards = np.zeros((EPISODES, FRAMES), np.float32)
+    none = replace(walks, rewards=rewards).windows(np.random.default_rng(0), 9, 5, CPU, paid=1.0, last=3)
+    assert none.rewards.shape == (9, 5)
+    rewards[1, 1] = 1  # before any window could end
+    early = replace(walks, rewards=rewards).windows(np.random.default_rng(0), 9, 5, CPU, paid=1.0, last=99)
+    assert set(places(early.latents)[1][:, 0]) == {0}
+
+
 def test_in_a_mirror_twice_is_as_it_was(walks):
     there = walks.in_a_mirror(walks.files, MIRRORED)
     left, right = 2, 3
