@@ -9,9 +9,9 @@ and the scan of newer transformers; on a GPU also the kernels of mamba-ssm and f
 All must give our outputs and gradients at every chunk size before anything is timed. Then they take turns, and a row is
 the median at the chunk size fastest for its system and direction. What is not installed is left out, and told.
 
-Beside the times stands the floor: our operations in matrix products, at the chunk size with fewest, over the rate of a
-large matrix product measured in the same run. Nobody who does these products in these numbers is faster; so a row's
-multiple of the floor is the most that ours could be ahead of it.
+Beside the times stands the floor: the operations of our matrix products (masked pairs of tokens and, of mixers, the
+convolution included) at the chunk size with fewest, over the rate of a large matrix product measured in the same run.
+Our times come down to it at best, so a row's multiple of the floor is the most that ours could be ahead of it.
 """
 
 import hashlib

@@ -1,8 +1,9 @@
 """How fast a dream step could be on this machine: what it must compute and move, at rates measured here and now."""
 
 import copy
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -82,11 +83,17 @@ def step_cost(world: WorldModel, observation: str, denoising_steps: int, dtype: 
 
 
 def counted_operations() -> FlopCounterMode:
-    """Return torch's counter of operations, which knows fused attention on the processor, too."""
+    """Return torch's counter of operations, which knows what it leaves out or gets wrong on the processor, too.
+
+    That is fused attention, products that are added in place, and the gradients of grouped convolutions, which torch
+    2.13 counts as if every channel met every other.
+    """
     aten = torch.ops.aten
     fused: dict[Any, Any] = {
         aten._scaled_dot_product_flash_attention_for_cpu: _attention_operations,
         aten._scaled_dot_product_flash_attention_for_cpu_backward: _attention_backward_operations,
+        aten.baddbmm_: _added_product_operations,
+        aten.convolution_backward: _convolution_backward_operations,
     }
     return FlopCounterMode(display=False, custom_mapping=fused)
 
@@ -98,6 +105,20 @@ def _attention_operations(query: Any, key: Any, value: Any, *_: Any, **__: Any) 
 def _attention_backward_operations(_: Any, query: Any, key: Any, value: Any, *__: Any, **___: Any) -> int:
     """Four products in place of two: of queries, keys, weights and values. Scores worked out anew do not count."""
     return 2 * int(sdpa_flop_count(query, key, value))
+
+
+def _added_product_operations(_: Any, first: Any, second: Any, **__: Any) -> int:
+    batch, rows, inner = first
+    return int(2 * batch * rows * inner * second[-1])
+
+
+def _convolution_backward_operations(
+    grad: Any, x: Any, weight: Any, _bias: Any, _stride: Any, _padding: Any, _dilation: Any, transposed: bool,
+    _output_padding: Any, _groups: int, wanted: Sequence[bool], **_: Any,
+) -> int:  # fmt: skip
+    """As many as forward, for the gradient of what came in and for that of the weights, if they are wanted."""
+    places = math.prod((x if transposed else grad)[2:])
+    return int(sum(wanted[:2]) * 2 * x[0] * places * math.prod(weight))
 
 
 def _fastest(run: Callable[[], object], seconds: float, device: torch.device) -> float:

@@ -63,3 +63,26 @@ def test_fused_attention_is_counted_as_the_products_it_stands_for(backward):
             read.sum().backward()
     product = 2 * (2 * 3) * 5 * 7 * 8
     assert counter.get_total_flops() == product * (2 + 4 * backward)
+
+
+def test_a_product_added_in_place_is_counted():
+    total, first, second = torch.zeros(3, 4, 6), torch.ones(3, 4, 5), torch.ones(3, 5, 6)
+    with counted_operations() as counter:
+        total.baddbmm_(first, second)
+    assert counter.get_total_flops() == 2 * 3 * 4 * 5 * 6
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+@pytest.mark.parametrize("groups", [1, 2, 8])
+@pytest.mark.parametrize("input_wanted", [False, True])
+def test_gradients_of_convolutions_are_counted_as_what_each_weight_meets(transposed, groups, input_wanted):
+    """Every weight is multiplied once a place, forward; and once for each of the gradients."""
+    make = torch.nn.ConvTranspose1d if transposed else torch.nn.Conv1d
+    layer, x = make(8, 8, 3, groups=groups, bias=False), torch.randn(2, 8, 10, requires_grad=input_wanted)
+    with counted_operations() as counter:
+        y = layer(x)
+        forward = counter.get_total_flops()
+        y.sum().backward()
+    places = x.shape[-1] if transposed else y.shape[-1]
+    assert forward == 2 * 2 * places * layer.weight.numel()
+    assert counter.get_total_flops() == forward * (2 + input_wanted)
