@@ -26,7 +26,7 @@ from agents.evaluate import summarise
 from agents.explorer import Explorer
 from agents.named_policies import NamedPolicy
 from agents.policy_roster import gather_policies
-from agents.results import write_result
+from agents.results import told_checkpoint, write_result
 from agents.sb3_vec_env import split_infos
 from agents.walk_report import SITUATIONS, WalkWatcher, mean_report
 from wmgym.arguments import SEEDS, Range, check_ranges
@@ -87,7 +87,7 @@ def main(args: Args) -> dict[str, Any]:
     config = asdict(args) | {"policies": [policy.name for policy in policies], "world_model": world_model}
     del config["output"], config["workers"]
     if args.checkpoint is not None:
-        config["checkpoint"] = Path(args.checkpoint).name
+        config["checkpoint"] = told_checkpoint(args.checkpoint)
     result = write_result(
         args.output, experiment="diagnose_agent", config=config, seed=args.seed,
         minutes=(time.monotonic() - started) / 60, metrics={"rows": rows},

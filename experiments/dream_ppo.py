@@ -47,7 +47,7 @@ from agents.interfaces import Policy
 from agents.learning_time import as_sentence, watch_learning
 from agents.pessimism import Pessimism
 from agents.pictures import dream_on, plot_learning_and_returns, record
-from agents.results import RESULT_FILE, file_digest, write_result
+from agents.results import RESULT_FILE, file_digest, told_checkpoint, write_result
 from agents.run_lock import FolderInUseError, only_run_in
 from agents.sb3 import SB3Policy, load_learner, make_learner
 from agents.time_budget import TimeBudget, TrainingProgress
@@ -290,7 +290,7 @@ def settings_of(args: Args, begun_with: str | None = None) -> dict[str, Any]:
     chosen = asdict(args)
     del chosen["output"]
     if args.checkpoint is not None:
-        chosen["checkpoint"] = Path(args.checkpoint).name
+        chosen["checkpoint"] = told_checkpoint(args.checkpoint)
     chosen |= {name: folder.name for name in ("start_from", "evaluate") if (folder := getattr(args, name)) is not None}
     return chosen | {"start_from_policy": begun_with, "world_model": fingerprint(args.checkpoint)}
 

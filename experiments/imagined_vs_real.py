@@ -43,7 +43,7 @@ from agents.evaluate import Evaluation
 from agents.kept_evaluations import digest, is_kept, keep_or_make
 from agents.named_policies import NamedPolicy, split_share
 from agents.policy_roster import gather_policies
-from agents.results import write_result
+from agents.results import told_checkpoint, write_result
 from agents.run_lock import only_run_in
 from agents.two_worlds import World, measure
 from wmgym.arguments import SEEDS, Range, check_ranges
@@ -242,7 +242,7 @@ def settings_of(args: Args, policies: list[NamedPolicy], moments: list[Moment]) 
         chosen["first_and_last_maze"] = [moments[0].seed, moments[-1].seed]
     chosen["policies"] = [{"name": policy.name, **policy.decides} for policy in policies]
     if args.checkpoint is not None:
-        chosen["checkpoint"] = Path(args.checkpoint).name
+        chosen["checkpoint"] = told_checkpoint(args.checkpoint)
     return chosen | {"world_model": fingerprint(args.checkpoint)}
 
 

@@ -34,7 +34,7 @@ from agents.interfaces import Policy
 from agents.plan_film import film_plans
 from agents.planner_settings import NAMES, Planner, PlannerSettings
 from agents.policy_prior import prior_of
-from agents.results import file_digest, write_result
+from agents.results import file_digest, told_checkpoint, write_result
 from agents.rounds import MakePolicy, Measured, measure_in_rounds
 from agents.run_lock import only_run_in
 from agents.sb3 import load_learner
@@ -312,7 +312,7 @@ def settings_of(args: Args, guides: Guides) -> dict[str, Any]:
         if (folder := getattr(args, name)) is not None:
             chosen[name] = f"{folder.name} {file_digest(folder / file)}"
     if args.checkpoint is not None:
-        chosen["checkpoint"] = Path(args.checkpoint).name
+        chosen["checkpoint"] = told_checkpoint(args.checkpoint)
     return chosen | {"world_model": fingerprint(args.checkpoint)}
 
 

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from agents.critic_folder import save_critic
-from agents.results import write_result
+from agents.results import told_checkpoint, write_result
 from agents.return_critic import CriticSettings, ReturnCritic, explained_variance, fit_critic
 from agents.returns_to_come import known_frames, returns_to_come
 from agents.run_lock import only_run_in
@@ -190,7 +190,7 @@ def settings_of(args: Args) -> dict[str, Any]:
     chosen["recordings"] = [folder.name for folder in args.recordings]
     chosen["validation"] = args.validation.name
     if args.checkpoint is not None:
-        chosen["checkpoint"] = Path(args.checkpoint).name
+        chosen["checkpoint"] = told_checkpoint(args.checkpoint)
     return chosen | {"world_model": fingerprint(args.checkpoint)}
 
 

@@ -66,6 +66,22 @@ def test_a_verdict_on_a_longer_name_is_not_taken_for_one_on_its_end():
     assert verb_of(of_agents(0, 1, 1, verdicts=[told, ours]), NAMES[2], NAMES[1]) == "is worse than"
 
 
+@pytest.mark.parametrize("stretches", [0, 1, 2, 3])
+def test_how_far_ahead_rewards_are_dreamed_is_told_of_both_ends(stretches):
+    ahead = [
+        {"first": 1, "last": 4, "events": 8, "recall": 0.75}, {"first": 5, "last": 6, "events": 9, "recall": 0.5},
+        {"first": 7, "last": 9, "events": 5, "recall": 0.2},
+    ][:stretches]  # fmt: skip
+    told = {"denoising_steps": 1, "events": 22, "recall": 0.5, "return_dreamed": 0.3, "return_real": 0.5}
+    result = {"config": {"horizon": 9, "world_model": SHIPPED[:16]}, "metrics": {"rows": [told]}}
+    before = digest({"denoising_steps": result}, SHIPPED).splitlines()
+    result["metrics"]["rows"] = [told | {"recall_ahead": ahead}]
+    lines = digest({"denoising_steps": result}, SHIPPED).splitlines()
+    last = {2: "in the last 2, of 9, 50%", 3: "in the last 3, of 5, 20%"}.get(stretches)
+    expected = [f"| the same of those in the first 4 frames, of 8 | 75% | {last} |"] if last else []
+    assert lines == before + expected
+
+
 def row(system, observation, rate, engine=None, steps=1, batch=8):
     """One row of a benchmark of speed."""
     place = {"system": system, "observation": observation, "batch": batch, "denoising_steps": steps}
