@@ -81,7 +81,7 @@ def training_record(settings: Any, progress: Any) -> dict[str, Any]:
     }
 
 
-def told_checkpoint(checkpoint: str | None) -> str | None:
+def told_checkpoint(checkpoint: str | Path | None) -> str | None:
     """Return how a result names a checkpoint: by its folder's last name, with that of the run before `checkpoint`.
 
     Args:

@@ -26,7 +26,7 @@ JUDGED: dict[str, tuple[Judged, ...]] = {
     "dream_ppo_full": (("PPO trained only in the dream, for longer", -1, (1,)),),
     "dream_ppo_1000": (("PPO trained only in the dream, over whole episodes", -1, (1,)),),
     "dream_ppo_taught": (
-        ("PPO trained only in dreams of that world model taught to remember, over whole episodes", -1, (1,)),
+        ("PPO trained only in dreams of the world model taught to remember, not the shipped one", -1, (1,)),
     ),
     "plan_mpc": (("planning in the dream, with a critic", -1, (0, 1)),),
     "miniworld_dream_ppo": (("PPO trained only in its dream, in MiniWorld", -1, (0,)),),
@@ -89,7 +89,7 @@ def _dreamed_rewards(result: Result) -> Iterator[Row]:
     if len(ahead := row.get("recall_ahead", ())) > 1:
         first, *_, last = ahead
         yield (
-            f"the same of those in the first {first['last']} frames, of {first['events']}",
+            f"the same of those that came in the first {first['last']} frames, of {first['events']}",
             f"{first['recall']:.0%}",
             f"in the last {last['last'] - last['first'] + 1}, of {last['events']}, {last['recall']:.0%}",
         )

@@ -27,7 +27,7 @@ import tyro
 from tqdm import tqdm
 
 import wmgym  # noqa: F401  (registers the ids)
-from agents.results import write_result
+from agents.results import told_checkpoint, write_result
 from agents.speed_plot import plot_speed
 from agents.unet_env import UNetEnv
 from model.checkpoint import weights_digest
@@ -107,7 +107,10 @@ def main(args: Args) -> dict[str, Any]:
         row["against_unet"] = row["steps_per_s"] / fastest_unet
     metrics = {"rows": rows, "rates": {name: asdict(found) for name, found in rates.items()}}
     metrics["age"] = time_age(args)
-    config = asdict(args) | {"checkpoint": args.checkpoint.name, "world_model": weights_digest(args.checkpoint)[:16]}
+    config = asdict(args) | {
+        "checkpoint": told_checkpoint(args.checkpoint),
+        "world_model": weights_digest(args.checkpoint)[:16],
+    }
     config.pop("output")
     result = write_result(
         args.output, experiment="bench_dream", config=config, seed=args.seed,

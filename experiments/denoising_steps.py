@@ -3,8 +3,9 @@
     python experiments/denoising_steps.py --recordings recordings/test --output docs/results/denoising_steps
 
 On held-out recordings: PSNR of dreamed against real frames; recall and precision of dreamed rewards and the error of
-imagined returns, in clips around rewards and as many without; whether long dreams still move, against how much reality
-does; and the time of a step. Writes `result.json`, `result.md` and one plot. A few minutes.
+imagined returns, in clips around rewards and as many without; how far ahead rewards are still dreamed; whether long
+dreams still move, against how much reality does; and the time of a step. Writes `result.json`, `result.md` and one
+plot. A few minutes.
 """
 
 import math
@@ -19,7 +20,7 @@ import tyro
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
-from agents.results import write_result
+from agents.results import told_checkpoint, write_result
 from model.checkpoint import weights_digest
 from model.world_model import WorldModel
 from wmgym.arguments import check_ranges
@@ -93,7 +94,7 @@ def main(args: Args) -> dict[str, Any]:
         rows.append({"denoising_steps": k} | pictures.summary() | rewards.summary())
         rows[-1]["recall_ahead"] = rewards.recall_ahead()
         rows[-1] |= how_lively(world, long_enough, k, args) | {"step_ms": time_step(world, args.batch, k)}
-    config = asdict(args) | {"recordings": args.recordings.name, "checkpoint": args.checkpoint.name}
+    config = asdict(args) | {"recordings": args.recordings.name, "checkpoint": told_checkpoint(args.checkpoint)}
     config["world_model"] = weights_digest(args.checkpoint)[:16]
     config.pop("output")
     result = write_result(

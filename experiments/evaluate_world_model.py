@@ -24,7 +24,7 @@ from torch import nn
 from tqdm import tqdm
 
 import wmgym  # noqa: F401  (registers the ids)
-from agents.results import write_result
+from agents.results import told_checkpoint, write_result
 from model.checkpoint import weights_digest
 from model.config import LSSVWMConfig
 from model.sampler import check_denoising_steps
@@ -152,7 +152,7 @@ def main(args: Args) -> dict[str, Any]:
     plot_psnr(comparisons, args.output / "psnr.png")
     save_strip([comparisons[k] for k in steps[:2]], args.output / "clips.png")
     save_rows(dream, args.output / "long_dream.png")
-    config = asdict(args) | {"recordings": args.recordings.name, "checkpoint": args.checkpoint.name}
+    config = asdict(args) | {"recordings": args.recordings.name, "checkpoint": told_checkpoint(args.checkpoint)}
     config["world_model"] = weights_digest(args.checkpoint)[:16]
     config.pop("output")
     result = write_result(

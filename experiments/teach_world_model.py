@@ -109,11 +109,12 @@ class Args:
     rehearsal_window: int = 64
     """Frames of a window."""
     rehearsal_dreamed: float = 0.5
-    """Share of these windows whose past is dreamed in part, so that the model learns to go on from its own dreams."""
+    """Share of these windows that remember what the model makes of them, so that it learns to go on from its own
+    dreams: half of them its predictions of all frames, half a dream at their end."""
     rehearsal_frames: int = 8
-    """Frames that are dreamed of a past, at most: the longer, the longer a dream stays near reality."""
+    """Frames of such a dream, at most."""
     rehearsal_paid: float = 0.0
-    """Share of the windows that are drawn with a reward in the frames that may be dreamed: rewards are rare."""
+    """Share of the windows that are drawn with a reward in so many last frames: rewards are rare."""
     rehearsal_weight: float = 10.0
     """Of the loss of dreams, against that of the teacher's action."""
     learning_rate: float = 1e-3
@@ -265,8 +266,10 @@ def walks_in(world: WorldModel, place: Path, files: list[Path], answers: list[An
 
 def rehearsed(args: Args, walks: Walks, rng: np.random.Generator, device: torch.device) -> Windows:
     """Returns the windows of a rehearsal."""
-    paid, last = args.rehearsal_paid, args.rehearsal_frames
-    return walks.windows(rng, args.rehearsal_rows, args.rehearsal_window, device, paid=paid, last=last)
+    counts = args.rehearsal_rows, args.rehearsal_window
+    return walks.windows(
+        rng, *counts, device, paid_share=args.rehearsal_paid, last_frames=args.rehearsal_frames
+    )  # fmt: skip
 
 
 def rehearsal(args: Args, world: WorldModel, rng: np.random.Generator) -> DiffusionConfig:

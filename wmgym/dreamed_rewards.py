@@ -58,7 +58,8 @@ class RewardComparison:
 
         Returns:
             One dictionary a stretch: its `first` and `last` frame, counted from 1; how many rewards, `events`, really
-            came there; and the share `recall` of them that was dreamed, 0 where there are none.
+            came there; and the share `recall` of them that was dreamed, `SLACK` frames earlier or later at most, in
+            this stretch or the next; 0 where there are none.
         """
         found = []
         for stretch in np.array_split(np.arange(self.real.shape[1]), min(parts, self.real.shape[1])):

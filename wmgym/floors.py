@@ -52,11 +52,16 @@ def measure_rates(dtype: torch.dtype, device: torch.device | str = "cpu", second
 
     Randomness: none that matters; entries are drawn from torch's default generator.
     """
-    first, second = (torch.randn(MATRIX, MATRIX, device=device).to(dtype) for _ in range(2))
     source = torch.zeros(COPIED_BYTES // 4, device=device)
     target = torch.empty_like(source)
-    matmul = 2 * MATRIX**3 / _fastest(lambda: first @ second, seconds, first.device)
-    return Rates(matmul, 2 * COPIED_BYTES / _fastest(lambda: target.copy_(source), seconds, first.device))
+    copy = 2 * COPIED_BYTES / _fastest(lambda: target.copy_(source), seconds, source.device)
+    return Rates(measure_matmul(dtype, device, seconds), copy)
+
+
+def measure_matmul(dtype: torch.dtype, device: torch.device | str = "cpu", seconds: float = 1.0) -> float:
+    """Return the operations a second of a large matrix product; arguments and randomness as `measure_rates`."""
+    first, second = (torch.randn(MATRIX, MATRIX, device=device).to(dtype) for _ in range(2))
+    return 2 * MATRIX**3 / _fastest(lambda: first @ second, seconds, first.device)
 
 
 @torch.inference_mode()
@@ -83,10 +88,10 @@ def step_cost(world: WorldModel, observation: str, denoising_steps: int, dtype: 
 
 
 def counted_operations() -> FlopCounterMode:
-    """Return torch's counter of operations, which knows what it leaves out or gets wrong on the processor, too.
+    """Return torch's counter of operations, with what it leaves out or gets wrong on the processor put right.
 
-    That is fused attention, products that are added in place, and the gradients of grouped convolutions, which torch
-    2.13 counts as if every channel met every other.
+    That is fused attention, `baddbmm_`, and the gradient of a grouped convolution's weights, which torch 2.13 counts as
+    if every channel met every other.
     """
     aten = torch.ops.aten
     fused: dict[Any, Any] = {

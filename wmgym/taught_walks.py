@@ -108,8 +108,8 @@ class Walks:
         frames: int,
         device: torch.device,
         *,
-        paid: float = 0.0,
-        last: int = 1,
+        paid_share: float = 0.0,
+        last_frames: int = 1,
     ) -> Windows:
         """Draw windows from all places in all episodes, uniformly, or some of them around rewards.
 
@@ -118,23 +118,41 @@ class Walks:
             count: How many.
             frames: Of each, at most an episode's.
             device: Where to.
-            paid: Probability that a window is drawn so that a reward comes in its last frames, each of all rewards
-                and each of these frames being as likely; of walks without any reward none is.
-            last: How many frames these are.
+            paid_share: Probability that a window is drawn with a reward in its last frames: each reward that can lie
+                there is as likely, and then each of its places there.
+            last_frames: How many frames these are; the first frame of a window is never one.
+
+        Raises:
+            RecordingError: Windows shall be paid, and no reward comes late enough in its episode.
         """
         frames = min(frames, self.frames)
-        latest = self.frames - frames
+        latest, last = self.frames - frames, min(last_frames, frames - 1)
         places = [(int(rng.integers(len(self))), int(rng.integers(latest + 1))) for _ in range(count)]
-        events = np.argwhere(self.rewards > 0)
-        for i in np.flatnonzero(rng.random(count) < paid) if len(events) else ():
-            row, at = events[rng.integers(len(events))].tolist()
-            begin = at - frames + 1 + int(rng.integers(min(last, frames)))
-            places[i] = (row, min(max(begin, 0), latest))
+        paid = np.flatnonzero(rng.random(count) < paid_share)
+        events = self._rewarded(frames - last) if len(paid) else ()
+        for i in paid:
+            row, at = events[rng.integers(len(events))]
+            first, after = max(0, at - frames + 1), min(latest, at - frames + last) + 1
+            places[i] = (row, int(rng.integers(first, after)))
         cut = [self.lesson([row], begin, begin + frames) for row, begin in places]
         rewards = np.stack([self.rewards[row, begin : begin + frames] for row, begin in places])
         latents, actions = (torch.cat([getattr(part, name) for part in cut]) for name in ("latents", "actions"))
         drawn = (latents, actions, torch.from_numpy(rewards), torch.zeros(rewards.shape))
         return Windows(*(part.to(device) for part in drawn))
+
+    def _rewarded(self, first: int) -> list[list[int]]:
+        """Return episode and frame of each reward from frame `first` on.
+
+        Raises:
+            RecordingError: There is none.
+        """
+        found: list[list[int]] = (np.argwhere(self.rewards[:, first:] > 0) + np.array([0, first])).tolist()
+        if not found:
+            raise RecordingError(
+                f"no reward after frame {first} in {len(self)} episodes of {self.frames} frames, expected one that a "
+                "window can end with. Fix: recordings of a walker that finds rewards, or no windows that are paid."
+            )
+        return found
 
 
 def read_steps(files: Sequence[Path]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:

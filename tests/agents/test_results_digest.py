@@ -78,7 +78,7 @@ def test_how_far_ahead_rewards_are_dreamed_is_told_of_both_ends(stretches):
     result["metrics"]["rows"] = [told | {"recall_ahead": ahead}]
     lines = digest({"denoising_steps": result}, SHIPPED).splitlines()
     last = {2: "in the last 2, of 9, 50%", 3: "in the last 3, of 5, 20%"}.get(stretches)
-    expected = [f"| the same of those in the first 4 frames, of 8 | 75% | {last} |"] if last else []
+    expected = [f"| the same of those that came in the first 4 frames, of 8 | 75% | {last} |"] if last else []
     assert lines == before + expected
 
 

@@ -85,7 +85,7 @@ def test_paid_windows_have_a_reward_in_their_last_frames_each_as_likely(walks):
     paid_at = [(0, 9), (2, 12), (2, 13), (4, 20)]
     rewards[tuple(zip(*paid_at, strict=True))] = 1
     walks = replace(walks, rewards=rewards)
-    windows = walks.windows(np.random.default_rng(0), 2000, 5, CPU, paid=1.0, last=3)
+    windows = walks.windows(np.random.default_rng(0), 2000, 5, CPU, paid_share=1.0, last_frames=3)
     assert (windows.rewards[:, 2:] > 0).any(1).all()
     episode, frame = places(windows.latents)
     np.testing.assert_array_equal(frame, frame[:, :1] + np.arange(5))
@@ -95,18 +95,32 @@ def test_paid_windows_have_a_reward_in_their_last_frames_each_as_likely(walks):
         counts = [first.count((row, at - place)) for place in (2, 3, 4)]
         assert sum(counts) == pytest.approx(500, abs=80)
         assert min(counts) > 110
-    half = walks.windows(np.random.default_rng(0), 2000, 5, CPU, paid=0.5, last=3)
+    half = walks.windows(np.random.default_rng(0), 2000, 5, CPU, paid_share=0.5, last_frames=3)
     by_chance = 0.5 * np.mean([rewards[i, b + 2 : b + 5].any() for i in range(EPISODES) for b in range(FRAMES - 4)])
     assert float((half.rewards[:, 2:] > 0).any(1).float().mean()) == pytest.approx(0.5 + by_chance, abs=0.04)
 
 
-def test_windows_with_rewards_stay_within_their_episodes_and_need_rewards(walks):
+@pytest.mark.parametrize(
+    ("at", "last", "begins"), [(1, 9, {0}), (3, 2, {0}), (4, 2, {0, 1}), (22, 3, {18}), (21, 9, {17, 18})]
+)
+def test_paid_windows_stay_within_their_episodes(walks, at, last, begins):
     rewards = np.zeros((EPISODES, FRAMES), np.float32)
-    none = replace(walks, rewards=rewards).windows(np.random.default_rng(0), 9, 5, CPU, paid=1.0, last=3)
-    assert none.rewards.shape == (9, 5)
-    rewards[1, 1] = 1  # before any window could end
-    early = replace(walks, rewards=rewards).windows(np.random.default_rng(0), 9, 5, CPU, paid=1.0, last=99)
-    assert set(places(early.latents)[1][:, 0]) == {0}
+    rewards[1, at] = 1
+    drawn = replace(walks, rewards=rewards).windows(
+        np.random.default_rng(0), 99, 5, CPU, paid_share=1.0, last_frames=last
+    )  # fmt: skip
+    first = set(places(drawn.latents)[1][:, 0])
+    assert first == begins
+    assert (drawn.rewards[:, max(1, 5 - last) :].sum(1) == 1).all()
+
+
+def test_without_a_reward_late_enough_no_window_can_be_paid(walks):
+    rewards = np.zeros((EPISODES, FRAMES), np.float32)
+    rewards[:, 2] = 1  # a window of five frames has its last two at 3 and 4 at the earliest
+    poor = replace(walks, rewards=rewards)
+    with pytest.raises(RecordingError, match="no reward after frame 3 in 5 episodes of 23 frames"):
+        poor.windows(np.random.default_rng(0), 9, 5, CPU, paid_share=1.0, last_frames=2)
+    assert poor.windows(np.random.default_rng(0), 9, 5, CPU).rewards.shape == (9, 5)
 
 
 def test_in_a_mirror_twice_is_as_it_was(walks):
