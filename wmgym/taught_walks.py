@@ -149,7 +149,7 @@ class Walks:
         found: list[list[int]] = (np.argwhere(self.rewards[:, first:] > 0) + np.array([0, first])).tolist()
         if not found:
             raise RecordingError(
-                f"no reward after frame {first} in {len(self)} episodes of {self.frames} frames, expected one that a "
+                f"no reward from frame {first} on in {len(self)} episodes of {self.frames} frames, expected one that a "
                 "window can end with. Fix: recordings of a walker that finds rewards, or no windows that are paid."
             )
         return found

@@ -118,7 +118,7 @@ def test_without_a_reward_late_enough_no_window_can_be_paid(walks):
     rewards = np.zeros((EPISODES, FRAMES), np.float32)
     rewards[:, 2] = 1  # a window of five frames has its last two at 3 and 4 at the earliest
     poor = replace(walks, rewards=rewards)
-    with pytest.raises(RecordingError, match="no reward after frame 3 in 5 episodes of 23 frames"):
+    with pytest.raises(RecordingError, match="no reward from frame 3 on in 5 episodes of 23 frames"):
         poor.windows(np.random.default_rng(0), 9, 5, CPU, paid_share=1.0, last_frames=2)
     assert poor.windows(np.random.default_rng(0), 9, 5, CPU).rewards.shape == (9, 5)
 
