@@ -210,7 +210,7 @@ def teach(args: Args, source: Path, files: dict[str, list[Path]]) -> dict[str, f
                 losses = {"action": taught.action, "goal": taught.goal}
                 total = taught.action + args.goal_weight * taught.goal
                 if progress.step % args.rehearse_every == 0:
-                    batch = rehearsed(args, walks, rng, fabric.device)
+                    batch = rehearsal_windows(args, walks, rng, fabric.device)
                     noise = step_generator(args.seed, progress.step, fabric.device)
                     dreamed = world_model_loss(world.dynamics, batch, rehearsal(args, world, rng), noise)
                     losses |= {"denoising": dreamed.denoising, "reward": dreamed.reward}
@@ -264,7 +264,7 @@ def walks_in(world: WorldModel, place: Path, files: list[Path], answers: list[An
         return walks.and_those(walks.in_a_mirror(watch(mirror=MIRRORED), MIRRORED)) if mirror else walks
 
 
-def rehearsed(args: Args, walks: Walks, rng: np.random.Generator, device: torch.device) -> Windows:
+def rehearsal_windows(args: Args, walks: Walks, rng: np.random.Generator, device: torch.device) -> Windows:
     """Returns the windows of a rehearsal."""
     counts = args.rehearsal_rows, args.rehearsal_window
     return walks.windows(
