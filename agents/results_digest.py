@@ -17,22 +17,19 @@ Judged = tuple[str, int, tuple[int, ...]]
 """An agent in words, and which of the policies of its result is compared with which."""
 JUDGED: dict[str, tuple[Judged, ...]] = {
     "clone_behaviour": (("a clone of recorded walks, by the memory of its own LSTM", 1, (0,)),),
-    "clone_taught": (
-        ("a clone with no memory but that of a world model taught to remember, not the shipped one", 1, (0,)),
+    "clone_features": (
+        ("a clone with no memory but the world model's", 1, (0,)),
         ("the same with the world model's memory emptied again and again", 2, (1,)),
     ),
-    "dream_ppo_from_clone": (("an earlier clone that went on in dreams", -1, (1,)),),
+    "dream_ppo_from_clone": (("a clone that went on in dreams", -1, (1,)),),
     "dream_ppo_demo": (("PPO trained only in the dream, by `make demo`", -1, (1,)),),
     "dream_ppo_full": (("PPO trained only in the dream, for longer", -1, (1,)),),
     "dream_ppo_1000": (("PPO trained only in the dream, over whole episodes", -1, (1,)),),
-    "dream_ppo_taught": (
-        ("PPO trained only in dreams of the world model taught to remember, not the shipped one", -1, (1,)),
-    ),
     "plan_mpc": (("planning in the dream, with a critic", -1, (0, 1)),),
     "miniworld_dream_ppo": (("PPO trained only in its dream, in MiniWorld", -1, (0,)),),
 }
 """Results of agents by their folders."""
-OF_OTHERS = ("clone_taught", "dream_ppo_taught", "miniworld_dream_ppo", "memory_benchmark")
+OF_OTHERS = ("miniworld_dream_ppo", "memory_benchmark")
 """Results that are not meant to be of the shipped checkpoint."""
 
 

@@ -119,7 +119,8 @@ SECTIONS = {
     "dream_ppo_full": ("PPO trained only in the dream", learned_in_dreams),
     "dream_ppo_1000": ("PPO trained only in the dream, judged over whole episodes", learned_in_dreams),
     "clone_behaviour": ("A teacher cloned from recordings", learned_by_cloning),
-    "dream_ppo_from_clone": ("An earlier clone goes on in dreams", learned_in_dreams),
+    "clone_features": ("A teacher cloned, with no memory but the world model's", learned_by_cloning),
+    "dream_ppo_from_clone": ("A clone goes on in dreams", learned_in_dreams),
     "plan_mpc": ("Planning in the dream", learned_to_plan),
 }
 """Runs of agents by their folders: title, and how they learned."""

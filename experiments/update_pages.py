@@ -68,7 +68,7 @@ def main(args: Args) -> None:
     replace(args.root / MEMORY_PAGE, "memory", "\n\n".join(memories(args.root, shipped)))
     found = {path.parent.name: result_of(args.root, path.parent.name) for path in (args.root / RESULTS).glob(EACH)}
     replace(args.root / "README.md", "digest", digest(found | agents, shipped))
-    if fidelity := table_of(args.root, "evaluate_world_model"):
+    if fidelity := fidelity_of(args.root, shipped):
         replace(args.root / CARD / "README.md", "numbers", fidelity)
     record = json.loads((args.root / CARD / "training.json").read_text())
     replace(args.root / CARD / "README.md", "recipe", recipe(record))
@@ -78,33 +78,50 @@ def measurements(root: Path, agents: dict[str, dict[str, Any]], shipped: str) ->
     """How good the shipped checkpoint is, what agents make of it, and how fast all is; tables in full.
 
     Raises:
-        ValueError: Agents of another world model stand where those of the shipped one belong.
+        ValueError: see `fidelity_of`.
     """
     parts = []
-    if fidelity := table_of(root, "evaluate_world_model"):
+    if fidelity := fidelity_of(root, shipped):
         command = "experiments/evaluate_world_model.py --recordings recordings/test"
         parts += ["## Dreams against held-out mazes", f"`{command}`", fidelity]
     parts += ["## Agents", READ_AGENTS] if agents else []
-    for name in SECTIONS:
-        if name in agents:
-            refuse_others(name, agents[name], shipped)
-            parts.append(section(name, agents[name]))
+    ours, others = (
+        [name for name in SECTIONS if name in agents and of_shipped(agents[name], shipped) is which]
+        for which in (True, False)
+    )
+    parts += [section(name, agents[name]) for name in ours]
+    if others:
+        parts.append(
+            f"Agents of earlier checkpoints are in [{AGENTS_PAGE.name}]({AGENTS_PAGE.name}): {', '.join(others)}."
+        )
     if diagnosis := table_of(root, "diagnose_agent"):
-        config = result_of(root, "diagnose_agent")["config"]
+        result = result_of(root, "diagnose_agent")
+        config, whose = result["config"], "" if of_shipped(result, shipped) else ", of an earlier checkpoint"
         named = " ".join(name if name in BLIND else f"runs/{name}" for name in config["policies"])
         more = " ".join(flag(name, config[name]) for name in ("teachers", "episodes", "bursts") if config.get(name))
-        parts += [f"### What agents fail at, in {config['mazes']} mazes"]
+        parts += [f"### What agents fail at, in {config['mazes']} mazes{whose}"]
         parts += [f"`experiments/diagnose_agent.py --policies {named} {more}`", diagnosis + READ_DIAGNOSIS]
     return parts + agreements(agents, shipped, root) + speeds(root)
 
 
-def refuse_others(name: str, result: dict[str, Any], shipped: str) -> None:
-    """Raise ValueError if a result is of another world model than the shipped one."""
-    if not shipped.startswith(result["config"]["world_model"]):
+def of_shipped(result: dict[str, Any], shipped: str) -> bool:
+    """Say whether a result is of the shipped world model."""
+    return shipped.startswith(result["config"].get("world_model", "none"))
+
+
+def fidelity_of(root: Path, shipped: str) -> str | None:
+    """How near dreams of the shipped world model are to reality, if that was measured.
+
+    Raises:
+        ValueError: It was measured of another one.
+    """
+    table = table_of(root, "evaluate_world_model")
+    if table and not of_shipped(result := result_of(root, "evaluate_world_model"), shipped):
         raise ValueError(
-            f"{RESULTS / name / 'result.json'} is of world model {result['config']['world_model']}, expected the "
-            f"shipped one, {shipped[:16]}. Run {name} again with the shipped checkpoint."
+            f"{RESULTS / 'evaluate_world_model' / RESULT_FILE} is of world model {result['config']['world_model']}, "
+            f"expected the shipped one, {shipped[:16]}. Run evaluate_world_model.py again with the shipped checkpoint."
         )
+    return table
 
 
 def memories(root: Path, shipped: str) -> list[str]:
@@ -116,7 +133,7 @@ def memories(root: Path, shipped: str) -> list[str]:
         config = result_of(root, "map_probes")["config"]
         command = "experiments/map_probes.py --recordings recordings/train --test recordings/test"
         command += f" --walkers {config['walkers']}" if config["walkers"] else ""
-        whose = "the shipped" if shipped.startswith(config.get("world_model", "none")) else "an earlier"
+        whose = "the shipped" if of_shipped(result_of(root, "map_probes"), shipped) else "an earlier"
         parts += [f"## What {whose} checkpoint's memory knows of a maze", f"`{command}`", probes]
     if costs := table_of(root, "efficiency"):
         parts += ["## What memory costs", "`experiments/efficiency.py`", costs]
@@ -128,7 +145,7 @@ def agreements(agents: dict[str, dict[str, Any]], shipped: str, root: Path) -> l
     parts = []
     for name, result in agents.items():
         if table := agreement_table(result):
-            which = "" if shipped.startswith(result["config"]["world_model"]) else ", of an earlier checkpoint"
+            which = "" if of_shipped(result, shipped) else ", of an earlier checkpoint"
             title = f"Imagined against real returns of {len(result['metrics']['policies'])} policies{which}"
             parts += [f"### {title}", f"[{name}](results/{name}/result.json)"]
             parts += [conditions(result), table + READ_AGREEMENT]
@@ -241,12 +258,14 @@ def recipe(record: dict[str, Any]) -> str:
     while "start_from" in runs[0]:
         runs.insert(0, runs[0]["start_from"])
     lines: list[str] = []
-    for tokenizer in [run["tokenizer"] for run in runs]:
+    for tokenizer in [run["tokenizer"] for run in runs if "tokenizer" in run]:
         what = "Decoder, anew for its latents" if tokenizer["settings"].get("encoder_of") else "Tokenizer"
         done = tokenizer["progress"]
         line = f"- **{what}**: {done['seconds'] / 60:.0f} minutes, {done['frames']:,} frames."
         lines += [line] if line not in lines else []
-    lines += [f"- **World model**, run {i + 1} of {len(runs)}: {run_of(run)}" for i, run in enumerate(runs)]
+    for i, run in enumerate(runs):
+        told = taught_run_of(run) if "teacher" in run["settings"] else run_of(run)
+        lines.append(f"- **World model**, run {i + 1} of {len(runs)}: {told}")
     return "\n".join([*lines, f"- Settings and versions: `training.json`; torch {record['versions']['torch']}."])
 
 
@@ -269,6 +288,25 @@ def run_of(record: dict[str, Any]) -> str:
         f"{done['frames']:,} frames of {record['episodes']} recorded episodes ({record['recorded_frames']:,} frames"
         f"{named}); mode "
         f"`{settings['mode']}`; {optimizer} at {settings['learning_rate']}; windows of {stages}{dreams}.{changes}"
+    )
+
+
+def taught_run_of(record: dict[str, Any]) -> str:
+    """One run in which the world model was taught a teacher's actions, in a line."""
+    done, settings = record["progress"], record["settings"]
+    mirrored = " and their mirror images" if settings["mirror"] else ""
+    every = settings["rehearse_every"]
+    rehearsed = (
+        f"beside {'each step' if every == 1 else f'one step in {every}'}, {settings['rehearsal_rows']} windows of "
+        f"{settings['rehearsal_window']} frames to dream"
+    )
+    for key, what in (("rehearsal_dreamed", "remember dreams"), ("rehearsal_paid", "end in a reward")):
+        rehearsed += f", {settings[key]:.0%} of them {what}" if settings.get(key) else ""
+    return (
+        f"{done['seconds'] / 60:.0f} minutes, {done['step']:,} steps, {done['frames']:,} frames of "
+        f"{record['episodes']} recorded episodes{mirrored}, {settings['episodes_at_once']} at once; what teacher "
+        f"`{settings['teacher']}` would do and where the target is, through whole episodes, in stretches of "
+        f"{settings['stretch']} frames; {rehearsed}; Muon and AdamW at {settings['learning_rate']}."
     )
 
 

@@ -30,7 +30,7 @@ def test_an_agent_stands_beside_the_policy_that_explores_as_it_does():
 def test_a_result_may_have_several_agents_to_read_of():
     told = "In the real environment, "
     verdicts = [f"{told}{NAMES[1]} beats {NAMES[0]}: +2.", f"{told}{NAMES[2]} is worse than {NAMES[1]}: -1."]
-    results = {"clone_taught": of_agents(0, 2, 1, verdicts=verdicts, world_model="another")}
+    results = {"clone_features": of_agents(0, 2, 1, verdicts=verdicts)}
     first, second = (line.split(" | ")[1:] for line in digest(results, SHIPPED).splitlines()[2:])
     assert first == ["2.00 (1.75 to 2.25)", f"beats {NAMES[0]}, 0.00 |"]
     assert second == ["1.00 (0.75 to 1.25)", f"is worse than {NAMES[1]}, 2.00 |"]

@@ -1,6 +1,7 @@
 """README, card and pages show the committed results; README and measurements those of the shipped checkpoint only."""
 
 import json
+import re
 import shlex
 import shutil
 from dataclasses import asdict
@@ -51,7 +52,7 @@ def test_the_committed_pages_are_what_the_results_say(copy):
 def test_the_command_beside_a_run_of_ppo_asks_for_all_its_settings(name):
     config = json.loads((ROOT / RESULTS / name / "result.json").read_text())["config"]
     command = ppo_command(config)
-    assert f"`{command}`" in (ROOT / MEASUREMENTS).read_text()
+    assert f"`{command}`" in (ROOT / AGENTS_PAGE).read_text()
     script, *options = shlex.split(command)
     assert script == "experiments/dream_ppo.py"
     asked = asdict(parse(options))
@@ -99,13 +100,39 @@ def test_the_page_on_ones_own_environment_says_what_the_results_say(copy):
     assert "12% of the ends" in text
 
 
-def test_results_in_another_checkpoint_are_refused(copy):
-    path = copy / RESULTS / "dream_ppo_demo" / "result.json"
-    result = json.loads(path.read_text())
-    result["config"]["world_model"] = "0123456789abcdef"
-    path.write_text(json.dumps(result))
+def test_agents_of_another_checkpoint_stand_on_the_page_of_all_agents_only(copy):
+    of_world_model(copy / RESULTS / "dream_ppo_demo", "0123456789abcdef")
+    main(Args(copy))
+    measured, agents = ((copy / page).read_text() for page in (MEASUREMENTS, AGENTS_PAGE))
+    assert "### PPO trained only in the dream, in ten minutes" in (ROOT / MEASUREMENTS).read_text()
+    assert "### PPO trained only in the dream, in ten minutes" not in measured
+    assert re.search(r"Agents of earlier checkpoints are in .*: .*\bdream_ppo_demo\b", measured)
+    assert "another, 01234567" in agents
+    assert "by `make demo`, of an earlier checkpoint |" in (copy / "README.md").read_text()
+
+
+def test_a_diagnosis_in_another_checkpoint_says_so(copy):
+    titles = []
+    for digest in (weights_digest(ROOT / CARD)[:16], "0123456789abcdef"):
+        of_world_model(copy / RESULTS / "diagnose_agent", digest)
+        main(Args(copy))
+        text = (copy / MEASUREMENTS).read_text()
+        titles += [line for line in text.splitlines() if line.startswith("### What agents fail at")]
+    assert titles[1] == f"{titles[0]}, of an earlier checkpoint"
+
+
+def test_dreams_of_another_checkpoint_are_refused_on_the_card(copy):
+    of_world_model(copy / RESULTS / "evaluate_world_model", "0123456789abcdef")
     with pytest.raises(ValueError, match="0123456789abcdef, expected the shipped one"):
         main(Args(copy))
+
+
+def of_world_model(folder, digest):
+    """Rewrite a result as one of another world model."""
+    path = folder / "result.json"
+    result = json.loads(path.read_text())
+    result["config"]["world_model"] = digest
+    path.write_text(json.dumps(result))
 
 
 def test_the_command_beside_the_memory_table_names_what_was_trained(copy):
@@ -176,3 +203,26 @@ def test_the_recipe_names_each_run_and_what_it_started_from():
     assert "run 2 of 3" in lines[3]
     assert "layers" not in lines[3]
     assert lines[4].endswith("It started as layers 0, 3 of the run before.")
+
+
+def test_the_recipe_tells_what_a_world_model_was_taught():
+    settings = {"teacher": "explorer", "mirror": True, "episodes_at_once": 4, "stretch": 50, "learning_rate": 0.001}
+    settings |= {"rehearse_every": 2, "rehearsal_rows": 3, "rehearsal_window": 64}
+    first = {"settings": {"muon": False, "stages": [[1.0, 48]], "mode": "clean_past", "learning_rate": 0.002}}
+    first |= {"progress": {"seconds": 600, "step": 70, "frames": 4800}, "episodes": 5, "recorded_frames": 5005}
+    first["tokenizer"] = {"settings": {}, "progress": {"seconds": 60, "frames": 10}}
+    second = {"settings": settings, "progress": {"seconds": 720, "step": 9, "frames": 1800}, "episodes": 7}
+    second |= {"start_from": first, "versions": {"torch": "2"}}
+    told = (
+        "- **World model**, run 2 of 2: 12 minutes, 9 steps, 1,800 frames of 7 recorded episodes and their mirror "
+        "images, 4 at once; what teacher `explorer` would do and where the target is, through whole episodes, in "
+        "stretches of 50 frames; beside one step in 2, 3 windows of 64 frames to dream; Muon and AdamW at 0.001."
+    )
+    assert recipe(second).splitlines()[2] == told
+    settings |= {"mirror": False, "rehearse_every": 1, "rehearsal_dreamed": 0.8, "rehearsal_paid": 0.5}
+    line = recipe(second).splitlines()[2]
+    assert "mirror" not in line
+    dreamed = (
+        "beside each step, 3 windows of 64 frames to dream, 80% of them remember dreams, 50% of them end in a reward"
+    )
+    assert dreamed in line
