@@ -41,19 +41,22 @@ class PolicyToContinue:
     observation: str
 
 
-def policy_to_continue(folder: Path, chosen: Algorithm, world_model: str) -> PolicyToContinue:
+def policy_to_continue(
+    folder: Path, chosen: Algorithm, world_model: str, tokenizer: str | None = None
+) -> PolicyToContinue:
     """Look at the policy in a folder, and whether it can be gone on from.
 
     Args:
         folder: Of a training or a cloning.
         chosen: By the user, to go on with; "ppo" stands for RecurrentPPO where the policy is recurrent.
         world_model: In whose dreams; see `settings_of_training`.
+        tokenizer: Likewise.
 
     Raises:
         FileNotFoundError: There is none.
         ValueError: It is damaged, of another world model, or cannot be gone on from by this algorithm.
     """
-    kept = settings_of_training(folder, world_model, ("algorithm", "observation"))
+    kept = settings_of_training(folder, world_model, ("algorithm", "observation"), tokenizer=tokenizer)
     algorithm = fitting_algorithm(chosen, kept["algorithm"], folder)
     load_learner(folder / POLICY_FILE, kept["algorithm"])
     return PolicyToContinue(folder, kept["algorithm"], algorithm, kept["observation"])

@@ -51,7 +51,7 @@ class NamedPolicy:
         return WithBursts(self.act(space, seed), space, start=self.decides["bursts"], seed=seed)
 
 
-def named_policy(text: str, *, bursts: float, world_model: str) -> NamedPolicy:
+def named_policy(text: str, *, bursts: float, world_model: str, tokenizer: str | None = None) -> NamedPolicy:
     """Return the policy that is called so; load it if it is trained.
 
     Args:
@@ -59,6 +59,7 @@ def named_policy(text: str, *, bursts: float, world_model: str) -> NamedPolicy:
         bursts: Probability that a burst begins at a step, of a trained policy and of `random-with-bursts`; a share in
             the name goes before it.
         world_model: Fingerprint of the one in whose dreams a trained policy must have learned.
+        tokenizer: Of that one, if a policy that sees latents may come from another world model of the same tokenizer.
 
     Raises:
         FileNotFoundError: There is no such training.
@@ -66,7 +67,7 @@ def named_policy(text: str, *, bursts: float, world_model: str) -> NamedPolicy:
     """
     base, share = split_share(text)
     start = start_for_share(share) if share is not None else 0.0 if base in BLIND else bursts
-    policy = scripted(base, start) if is_scripted(base) else trained(Path(base), start, world_model)
+    policy = scripted(base, start) if is_scripted(base) else trained(Path(base), start, world_model, tokenizer)
     name = policy.name if share is None else f"{policy.name}@{share:g}"
     return replace(policy, name=name, given=text, place=(*policy.place[:-1], name))
 
@@ -102,13 +103,14 @@ def scripted(name: str, start: float) -> NamedPolicy:
     return NamedPolicy(name, name, {"scripted": kind, "bursts": start}, None, {}, BLIND[kind], (name,))
 
 
-def trained(path: Path, start: float, world_model: str) -> NamedPolicy:
+def trained(path: Path, start: float, world_model: str, tokenizer: str | None = None) -> NamedPolicy:
     """Return a trained policy; a stage of a clone is sharpened as the clone was in the end.
 
     Args:
         path: Of the folder of a training, or of a policy in it or in its `stages`.
         start: Probability that a burst begins at a step.
         world_model: Fingerprint of the one that it must have been trained in.
+        tokenizer: See `named_policy`.
 
     Raises:
         FileNotFoundError: There is nothing of the kind.
@@ -123,7 +125,7 @@ def trained(path: Path, start: float, world_model: str) -> NamedPolicy:
     file = path / POLICY_FILE if path.is_dir() else path
     is_stage = file.parent.name == STAGES
     folder = file.parent.parent if is_stage else file.parent
-    settings = settings_of_training(folder, world_model, TRAINED_WITH)
+    settings = settings_of_training(folder, world_model, TRAINED_WITH, tokenizer=tokenizer)
     learner: Any = load_learner(file, settings["algorithm"])
     if is_stage:
         sharpen(learner, read_training(folder)["config"].get("temperature", 1.0))  # stages are saved before that

@@ -14,6 +14,7 @@ def gather_policies(
     *,
     bursts: float,
     world_model: str,
+    tokenizer: str | None = None,
     say: Callable[[str], object] = print,
 ) -> list[NamedPolicy]:
     """Return the policies of a report, in their order, blends last.
@@ -23,6 +24,7 @@ def gather_policies(
         blend: Shares of random steps: the last trained policy is added with each.
         bursts: See `named_policy`.
         world_model: Likewise.
+        tokenizer: Likewise.
         say: Gets a line for each policy that is left out, because it does the same as an earlier one.
 
     Raises:
@@ -30,7 +32,7 @@ def gather_policies(
         ValueError: One cannot be run, or there is none to blend.
     """
     called = [*texts, *blends_of(texts, blend)]
-    found = [named_policy(text, bursts=bursts, world_model=world_model) for text in called]
+    found = [named_policy(text, bursts=bursts, world_model=world_model, tokenizer=tokenizer) for text in called]
     return with_short_names(without_twins(found, say))
 
 

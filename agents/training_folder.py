@@ -77,20 +77,25 @@ def read_training(folder: Path) -> dict[str, Any]:
         raise ValueError(f"{path}: cannot be read ({error!r}), {expected}. Train again.") from error
 
 
-def settings_of_training(folder: Path, world_model: str, names: Sequence[str]) -> dict[str, Any]:
+def settings_of_training(
+    folder: Path, world_model: str, names: Sequence[str], *, tokenizer: str | None = None
+) -> dict[str, Any]:
     """Return some settings of the training in a folder, if it was in dreams of this world model.
 
     Args:
         folder: Of the training.
         world_model: What tells the world model from others, as the training's own settings have it.
         names: Of the settings.
+        tokenizer: Likewise of its tokenizer: a policy that sees latents may then come from another world model of the
+            same one, which shows it the same. None where it has to be the same world model.
 
     Raises:
         FileNotFoundError: There is no training.
         ValueError: It is damaged, was in dreams of another world model, or has no such settings.
     """
     config = read_training(folder)["config"]
-    if config["world_model"] != world_model:
+    sees_the_same = config.get("observation") == "latent" and config.get("tokenizer", "unknown") == tokenizer
+    if config["world_model"] != world_model and not sees_the_same:
         raise ValueError(
             f"{folder}: its policy was trained in dreams of another world model (checkpoint "
             f"{config['checkpoint'] or 'that ships with wmgym'!r}, weights {config['world_model']}) than the one "
@@ -104,7 +109,15 @@ def settings_of_training(folder: Path, world_model: str, names: Sequence[str]) -
     return {name: config[name] for name in names}
 
 
-def with_settings_of(folder: Path, args: Settings, usual: Settings, world_model: str, names: Sequence[str]) -> Settings:
+def with_settings_of(
+    folder: Path,
+    args: Settings,
+    usual: Settings,
+    world_model: str,
+    names: Sequence[str],
+    *,
+    tokenizer: str | None = None,
+) -> Settings:
     """Return arguments with some settings of the training in a folder; print which of them were asked to be others.
 
     Args:
@@ -113,8 +126,9 @@ def with_settings_of(folder: Path, args: Settings, usual: Settings, world_model:
         usual: The same as it is when nothing is asked for; what is not other than there counts as not asked for.
         world_model: In whose dreams; see `settings_of_training`, also for what is raised.
         names: Of the settings.
+        tokenizer: Likewise.
     """
-    kept = settings_of_training(folder, world_model, names)
+    kept = settings_of_training(folder, world_model, names, tokenizer=tokenizer)
     overruled = [name for name in names if getattr(args, name) not in (getattr(usual, name), kept[name])]
     if overruled:
         told = ", ".join(f"{name} = {kept[name]}, not {getattr(args, name)}" for name in overruled)

@@ -42,7 +42,7 @@ from agents.time_budget import TrainingProgress
 from agents.training_folder import POLICY_FILE, save_training, settings_of_training
 from agents.two_worlds import World, measure
 from wmgym.arguments import SEEDS, Range, check_ranges
-from wmgym.checkpoint import fingerprint, open_checkpoint
+from wmgym.checkpoint import fingerprint, open_checkpoint, tokenizer_fingerprint
 from wmgym.errors import RecordingError
 from wmgym.heap import keep_freed_memory
 from wmgym.lessons import MIRRORED, keep_apart, state_in, usable_files
@@ -174,7 +174,8 @@ def prepared(args: Args) -> Args:
         import_memory_maze_tasks()  # if it is not installed, say so now
     if not args.evaluate:
         return args
-    kept = settings_of_training(args.output, fingerprint(args.checkpoint), LEARNING)
+    tokenizer = tokenizer_fingerprint(args.checkpoint)
+    kept = settings_of_training(args.output, fingerprint(args.checkpoint), LEARNING, tokenizer=tokenizer)
     read_cloning(args.output)  # if it is damaged, say so now
     places = {"recordings": tuple(map(Path, kept["recordings"])), "validation": Path(kept["validation"])}
     return replace(args, **kept | places)  # of which only names are known, to be told again
@@ -303,7 +304,8 @@ def settings_of(args: Args) -> dict[str, Any]:
     chosen["validation"] = args.validation.name
     if args.checkpoint is not None:
         chosen["checkpoint"] = told_checkpoint(args.checkpoint)
-    return chosen | {"world_model": fingerprint(args.checkpoint), "denoising_steps": 1, "precision": "float32"}
+    chosen |= {"world_model": fingerprint(args.checkpoint), "tokenizer": tokenizer_fingerprint(args.checkpoint)}
+    return chosen | {"denoising_steps": 1, "precision": "float32"}
 
 
 if __name__ == "__main__":

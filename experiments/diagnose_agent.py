@@ -30,7 +30,7 @@ from agents.results import told_checkpoint, write_result
 from agents.sb3_vec_env import split_infos
 from agents.walk_report import SITUATIONS, WalkWatcher, mean_report
 from wmgym.arguments import SEEDS, Range, check_ranges
-from wmgym.checkpoint import fingerprint
+from wmgym.checkpoint import fingerprint, tokenizer_fingerprint
 from wmgym.memory_maze_setup import import_memory_maze_tasks
 from wmgym.recording import SEED_RANGES
 from wmgym.watched_mazes import REAL_MAZE, REAL_STEPS, refuse_other_world, watched_mazes
@@ -80,8 +80,8 @@ def main(args: Args) -> dict[str, Any]:
     advice = "only there it is told where things are. Fix: imagined_vs_real.py, which compares policies in any world."
     refuse_other_world(args.checkpoint, "diagnosis", advice, REAL_MAZE)
     import_memory_maze_tasks()  # if it is not installed, say so now
-    world_model = fingerprint(args.checkpoint)
-    policies = gather_policies(args.policies, (), bursts=args.bursts, world_model=world_model)
+    world_model, tokenizer = fingerprint(args.checkpoint), tokenizer_fingerprint(args.checkpoint)
+    policies = gather_policies(args.policies, (), bursts=args.bursts, world_model=world_model, tokenizer=tokenizer)
     agents = [agent_of(policy) for policy in policies] + [teacher(args, every) for every in args.teachers]
     rows = [{"name": agent.name} | watch(args, agent) for agent in agents]
     config = asdict(args) | {"policies": [policy.name for policy in policies], "world_model": world_model}

@@ -63,7 +63,7 @@ from agents.training_guard import TrainingError, learn_for
 from agents.training_resume import resume_training
 from agents.two_worlds import World, measure
 from wmgym.arguments import SEEDS, Range, check_minutes, check_ranges
-from wmgym.checkpoint import fingerprint, open_checkpoint
+from wmgym.checkpoint import fingerprint, open_checkpoint, tokenizer_fingerprint
 from wmgym.heap import keep_freed_memory
 from wmgym.parts import DREAM_PARTS
 from wmgym.recording import SEED_RANGES
@@ -162,8 +162,9 @@ def prepared(args: Args) -> Args:
     elif args.start_from is not None:
         if args.start_from.resolve() == args.output.resolve():
             raise ValueError(f"--start-from and --output are both {args.output}, expected another folder to write to.")
-        before = policy_to_continue(args.start_from, args.algorithm, world_model)
-        args = with_settings_of(args.start_from, args, usual, world_model, ("observation",))
+        tokenizer = tokenizer_fingerprint(args.checkpoint)
+        before = policy_to_continue(args.start_from, args.algorithm, world_model, tokenizer)
+        args = with_settings_of(args.start_from, args, usual, world_model, ("observation",), tokenizer=tokenizer)
         args = replace(args, algorithm=before.algorithm)
     if args.evaluate is None and not args.resume:
         given = {name: getattr(args, name) for name in CHOSEN_BY_ALGORITHM}
@@ -263,7 +264,8 @@ def learner_of(args: Args, env: VectorEnv[Any, Any, Any], say: Callable[[str], A
     settings |= {"seed": args.seed, "tensorboard": args.output / "tensorboard"}
     if args.start_from is None:
         return make_learner(args.algorithm, env, **settings), TrainingProgress()
-    before = policy_to_continue(args.start_from, args.algorithm, fingerprint(args.checkpoint))
+    own = fingerprint(args.checkpoint), tokenizer_fingerprint(args.checkpoint)
+    before = policy_to_continue(args.start_from, args.algorithm, *own)
     return continue_policy(before, env, **settings), TrainingProgress()
 
 
@@ -292,7 +294,8 @@ def settings_of(args: Args, begun_with: str | None = None) -> dict[str, Any]:
     if args.checkpoint is not None:
         chosen["checkpoint"] = told_checkpoint(args.checkpoint)
     chosen |= {name: folder.name for name in ("start_from", "evaluate") if (folder := getattr(args, name)) is not None}
-    return chosen | {"start_from_policy": begun_with, "world_model": fingerprint(args.checkpoint)}
+    own = {"world_model": fingerprint(args.checkpoint), "tokenizer": tokenizer_fingerprint(args.checkpoint)}
+    return chosen | {"start_from_policy": begun_with} | own
 
 
 def parse(arguments: list[str]) -> Args:

@@ -47,7 +47,7 @@ from agents.results import told_checkpoint, write_result
 from agents.run_lock import only_run_in
 from agents.two_worlds import World, measure
 from wmgym.arguments import SEEDS, Range, check_ranges
-from wmgym.checkpoint import fingerprint
+from wmgym.checkpoint import fingerprint, tokenizer_fingerprint
 from wmgym.heap import keep_freed_memory
 from wmgym.memory_maze_setup import import_memory_maze_tasks
 from wmgym.moments import Moment, MomentsOfDreams, read_moments
@@ -131,7 +131,8 @@ def prepared(args: Args) -> tuple[list[NamedPolicy], list[Moment]]:
         advice = "only there recorded walks can be taken again. Fix: leave --starts away."
         refuse_other_world(args.checkpoint, "--starts", advice, REAL_MAZE)
     refuse_maze_policies(args)
-    found = gather_policies(args.policies, args.blend, bursts=args.bursts, world_model=fingerprint(args.checkpoint))
+    own = {"world_model": fingerprint(args.checkpoint), "tokenizer": tokenizer_fingerprint(args.checkpoint)}
+    found = gather_policies(args.policies, args.blend, bursts=args.bursts, **own)
     check_count(len(found))
     for policy in found:
         for name in ("denoising_steps", "precision"):

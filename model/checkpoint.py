@@ -21,7 +21,8 @@ CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
 DIGEST_KEY = "sha256"
 """Under this key the header of a safetensors file keeps the digest of its tensors; older files have none."""
-SCALE = "tokenizer.scale"
+TOKENIZER = "tokenizer."
+SCALE = f"{TOKENIZER}scale"
 WEIGHT_TYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
@@ -64,6 +65,16 @@ def load_weights(
 def weights_digest(folder: str | Path) -> str:
     """What tells the weights in a folder from all others: their SHA-256, in hexadecimal digits."""
     return hashlib.sha256((Path(folder) / WEIGHTS_FILE).read_bytes()).hexdigest()
+
+
+def tokenizer_digest(folder: str | Path) -> str:
+    """What tells the tokenizer in a folder from all others, in whatever precision its weights are stored.
+
+    Raises:
+        CheckpointError: see `load_tensors`.
+    """
+    tensors = load_tensors(Path(folder) / WEIGHTS_FILE)
+    return tensors_digest({key: v.float() for key, v in tensors.items() if key.startswith(TOKENIZER)})
 
 
 def tensors_digest(tensors: dict[str, Tensor]) -> str:

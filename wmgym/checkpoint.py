@@ -1,6 +1,7 @@
 """Open a checkpoint: a world model, and the real first frames that its dreams start from."""
 
 import copy
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -118,9 +119,27 @@ def fingerprint(checkpoint: str | Path | None = None) -> str:
     Raises:
         CheckpointError: It is missing, or is no checkpoint.
     """
+    return _digest(checkpoint, model.checkpoint.weights_digest)[:16]
+
+
+def tokenizer_fingerprint(checkpoint: str | Path | None = None) -> str:
+    """Return what tells a tokenizer from all others, whatever model dreams its latents: 16 hexadecimal digits.
+
+    Models of one tokenizer show a frame as the same `latent`, so an agent that sees latents fits all of them.
+
+    Args:
+        checkpoint: Folder or Hugging Face Hub id; None for the one that ships with wmgym.
+
+    Raises:
+        CheckpointError: It is missing, damaged, or is no checkpoint.
+    """
+    return _digest(checkpoint, model.checkpoint.tokenizer_digest)[:16]
+
+
+def _digest(checkpoint: str | Path | None, digest_of: Callable[[Path], str]) -> str:
+    """Return what a function makes of the folder of a checkpoint."""
     try:
-        folder = model.checkpoint.find_checkpoint(DEFAULT_CHECKPOINT if checkpoint is None else checkpoint)
-        return model.checkpoint.weights_digest(folder)[:16]
+        return digest_of(model.checkpoint.find_checkpoint(DEFAULT_CHECKPOINT if checkpoint is None else checkpoint))
     except model.checkpoint.CheckpointError as error:
         raise CheckpointError(str(error)) from error
     except FileNotFoundError as error:

@@ -39,8 +39,9 @@ def clone(tmp_path_factory):
     return folder
 
 
-def gather(*texts, blend=(), world_model="here", say=print):
-    return gather_policies(list(map(str, texts)), blend, bursts=0.08, world_model=world_model, say=say)
+def gather(*texts, blend=(), world_model="here", tokenizer=None, say=print):
+    models = {"world_model": world_model, "tokenizer": tokenizer}
+    return gather_policies(list(map(str, texts)), blend, bursts=0.08, say=say, **models)
 
 
 def actions(policy, seed=3):
@@ -92,6 +93,27 @@ def test_what_a_policy_is_does_not_depend_on_where_it_lies(clone, tmp_path):
     one, other = (named_policy(str(path), bursts=0.08, world_model="here") for path in (clone, tmp_path / "moved"))
     assert one.decides == other.decides
     assert one.name != other.name
+
+
+@pytest.mark.parametrize(("observation", "tokenizer", "taken"), [
+    ("latent", "eyes", True), ("latent", "others", False), ("latent", None, False), ("features", "eyes", False),
+])  # fmt: skip
+def test_latents_are_those_of_any_world_model_with_the_same_tokenizer(observation, tokenizer, taken, clone, tmp_path):
+    folder = shutil.copytree(clone, tmp_path / "copy")
+    learner = load_ppo(folder / "policy.zip")
+    save_training(folder, SETTINGS | {"observation": observation, "tokenizer": "eyes"}, learner, TrainingProgress())
+    if taken:
+        (policy,) = gather(folder, world_model="there", tokenizer=tokenizer)
+        assert policy.observation == observation
+    else:
+        with pytest.raises(ValueError, match="another world model"):
+            gather(folder, world_model="there", tokenizer=tokenizer)
+
+
+def test_a_training_that_does_not_name_its_tokenizer_is_of_its_world_model_alone(clone):
+    for tokenizer in ("eyes", None):
+        with pytest.raises(ValueError, match="another world model"):
+            gather(clone, world_model="there", tokenizer=tokenizer)
 
 
 def test_mistakes_are_named(clone, tmp_path):

@@ -2,14 +2,18 @@
 
 import importlib.util
 import json
+import shutil
 from dataclasses import replace
 
 import pytest
+import torch
 
 from agents.run_lock import FolderInUseError, only_run_in
 from experiments import dream_ppo
 from experiments.clone_behaviour import CLONING_FILE, Args, main
+from model.world_model import WorldModel
 from tests.wmgym.maze_walks import write_walks
+from wmgym.checkpoint import fingerprint
 from wmgym.errors import RecordingError
 
 needs_maze = pytest.mark.skipif(importlib.util.find_spec("dm_control") is None, reason="needs the maze extra")
@@ -52,6 +56,24 @@ def test_a_short_run_leaves_policies_and_a_result(args, observation, recurrent):
     main(replace(args, epochs=1))
     assert {path.name for path in (args.output / "stages").iterdir()} == {"epoch-1.zip"}
     assert {path: path.stat().st_mtime_ns for path in (args.output / "watched").rglob("*.npy")} == watched
+
+
+@pytest.mark.parametrize("observation", ["latent", "features"])
+def test_a_clone_on_latents_is_judged_in_dreams_of_any_model_with_its_tokenizer(observation, args, tmp_path):
+    """One on features is not: each model has its own."""
+    args = replace(args, observation=observation)
+    main(args)
+    other = shutil.copytree(args.checkpoint, tmp_path / "other")
+    world = WorldModel.from_pretrained(other)
+    for weight in world.dynamics.parameters():
+        torch.nn.init.normal_(weight, std=0.1)
+    world.save_pretrained(other)
+    judged = replace(args, evaluate=True, checkpoint=str(other))
+    if observation == "latent":
+        assert main(judged)["config"]["world_model"] == fingerprint(other)
+    else:
+        with pytest.raises(ValueError, match="another world model"):
+            main(judged)
 
 
 @pytest.mark.parametrize("damage", [None, "", "[]", '{"frames": 3'])

@@ -287,7 +287,7 @@ def test_policies_that_cannot_be_compared_are_refused_before_anything_is_measure
     folder = tmp_path / "elsewhere"
     shutil.copytree(trained, folder, ignore=lambda *_: ["watched"])
     training = json.loads((folder / "training.json").read_text())
-    training["config"]["world_model"] = "another"
+    training["config"] |= {"world_model": "another", "tokenizer": "another"}
     write_json(folder / "training.json", training)
     with pytest.raises(ValueError, match="in dreams of another world model"):
         main(replace(args, policies=("random", "sticky", str(folder))))

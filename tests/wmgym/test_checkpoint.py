@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import wmgym.checkpoint
-from wmgym.checkpoint import Checkpoint, fingerprint, open_checkpoint, save_starts
+from wmgym.checkpoint import Checkpoint, fingerprint, open_checkpoint, save_starts, tokenizer_fingerprint
 from wmgym.env import DreamEnv
 from wmgym.errors import CheckpointError, DependencyError, WmgymError
 
@@ -156,10 +156,34 @@ def test_every_error_is_one_of_the_tree():
 
 
 def test_what_tells_models_apart_is_asked_of_checkpoints_only(micro_folder, tmp_path):
-    assert len(fingerprint(micro_folder)) == 16
+    assert len(fingerprint(micro_folder)) == len(tokenizer_fingerprint(micro_folder)) == 16
     for place, message in (
         (tmp_path, r"has no model\.safetensors.*folder checkpoint in it"),
         ("a/b/c", "no such folder"),
     ):
         with pytest.raises(CheckpointError, match=message):
             fingerprint(place)
+        with pytest.raises(CheckpointError):
+            tokenizer_fingerprint(place)
+
+
+@pytest.mark.parametrize(("part", "same"), [("dynamics.", True), ("tokenizer.", False)])
+def test_what_tells_tokenizers_apart_is_theirs_alone(part, same, micro_folder, folder):
+    weights = load_file(folder / "model.safetensors")
+    name = next(key for key, value in weights.items() if key.startswith(part) and value.numel() > 1)
+    weights[name].view(-1)[0] += 1
+    save_file(weights, folder / "model.safetensors")
+    assert fingerprint(folder) != fingerprint(micro_folder)
+    assert (tokenizer_fingerprint(folder) == tokenizer_fingerprint(micro_folder)) is same
+
+
+def test_a_tokenizer_is_the_same_in_whatever_precision_its_weights_are_stored(folder):
+    world = open_checkpoint(folder).world
+    weights = {key: value.half().float() for key, value in world.state_dict().items()}
+    world.load_state_dict(weights)
+    found = []
+    for dtype in (torch.float32, torch.float16):
+        world.save_pretrained(folder, dtype=dtype)
+        found.append((fingerprint(folder), tokenizer_fingerprint(folder)))
+    assert found[0][0] != found[1][0]
+    assert found[0][1] == found[1][1]
