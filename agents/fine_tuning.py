@@ -42,14 +42,14 @@ class PolicyToContinue:
 
 
 def policy_to_continue(
-    folder: Path, chosen: Algorithm, world_model: str, tokenizer: str | None = None
+    folder: Path, chosen: Algorithm, world_model: str, *, tokenizer: str | None = None
 ) -> PolicyToContinue:
     """Look at the policy in a folder, and whether it can be gone on from.
 
     Args:
         folder: Of a training or a cloning.
         chosen: By the user, to go on with; "ppo" stands for RecurrentPPO where the policy is recurrent.
-        world_model: In whose dreams; see `settings_of_training`.
+        world_model: Fingerprint of the one in whose dreams; see `settings_of_training`.
         tokenizer: Likewise.
 
     Raises:

@@ -58,16 +58,18 @@ def named_policy(text: str, *, bursts: float, world_model: str, tokenizer: str |
         text: See the top of this file.
         bursts: Probability that a burst begins at a step, of a trained policy and of `random-with-bursts`; a share in
             the name goes before it.
-        world_model: Fingerprint of the one in whose dreams a trained policy must have learned.
-        tokenizer: Of that one, if a policy that sees latents may come from another world model of the same tokenizer.
+        world_model: Fingerprint of the one that a trained policy must belong to.
+        tokenizer: Fingerprint of its tokenizer; see `agents.training_folder.settings_of_training`.
 
     Raises:
         FileNotFoundError: There is no such training.
-        ValueError: The name means nothing, the training is damaged, or was in dreams of another world model.
+        ValueError: The name means nothing, the training is damaged, or belongs to another world model.
     """
     base, share = split_share(text)
     start = start_for_share(share) if share is not None else 0.0 if base in BLIND else bursts
-    policy = scripted(base, start) if is_scripted(base) else trained(Path(base), start, world_model, tokenizer)
+    policy = (
+        scripted(base, start) if is_scripted(base) else trained(Path(base), start, world_model, tokenizer=tokenizer)
+    )
     name = policy.name if share is None else f"{policy.name}@{share:g}"
     return replace(policy, name=name, given=text, place=(*policy.place[:-1], name))
 
@@ -103,18 +105,18 @@ def scripted(name: str, start: float) -> NamedPolicy:
     return NamedPolicy(name, name, {"scripted": kind, "bursts": start}, None, {}, BLIND[kind], (name,))
 
 
-def trained(path: Path, start: float, world_model: str, tokenizer: str | None = None) -> NamedPolicy:
+def trained(path: Path, start: float, world_model: str, *, tokenizer: str | None = None) -> NamedPolicy:
     """Return a trained policy; a stage of a clone is sharpened as the clone was in the end.
 
     Args:
         path: Of the folder of a training, or of a policy in it or in its `stages`.
         start: Probability that a burst begins at a step.
-        world_model: Fingerprint of the one that it must have been trained in.
+        world_model: Fingerprint of the one that it must belong to.
         tokenizer: See `named_policy`.
 
     Raises:
         FileNotFoundError: There is nothing of the kind.
-        ValueError: It is damaged, or was in dreams of another world model.
+        ValueError: It is damaged, or belongs to another world model.
     """
     if not path.exists():
         known = ", ".join((*BLIND, RANDOM_WITH_BURSTS))

@@ -4,6 +4,7 @@ import hashlib
 import json
 import platform
 import subprocess
+from collections.abc import Mapping
 from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
@@ -91,6 +92,16 @@ def told_checkpoint(checkpoint: str | Path | None) -> str | None:
         return None
     parts = Path(checkpoint).parts
     return "/".join(parts[-2:] if parts[-1:] == ("checkpoint",) else parts[-1:])
+
+
+def is_of(result: Mapping[str, Any], world_model: str) -> bool:
+    """Say whether a result is of a world model; not if it does not tell which it is of.
+
+    Args:
+        result: With the beginning of the digest of its world model among its settings.
+        world_model: Digest.
+    """
+    return world_model.startswith(result["config"].get("world_model", "none"))
 
 
 def _json_able(value: Any) -> Any:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from agents.comparison import BEATS, UNDECIDED, WORSE
+from agents.results import is_of
 
 Result = Mapping[str, Any]
 Row = tuple[str, str, str]
@@ -18,10 +19,10 @@ Judged = tuple[str, int, tuple[int, ...]]
 JUDGED: dict[str, tuple[Judged, ...]] = {
     "clone_behaviour": (("a clone of recorded walks, by the memory of its own LSTM", 1, (0,)),),
     "clone_features": (
-        ("a clone with no memory but the world model's", 1, (0,)),
+        ("a clone with no memory but the world model's, which was taught by the same teacher", 1, (0,)),
         ("the same with the world model's memory emptied again and again", 2, (1,)),
     ),
-    "dream_ppo_from_clone": (("a clone that went on in dreams", -1, (1,)),),
+    "dream_ppo_from_clone": (("a clone of recorded walks that went on in dreams", -1, (1,)),),
     "dream_ppo_demo": (("PPO trained only in the dream, by `make demo`", -1, (1,)),),
     "dream_ppo_full": (("PPO trained only in the dream, for longer", -1, (1,)),),
     "dream_ppo_1000": (("PPO trained only in the dream, over whole episodes", -1, (1,)),),
@@ -50,7 +51,7 @@ def digest(results: Mapping[str, Result], shipped: str) -> str:
 
 def _is_shipped(name: str, result: Result, shipped: str) -> bool:
     """Say whether a result is of the shipped world model, or is not meant to be."""
-    return name in OF_OTHERS or shipped.startswith(result["config"].get("world_model", "none"))
+    return name in OF_OTHERS or is_of(result, shipped)
 
 
 def _fidelity(result: Result) -> Iterator[Row]:

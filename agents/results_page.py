@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from agents.comparison import BEATS, UNDECIDED, WORLDS, WORSE, outcome
-from agents.results import RESULT_FILE
+from agents.results import RESULT_FILE, is_of
 from agents.run_sections import command_of
 
 HEADER = (
@@ -40,7 +40,7 @@ def page(results: Mapping[str, Mapping[str, Any]], folder: Path, shipped: str) -
         [
             _balance(results),
             "\n".join(["| " + " | ".join(HEADER) + " |", "|" + "---|" * len(HEADER), *rows]),
-            *(_section(name, result, folder) for name, result in results.items()),
+            *(_section(name, result, folder, shipped) for name, result in results.items()),
         ]
     )
 
@@ -71,7 +71,7 @@ def _rows(name: str, result: Mapping[str, Any], folder: Path, shipped: str) -> l
     metrics, world_model = result["metrics"], result["config"]["world_model"]
     links = [f"[{name}]({folder.name}/{name}/{RESULT_FILE})"]
     links += [f"[plot]({folder.name}/{name}/{plot.name})" for plot in _plots(folder / name)]
-    which = "shipped" if shipped.startswith(world_model) else f"another, {world_model[:8]}"
+    which = "shipped" if is_of(result, shipped) else f"another, {world_model[:8]}"
     return [
         "| "
         + " | ".join(
@@ -147,11 +147,13 @@ def _balance(results: Mapping[str, Mapping[str, Any]]) -> str:
     )
 
 
-def _section(name: str, result: Mapping[str, Any], folder: Path) -> str:
+def _section(name: str, result: Mapping[str, Any], folder: Path, shipped: str) -> str:
     """Return what a run says in words and pictures."""
     told = result.get("commit") or ""
     commit = f", commit {told[:9]}{'+' if told.endswith('+') else ''}" if told else ""
-    parts = [f"## {name}\n\n`{command_of(result)}`, seed {result['seed']}{commit}."]
+    of_then = not result["config"].get("checkpoint") and not is_of(result, shipped)
+    whose = " It means the checkpoint that shipped then." if of_then else ""
+    parts = [f"## {name}\n\n`{command_of(result)}`, seed {result['seed']}{commit}.{whose}"]
     if table := agreement_table(result):
         parts.append(table)
     if verdicts := result["metrics"].get("verdicts"):

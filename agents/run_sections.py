@@ -47,8 +47,7 @@ def clone_command(config: Mapping[str, Any]) -> str:
             parts.append(flag(f"no_{name}", []) if chosen is False else flag(name, chosen))
     if checkpoint := config.get("checkpoint"):
         parts.append(f"--checkpoint runs/{checkpoint}")
-    kind = "" if config.get("recurrent", True) else "_taught" if checkpoint else "_features"
-    parts += [f"--output runs/clone{kind}"]
+    parts += [f"--output runs/clone{'' if config.get('recurrent', True) else '_features'}"]
     return f"experiments/clone_behaviour.py {' '.join(parts)}"
 
 
@@ -119,7 +118,7 @@ SECTIONS = {
     "dream_ppo_full": ("PPO trained only in the dream", learned_in_dreams),
     "dream_ppo_1000": ("PPO trained only in the dream, judged over whole episodes", learned_in_dreams),
     "clone_behaviour": ("A teacher cloned from recordings", learned_by_cloning),
-    "clone_features": ("A teacher cloned, with no memory but the world model's", learned_by_cloning),
+    "clone_features": ("A clone with no memory but the world model's", learned_by_cloning),
     "dream_ppo_from_clone": ("A clone goes on in dreams", learned_in_dreams),
     "plan_mpc": ("Planning in the dream", learned_to_plan),
 }

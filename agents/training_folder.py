@@ -80,26 +80,29 @@ def read_training(folder: Path) -> dict[str, Any]:
 def settings_of_training(
     folder: Path, world_model: str, names: Sequence[str], *, tokenizer: str | None = None
 ) -> dict[str, Any]:
-    """Return some settings of the training in a folder, if it was in dreams of this world model.
+    """Return some settings of the training in a folder, if its policy belongs to this world model.
 
     Args:
         folder: Of the training.
-        world_model: What tells the world model from others, as the training's own settings have it.
+        world_model: Fingerprint of the world model, as the training's own settings have it.
         names: Of the settings.
-        tokenizer: Likewise of its tokenizer: a policy that sees latents may then come from another world model of the
-            same one, which shows it the same. None where it has to be the same world model.
+        tokenizer: Fingerprint of its tokenizer: if given, clones on latents of any world model with this tokenizer are
+            taken, too. They learned in no dream, and see the same.
 
     Raises:
         FileNotFoundError: There is no training.
-        ValueError: It is damaged, was in dreams of another world model, or has no such settings.
+        ValueError: It is damaged, belongs to another world model, or has no such settings.
     """
     config = read_training(folder)["config"]
-    sees_the_same = config.get("observation") == "latent" and config.get("tokenizer", "unknown") == tokenizer
-    if config["world_model"] != world_model and not sees_the_same:
+    is_clone_on_latents = "teacher" in config and config.get("observation") == "latent"
+    fits = is_clone_on_latents and tokenizer is not None and config.get("tokenizer") == tokenizer
+    if config["world_model"] != world_model and not fits:
+        place = config["checkpoint"] or "that shipped with wmgym then"
         raise ValueError(
-            f"{folder}: its policy was trained in dreams of another world model (checkpoint "
-            f"{config['checkpoint'] or 'that ships with wmgym'!r}, weights {config['world_model']}) than the one "
-            "chosen now. Pass the same --checkpoint as in training."
+            f"{folder}: its policy was trained with another world model (checkpoint {place!r}, weights "
+            f"{config['world_model']}) than the one chosen now ({world_model}). Fix: the same --checkpoint as in "
+            "training, or train again. Only a clone on latents fits others, if they have the tokenizer that its "
+            f"{TRAINING_FILE} names ({config.get('tokenizer', 'none')})."
         )
     if missing := [name for name in names if name not in config]:
         raise ValueError(
@@ -124,7 +127,7 @@ def with_settings_of(
         folder: Of the training.
         args: A dataclass with these settings.
         usual: The same as it is when nothing is asked for; what is not other than there counts as not asked for.
-        world_model: In whose dreams; see `settings_of_training`, also for what is raised.
+        world_model: Fingerprint; see `settings_of_training`, also for what is raised.
         names: Of the settings.
         tokenizer: Likewise.
     """

@@ -174,8 +174,8 @@ def prepared(args: Args) -> Args:
         import_memory_maze_tasks()  # if it is not installed, say so now
     if not args.evaluate:
         return args
-    tokenizer = tokenizer_fingerprint(args.checkpoint)
-    kept = settings_of_training(args.output, fingerprint(args.checkpoint), LEARNING, tokenizer=tokenizer)
+    world_model, tokenizer = fingerprint(args.checkpoint), tokenizer_fingerprint(args.checkpoint)
+    kept = settings_of_training(args.output, world_model, LEARNING, tokenizer=tokenizer)
     read_cloning(args.output)  # if it is damaged, say so now
     places = {"recordings": tuple(map(Path, kept["recordings"])), "validation": Path(kept["validation"])}
     return replace(args, **kept | places)  # of which only names are known, to be told again

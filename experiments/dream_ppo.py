@@ -163,7 +163,7 @@ def prepared(args: Args) -> Args:
         if args.start_from.resolve() == args.output.resolve():
             raise ValueError(f"--start-from and --output are both {args.output}, expected another folder to write to.")
         tokenizer = tokenizer_fingerprint(args.checkpoint)
-        before = policy_to_continue(args.start_from, args.algorithm, world_model, tokenizer)
+        before = policy_to_continue(args.start_from, args.algorithm, world_model, tokenizer=tokenizer)
         args = with_settings_of(args.start_from, args, usual, world_model, ("observation",), tokenizer=tokenizer)
         args = replace(args, algorithm=before.algorithm)
     if args.evaluate is None and not args.resume:
@@ -264,8 +264,8 @@ def learner_of(args: Args, env: VectorEnv[Any, Any, Any], say: Callable[[str], A
     settings |= {"seed": args.seed, "tensorboard": args.output / "tensorboard"}
     if args.start_from is None:
         return make_learner(args.algorithm, env, **settings), TrainingProgress()
-    own = fingerprint(args.checkpoint), tokenizer_fingerprint(args.checkpoint)
-    before = policy_to_continue(args.start_from, args.algorithm, *own)
+    world_model, tokenizer = fingerprint(args.checkpoint), tokenizer_fingerprint(args.checkpoint)
+    before = policy_to_continue(args.start_from, args.algorithm, world_model, tokenizer=tokenizer)
     return continue_policy(before, env, **settings), TrainingProgress()
 
 
@@ -294,8 +294,8 @@ def settings_of(args: Args, begun_with: str | None = None) -> dict[str, Any]:
     if args.checkpoint is not None:
         chosen["checkpoint"] = told_checkpoint(args.checkpoint)
     chosen |= {name: folder.name for name in ("start_from", "evaluate") if (folder := getattr(args, name)) is not None}
-    own = {"world_model": fingerprint(args.checkpoint), "tokenizer": tokenizer_fingerprint(args.checkpoint)}
-    return chosen | {"start_from_policy": begun_with} | own
+    known = {"world_model": fingerprint(args.checkpoint), "tokenizer": tokenizer_fingerprint(args.checkpoint)}
+    return chosen | {"start_from_policy": begun_with} | known
 
 
 def parse(arguments: list[str]) -> Args:

@@ -131,8 +131,8 @@ def prepared(args: Args) -> tuple[list[NamedPolicy], list[Moment]]:
         advice = "only there recorded walks can be taken again. Fix: leave --starts away."
         refuse_other_world(args.checkpoint, "--starts", advice, REAL_MAZE)
     refuse_maze_policies(args)
-    own = {"world_model": fingerprint(args.checkpoint), "tokenizer": tokenizer_fingerprint(args.checkpoint)}
-    found = gather_policies(args.policies, args.blend, bursts=args.bursts, **own)
+    known = {"world_model": fingerprint(args.checkpoint), "tokenizer": tokenizer_fingerprint(args.checkpoint)}
+    found = gather_policies(args.policies, args.blend, bursts=args.bursts, **known)
     check_count(len(found))
     for policy in found:
         for name in ("denoising_steps", "precision"):

@@ -43,7 +43,7 @@ from agents.tree_search import Prior
 from agents.two_worlds import World
 from agents.watching import WatchingPolicy
 from wmgym.arguments import SEEDS, Range, check_ranges
-from wmgym.checkpoint import Checkpoint, fingerprint, open_checkpoint
+from wmgym.checkpoint import Checkpoint, fingerprint, open_checkpoint, tokenizer_fingerprint
 from wmgym.followed import FollowedDreams
 from wmgym.heap import keep_freed_memory
 from wmgym.memory_maze_setup import import_memory_maze_tasks
@@ -213,7 +213,8 @@ def prepared(args: Args) -> Guides:
             )
         discount = own
     if args.prior is not None:
-        kept = settings_of_training(args.prior, world_model, ("observation", "algorithm"))
+        names, tokenizer = ("observation", "algorithm"), tokenizer_fingerprint(args.checkpoint)
+        kept = settings_of_training(args.prior, world_model, names, tokenizer=tokenizer)
         prior = prior_of(load_learner(args.prior / POLICY_FILE, kept["algorithm"]))
         shown["--prior"] = kept["observation"]
     if len(set(shown.values())) > 1:

@@ -3,9 +3,9 @@
     python experiments/update_pages.py
 
 They stand in `docs/results/*/result.json`. What is between `<!-- NAME -->` and `<!-- /NAME -->` is replaced: the few
-numbers to read first on README; all tables of the shipped checkpoint, and no agents of others, on
-`docs/measurements.md`; memory on `docs/memory.md`; every agent, with whose dreams it saw, on `docs/agents.md`; what its
-own commands gave on `docs/your_environment.md`.
+numbers to read first on README; tables in full on `docs/measurements.md`, agents of the shipped checkpoint only, and
+what else is of an earlier one marked so; memory on `docs/memory.md`; every agent, with whose dreams it saw, on
+`docs/agents.md`; what its own commands gave on `docs/your_environment.md`.
 """
 
 import json
@@ -17,7 +17,7 @@ import tyro
 
 from agents.blind_policies import BLIND
 from agents.found_results import find_results
-from agents.results import RESULT_FILE
+from agents.results import RESULT_FILE, is_of
 from agents.results_digest import digest
 from agents.results_page import agreement_table, page
 from agents.run_sections import SECTIONS, flag, learned_in_dreams, returns, section
@@ -43,6 +43,8 @@ READ_AGREEMENT = (
     "\n\nOver whole episodes of 1,000 steps from a first frame, dreams pay next to nothing, whoever acts: see the "
     "imagined returns of the agents above."
 )
+REHEARSED_AT_FIRST = {"rehearsal_frames": 8, "rehearsal_dreamed": 0.5}
+"""What teaching did with the windows that it rehearsed before its records said so."""
 KEPT = ("direction", "both")
 """Rows of the table of the scan that are shown."""
 WORLDS = {"TextureWorld": "", "MemoryMaze": "WORLD=maze "}
@@ -60,53 +62,41 @@ class Args:
 def main(args: Args) -> None:
     """Fills the markers from every result that is there."""
     shipped = weights_digest(args.root / CARD)
+    fidelity = fidelity_of(args.root, shipped)
     agents = find_results(args.root / RESULTS)
     replace(args.root / AGENTS_PAGE, "agents", page(agents, args.root / RESULTS, shipped))
     if "room_dream_ppo" in agents:
         replace(args.root / OWN_PAGE, "room", of_room(args.root, agents["room_dream_ppo"]))
-    replace(args.root / MEASUREMENTS, "results", "\n\n".join(measurements(args.root, agents, shipped)))
+    replace(args.root / MEASUREMENTS, "results", "\n\n".join(measurements(args.root, agents, shipped, fidelity)))
     replace(args.root / MEMORY_PAGE, "memory", "\n\n".join(memories(args.root, shipped)))
     found = {path.parent.name: result_of(args.root, path.parent.name) for path in (args.root / RESULTS).glob(EACH)}
     replace(args.root / "README.md", "digest", digest(found | agents, shipped))
-    if fidelity := fidelity_of(args.root, shipped):
+    if fidelity:
         replace(args.root / CARD / "README.md", "numbers", fidelity)
     record = json.loads((args.root / CARD / "training.json").read_text())
     replace(args.root / CARD / "README.md", "recipe", recipe(record))
 
 
-def measurements(root: Path, agents: dict[str, dict[str, Any]], shipped: str) -> list[str]:
-    """How good the shipped checkpoint is, what agents make of it, and how fast all is; tables in full.
-
-    Raises:
-        ValueError: see `fidelity_of`.
-    """
+def measurements(root: Path, agents: dict[str, dict[str, Any]], shipped: str, fidelity: str | None) -> list[str]:
+    """How good the shipped checkpoint is, what agents make of it, and how fast all is; tables in full."""
     parts = []
-    if fidelity := fidelity_of(root, shipped):
+    if fidelity:
         command = "experiments/evaluate_world_model.py --recordings recordings/test"
         parts += ["## Dreams against held-out mazes", f"`{command}`", fidelity]
     parts += ["## Agents", READ_AGENTS] if agents else []
-    ours, others = (
-        [name for name in SECTIONS if name in agents and of_shipped(agents[name], shipped) is which]
-        for which in (True, False)
-    )
-    parts += [section(name, agents[name]) for name in ours]
-    if others:
+    parts += [section(name, agents[name]) for name in SECTIONS if name in agents and is_of(agents[name], shipped)]
+    if others := [name for name in SECTIONS if name in agents and not is_of(agents[name], shipped)]:
         parts.append(
             f"Agents of earlier checkpoints are in [{AGENTS_PAGE.name}]({AGENTS_PAGE.name}): {', '.join(others)}."
         )
     if diagnosis := table_of(root, "diagnose_agent"):
         result = result_of(root, "diagnose_agent")
-        config, whose = result["config"], "" if of_shipped(result, shipped) else ", of an earlier checkpoint"
+        config, whose = result["config"], "" if is_of(result, shipped) else ", of an earlier checkpoint"
         named = " ".join(name if name in BLIND else f"runs/{name}" for name in config["policies"])
         more = " ".join(flag(name, config[name]) for name in ("teachers", "episodes", "bursts") if config.get(name))
         parts += [f"### What agents fail at, in {config['mazes']} mazes{whose}"]
         parts += [f"`experiments/diagnose_agent.py --policies {named} {more}`", diagnosis + READ_DIAGNOSIS]
     return parts + agreements(agents, shipped, root) + speeds(root)
-
-
-def of_shipped(result: dict[str, Any], shipped: str) -> bool:
-    """Say whether a result is of the shipped world model."""
-    return shipped.startswith(result["config"].get("world_model", "none"))
 
 
 def fidelity_of(root: Path, shipped: str) -> str | None:
@@ -116,10 +106,11 @@ def fidelity_of(root: Path, shipped: str) -> str | None:
         ValueError: It was measured of another one.
     """
     table = table_of(root, "evaluate_world_model")
-    if table and not of_shipped(result := result_of(root, "evaluate_world_model"), shipped):
+    if table and not is_of(result := result_of(root, "evaluate_world_model"), shipped):
+        found = result["config"].get("world_model")
         raise ValueError(
-            f"{RESULTS / 'evaluate_world_model' / RESULT_FILE} is of world model {result['config']['world_model']}, "
-            f"expected the shipped one, {shipped[:16]}. Run evaluate_world_model.py again with the shipped checkpoint."
+            f"{RESULTS / 'evaluate_world_model' / RESULT_FILE} is of world model {found}, expected "
+            f"the shipped one, {shipped[:16]}. Run evaluate_world_model.py again with the shipped checkpoint."
         )
     return table
 
@@ -133,7 +124,7 @@ def memories(root: Path, shipped: str) -> list[str]:
         config = result_of(root, "map_probes")["config"]
         command = "experiments/map_probes.py --recordings recordings/train --test recordings/test"
         command += f" --walkers {config['walkers']}" if config["walkers"] else ""
-        whose = "the shipped" if of_shipped(result_of(root, "map_probes"), shipped) else "an earlier"
+        whose = "the shipped" if is_of(result_of(root, "map_probes"), shipped) else "an earlier"
         parts += [f"## What {whose} checkpoint's memory knows of a maze", f"`{command}`", probes]
     if costs := table_of(root, "efficiency"):
         parts += ["## What memory costs", "`experiments/efficiency.py`", costs]
@@ -145,7 +136,7 @@ def agreements(agents: dict[str, dict[str, Any]], shipped: str, root: Path) -> l
     parts = []
     for name, result in agents.items():
         if table := agreement_table(result):
-            which = "" if of_shipped(result, shipped) else ", of an earlier checkpoint"
+            which = "" if is_of(result, shipped) else ", of an earlier checkpoint"
             title = f"Imagined against real returns of {len(result['metrics']['policies'])} policies{which}"
             parts += [f"### {title}", f"[{name}](results/{name}/result.json)"]
             parts += [conditions(result), table + READ_AGREEMENT]
@@ -198,7 +189,8 @@ def heading(title: str, root: Path, name: str, given: tuple[str, ...], more: str
     config = result_of(root, name)["config"]
     command = " ".join(filter(None, [f"experiments/{name}.py", more, *(flag(key, config[key]) for key in given)]))
     shipped = weights_digest(root / CARD)
-    title += "" if shipped.startswith(config.get("world_model", "")) else ", of an earlier checkpoint"
+    if "world_model" in config and not is_of(result_of(root, name), shipped):
+        title += ", of an earlier checkpoint"
     return f"### {title}\n\nOne run, `{command}`; [all rows](results/{name}/result.md)."
 
 
@@ -295,18 +287,17 @@ def taught_run_of(record: dict[str, Any]) -> str:
     """One run in which the world model was taught a teacher's actions, in a line."""
     done, settings = record["progress"], record["settings"]
     mirrored = " and their mirror images" if settings["mirror"] else ""
-    every = settings["rehearse_every"]
-    rehearsed = (
-        f"beside {'each step' if every == 1 else f'one step in {every}'}, {settings['rehearsal_rows']} windows of "
-        f"{settings['rehearsal_window']} frames to dream"
-    )
-    for key, what in (("rehearsal_dreamed", "remember dreams"), ("rehearsal_paid", "end in a reward")):
-        rehearsed += f", {settings[key]:.0%} of them {what}" if settings.get(key) else ""
+    every, paid = settings["rehearse_every"], settings.get("rehearsal_paid", 0.0)
+    frames, share = (settings.get(key, usual) for key, usual in REHEARSED_AT_FIRST.items())
     return (
         f"{done['seconds'] / 60:.0f} minutes, {done['step']:,} steps, {done['frames']:,} frames of "
-        f"{record['episodes']} recorded episodes{mirrored}, {settings['episodes_at_once']} at once; what teacher "
-        f"`{settings['teacher']}` would do and where the target is, through whole episodes, in stretches of "
-        f"{settings['stretch']} frames; {rehearsed}; Muon and AdamW at {settings['learning_rate']}."
+        f"{record['episodes']} recorded episodes{mirrored}, {settings['episodes_at_once']} at once; taught to tell "
+        f"what the teacher `{settings['teacher']}` would do and where the target is, through whole episodes, in "
+        f"stretches of {settings['stretch']} frames; beside {'each step' if every == 1 else f'one step in {every}'}, "
+        f"{settings['rehearsal_rows']} windows of {settings['rehearsal_window']} frames to dream, weighted by "
+        f"{settings['rehearsal_weight']:g}: {share:.0%} of the windows remember own predictions or dreams, of up to "
+        f"{frames} frames{f', and {paid:.0%} of all were drawn around a reward' if paid else ''}; Muon and AdamW at "
+        f"{settings['learning_rate']}."
     )
 
 

@@ -71,10 +71,13 @@ def tokenizer_digest(folder: str | Path) -> str:
     """What tells the tokenizer in a folder from all others, in whatever precision its weights are stored.
 
     Raises:
-        CheckpointError: see `load_tensors`.
+        CheckpointError: there is none, or see `load_tensors`.
     """
-    tensors = load_tensors(Path(folder) / WEIGHTS_FILE)
-    return tensors_digest({key: v.float() for key, v in tensors.items() if key.startswith(TOKENIZER)})
+    path = Path(folder) / WEIGHTS_FILE
+    tensors = {key: v.float() for key, v in load_tensors(path).items() if key.startswith(TOKENIZER)}
+    if not tensors:
+        raise CheckpointError(f"{path} has no tokenizer in it, expected the weights of a world model.")
+    return tensors_digest(tensors)
 
 
 def tensors_digest(tensors: dict[str, Tensor]) -> str:

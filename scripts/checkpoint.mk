@@ -21,7 +21,7 @@ TRAIN_ARGS ?=
 TEACH_ARGS ?=
 EVALUATE_ARGS ?=
 
-# what made the shipped one: short windows, most of which remember predictions or dreams of the model itself
+# what made the shipped one before it was taught: short windows, most of which remember predictions or dreams of the model itself
 LEARNING := --muon --stages 0.5 32 1.0 48 --dreamed-share 0.8 --dreamed-frames 12
 ON := --precision $(PRECISION) --devices $(DEVICES)
 ITS_TOKENIZER := $(or $(START_FROM),$(FOLDER)/tokenizer)

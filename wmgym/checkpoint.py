@@ -125,7 +125,7 @@ def fingerprint(checkpoint: str | Path | None = None) -> str:
 def tokenizer_fingerprint(checkpoint: str | Path | None = None) -> str:
     """Return what tells a tokenizer from all others, whatever model dreams its latents: 16 hexadecimal digits.
 
-    Models of one tokenizer show a frame as the same `latent`, so an agent that sees latents fits all of them.
+    World models of one tokenizer show a frame as the same `latent`.
 
     Args:
         checkpoint: Folder or Hugging Face Hub id; None for the one that ships with wmgym.
@@ -139,14 +139,15 @@ def tokenizer_fingerprint(checkpoint: str | Path | None = None) -> str:
 def _digest(checkpoint: str | Path | None, digest_of: Callable[[Path], str]) -> str:
     """Return what a function makes of the folder of a checkpoint."""
     try:
-        return digest_of(model.checkpoint.find_checkpoint(DEFAULT_CHECKPOINT if checkpoint is None else checkpoint))
+        folder = model.checkpoint.find_checkpoint(DEFAULT_CHECKPOINT if checkpoint is None else checkpoint)
+        if not (folder / model.checkpoint.WEIGHTS_FILE).exists():
+            raise CheckpointError(
+                f"'{checkpoint}' has no {model.checkpoint.WEIGHTS_FILE}, expected the folder of a checkpoint. Most "
+                "likely it is that of a training: pass the folder checkpoint in it."
+            )
+        return digest_of(folder)
     except model.checkpoint.CheckpointError as error:
         raise CheckpointError(str(error)) from error
-    except FileNotFoundError as error:
-        raise CheckpointError(
-            f"'{checkpoint}' has no {Path(error.filename).name}, expected the folder of a checkpoint. Most likely "
-            "it is that of a training: pass the folder checkpoint in it."
-        ) from error
 
 
 def open_checkpoint(

@@ -95,24 +95,37 @@ def test_what_a_policy_is_does_not_depend_on_where_it_lies(clone, tmp_path):
     assert one.name != other.name
 
 
-@pytest.mark.parametrize(("observation", "tokenizer", "taken"), [
-    ("latent", "eyes", True), ("latent", "others", False), ("latent", None, False), ("features", "eyes", False),
+CLONED = {"teacher": "explorer", "tokenizer": "eyes"}
+
+
+@pytest.fixture
+def write_training(clone, tmp_path):
+    """A function that writes the folder of a training with these settings besides."""
+
+    def write(**more):
+        folder = shutil.copytree(clone, tmp_path / "copy")
+        save_training(folder, SETTINGS | more, load_ppo(folder / "policy.zip"), TrainingProgress())
+        return folder
+
+    return write
+
+
+def test_a_clone_on_latents_fits_every_world_model_of_its_tokenizer(write_training):
+    (policy,) = gather(write_training(**CLONED), world_model="there", tokenizer="eyes")
+    assert policy.observation == "latent"
+
+
+@pytest.mark.parametrize(("more", "tokenizer"), [
+    (CLONED, "others"), (CLONED, None), (CLONED | {"observation": "features"}, "eyes"), ({"tokenizer": "eyes"}, "eyes"),
 ])  # fmt: skip
-def test_latents_are_those_of_any_world_model_with_the_same_tokenizer(observation, tokenizer, taken, clone, tmp_path):
-    folder = shutil.copytree(clone, tmp_path / "copy")
-    learner = load_ppo(folder / "policy.zip")
-    save_training(folder, SETTINGS | {"observation": observation, "tokenizer": "eyes"}, learner, TrainingProgress())
-    if taken:
-        (policy,) = gather(folder, world_model="there", tokenizer=tokenizer)
-        assert policy.observation == observation
-    else:
-        with pytest.raises(ValueError, match="another world model"):
-            gather(folder, world_model="there", tokenizer=tokenizer)
+def test_other_policies_do_not_nor_does_one_that_learned_in_dreams(more, tokenizer, write_training):
+    with pytest.raises(ValueError, match=r"another world model .*weights here\).*chosen now \(there\).*names \(eyes\)"):
+        gather(write_training(**more), world_model="there", tokenizer=tokenizer)
 
 
 def test_a_training_that_does_not_name_its_tokenizer_is_of_its_world_model_alone(clone):
     for tokenizer in ("eyes", None):
-        with pytest.raises(ValueError, match="another world model"):
+        with pytest.raises(ValueError, match=r"another world model.*names \(none\)"):
             gather(clone, world_model="there", tokenizer=tokenizer)
 
 

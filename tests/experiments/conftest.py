@@ -6,6 +6,7 @@ import shutil
 import gymnasium
 import numpy as np
 import pytest
+import torch
 
 FRAMES = 70
 
@@ -103,3 +104,18 @@ def noise():
         return folder
 
     return write
+
+
+@pytest.fixture(scope="session")
+def relative(micro_folder, tmp_path_factory):
+    """A checkpoint with the tokenizer of `micro_folder` and dynamics of its own."""
+    from model.world_model import WorldModel
+
+    folder = shutil.copytree(micro_folder, tmp_path_factory.mktemp("checkpoints") / "relative")
+    world = WorldModel.from_pretrained(folder)
+    with torch.random.fork_rng(), torch.no_grad():
+        torch.manual_seed(5)
+        for weight in world.dynamics.parameters():
+            weight.add_(0.02 * torch.randn_like(weight))
+    world.save_pretrained(folder)
+    return str(folder)

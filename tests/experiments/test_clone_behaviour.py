@@ -2,16 +2,13 @@
 
 import importlib.util
 import json
-import shutil
 from dataclasses import replace
 
 import pytest
-import torch
 
 from agents.run_lock import FolderInUseError, only_run_in
-from experiments import dream_ppo
+from experiments import clone_behaviour, dream_ppo
 from experiments.clone_behaviour import CLONING_FILE, Args, main
-from model.world_model import WorldModel
 from tests.wmgym.maze_walks import write_walks
 from wmgym.checkpoint import fingerprint
 from wmgym.errors import RecordingError
@@ -59,21 +56,21 @@ def test_a_short_run_leaves_policies_and_a_result(args, observation, recurrent):
 
 
 @pytest.mark.parametrize("observation", ["latent", "features"])
-def test_a_clone_on_latents_is_judged_in_dreams_of_any_model_with_its_tokenizer(observation, args, tmp_path):
+def test_a_clone_on_latents_is_judged_in_dreams_of_any_model_with_its_tokenizer(
+    observation, args, relative, monkeypatch
+):
     """One on features is not: each model has its own."""
     args = replace(args, observation=observation)
     main(args)
-    other = shutil.copytree(args.checkpoint, tmp_path / "other")
-    world = WorldModel.from_pretrained(other)
-    for weight in world.dynamics.parameters():
-        torch.nn.init.normal_(weight, std=0.1)
-    world.save_pretrained(other)
-    judged = replace(args, evaluate=True, checkpoint=str(other))
-    if observation == "latent":
-        assert main(judged)["config"]["world_model"] == fingerprint(other)
-    else:
+    dreamed, make = [], clone_behaviour.make_dreams
+    monkeypatch.setattr(clone_behaviour, "make_dreams", lambda own: dreamed.append(own.checkpoint) or make(own))
+    judged = replace(args, evaluate=True, checkpoint=relative)
+    if observation == "features":
         with pytest.raises(ValueError, match="another world model"):
             main(judged)
+        return
+    assert main(judged)["config"]["world_model"] == fingerprint(relative)
+    assert set(dreamed) == {relative}
 
 
 @pytest.mark.parametrize("damage", [None, "", "[]", '{"frames": 3'])

@@ -14,7 +14,7 @@ from agents.sb3 import load_learner, make_learner
 from agents.time_budget import TrainingProgress
 from agents.training_folder import save_training
 from experiments.dream_ppo import LEARNING, PRESETS, main, make_dreams, make_training_dreams, prepared
-from wmgym.checkpoint import fingerprint
+from wmgym.checkpoint import fingerprint, tokenizer_fingerprint
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def write_clone(args, tmp_path):
             algorithm = "recurrent_ppo" if recurrent else "ppo"
             learner = make_learner(algorithm, dreams, seed=7, policy_kwargs=sizes | {"net_arch": [12]})
         config = {"observation": observation, "recurrent": recurrent, "checkpoint": "micro", "teacher": "explorer"}
-        known = {"world_model": fingerprint(args.checkpoint)}
+        known = {"world_model": fingerprint(args.checkpoint), "tokenizer": tokenizer_fingerprint(args.checkpoint)}
         save_training(folder, config | known | changes, learner, TrainingProgress(5, 1.0))
         return folder
 
@@ -133,6 +133,18 @@ def test_a_clone_is_gone_on_from_and_acts_as_it_did_while_its_critic_learns(recu
     assert again["config"]["start_from"] == "clone"
     assert again["config"]["start_from_policy"] == digest
     assert main(replace(args, evaluate=args.output))["config"]["start_from_policy"] == digest
+
+
+def test_a_clone_on_latents_goes_on_in_dreams_of_another_model_with_its_tokenizer(args, write_clone, relative):
+    """And is that model's from then on: what it learns in its dreams is worth nothing in others."""
+    clone = write_clone()
+    result = main(replace(args, start_from=clone, checkpoint=relative))
+    assert result["config"]["world_model"] == fingerprint(relative)
+    for goes_on in ({"resume": True}, {"evaluate": args.output}):
+        with pytest.raises(ValueError, match="another world model"):
+            main(replace(args, **goes_on))
+    with pytest.raises(ValueError, match="another world model"):
+        main(replace(args, start_from=args.output, output=args.output / "next"))
 
 
 def test_what_cannot_be_gone_on_from_is_refused_before_long_work(args, write_clone, tmp_path):

@@ -18,7 +18,7 @@ from agents.sb3 import make_ppo
 from agents.time_budget import TrainingProgress
 from agents.training_folder import save_training
 from experiments import clone_behaviour, dream_ppo, imagined_vs_real
-from experiments.imagined_vs_real import Args, decides, main
+from experiments.imagined_vs_real import Args, decides, main, prepared
 from model.world_model import WorldModel
 from tests.wmgym.maze_walks import write_walks
 from wmgym.checkpoint import open_checkpoint, save_starts
@@ -287,8 +287,11 @@ def test_policies_that_cannot_be_compared_are_refused_before_anything_is_measure
     folder = tmp_path / "elsewhere"
     shutil.copytree(trained, folder, ignore=lambda *_: ["watched"])
     training = json.loads((folder / "training.json").read_text())
-    training["config"] |= {"world_model": "another", "tokenizer": "another"}
+    training["config"]["world_model"] = "another"  # a clone on latents: its tokenizer decides
     write_json(folder / "training.json", training)
-    with pytest.raises(ValueError, match="in dreams of another world model"):
+    prepared(replace(args, policies=("random", "sticky", str(folder))))
+    training["config"]["tokenizer"] = "another"
+    write_json(folder / "training.json", training)
+    with pytest.raises(ValueError, match="with another world model"):
         main(replace(args, policies=("random", "sticky", str(folder))))
     assert not args.output.exists()

@@ -1,4 +1,4 @@
-"""README, card and pages show the committed results; README and measurements those of the shipped checkpoint only."""
+"""README, card and pages show the committed results, and of which checkpoint they are."""
 
 import json
 import re
@@ -100,7 +100,7 @@ def test_the_page_on_ones_own_environment_says_what_the_results_say(copy):
     assert "12% of the ends" in text
 
 
-def test_agents_of_another_checkpoint_stand_on_the_page_of_all_agents_only(copy):
+def test_agents_of_another_checkpoint_are_not_among_measurements_of_the_shipped_one(copy):
     of_world_model(copy / RESULTS / "dream_ppo_demo", "0123456789abcdef")
     main(Args(copy))
     measured, agents = ((copy / page).read_text() for page in (MEASUREMENTS, AGENTS_PAGE))
@@ -207,7 +207,7 @@ def test_the_recipe_names_each_run_and_what_it_started_from():
 
 def test_the_recipe_tells_what_a_world_model_was_taught():
     settings = {"teacher": "explorer", "mirror": True, "episodes_at_once": 4, "stretch": 50, "learning_rate": 0.001}
-    settings |= {"rehearse_every": 2, "rehearsal_rows": 3, "rehearsal_window": 64}
+    settings |= {"rehearse_every": 2, "rehearsal_rows": 3, "rehearsal_window": 64, "rehearsal_weight": 10.0}
     first = {"settings": {"muon": False, "stages": [[1.0, 48]], "mode": "clean_past", "learning_rate": 0.002}}
     first |= {"progress": {"seconds": 600, "step": 70, "frames": 4800}, "episodes": 5, "recorded_frames": 5005}
     first["tokenizer"] = {"settings": {}, "progress": {"seconds": 60, "frames": 10}}
@@ -215,14 +215,14 @@ def test_the_recipe_tells_what_a_world_model_was_taught():
     second |= {"start_from": first, "versions": {"torch": "2"}}
     told = (
         "- **World model**, run 2 of 2: 12 minutes, 9 steps, 1,800 frames of 7 recorded episodes and their mirror "
-        "images, 4 at once; what teacher `explorer` would do and where the target is, through whole episodes, in "
-        "stretches of 50 frames; beside one step in 2, 3 windows of 64 frames to dream; Muon and AdamW at 0.001."
+        "images, 4 at once; taught to tell what the teacher `explorer` would do and where the target is, through whole "
+        "episodes, in stretches of 50 frames; beside one step in 2, 3 windows of 64 frames to dream, weighted by 10: "
+        "50% of the windows remember own predictions or dreams, of up to 8 frames; Muon and AdamW at 0.001."
     )
     assert recipe(second).splitlines()[2] == told
     settings |= {"mirror": False, "rehearse_every": 1, "rehearsal_dreamed": 0.8, "rehearsal_paid": 0.5}
+    settings["rehearsal_frames"] = 20
     line = recipe(second).splitlines()[2]
     assert "mirror" not in line
-    dreamed = (
-        "beside each step, 3 windows of 64 frames to dream, 80% of them remember dreams, 50% of them end in a reward"
-    )
-    assert dreamed in line
+    assert "beside each step, 3 windows of 64 frames to dream, weighted by 10: 80% of the windows remember" in line
+    assert "of up to 20 frames, and 50% of all were drawn around a reward;" in line

@@ -163,7 +163,7 @@ def test_what_tells_models_apart_is_asked_of_checkpoints_only(micro_folder, tmp_
     ):
         with pytest.raises(CheckpointError, match=message):
             fingerprint(place)
-        with pytest.raises(CheckpointError):
+        with pytest.raises(CheckpointError, match=message):
             tokenizer_fingerprint(place)
 
 
@@ -187,3 +187,13 @@ def test_a_tokenizer_is_the_same_in_whatever_precision_its_weights_are_stored(fo
         found.append((fingerprint(folder), tokenizer_fingerprint(folder)))
     assert found[0][0] != found[1][0]
     assert found[0][1] == found[1][1]
+
+
+def test_a_tokenizer_that_is_damaged_or_missing_is_told(folder):
+    weights, file = load_file(folder / "model.safetensors"), folder / "model.safetensors"
+    save_file({key: value for key, value in weights.items() if not key.startswith("tokenizer.")}, file)
+    with pytest.raises(CheckpointError, match="has no tokenizer in it"):
+        tokenizer_fingerprint(folder)
+    file.write_bytes(file.read_bytes()[:1000])
+    with pytest.raises(CheckpointError, match="not a readable safetensors file"):
+        tokenizer_fingerprint(folder)
