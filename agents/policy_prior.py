@@ -28,7 +28,7 @@ def prior_of(learner: BaseAlgorithm) -> Prior:
     if hasattr(policy, "lstm_actor"):
         raise ValueError(
             "a recurrent policy given, expected one without a memory of its own: branches of a tree would need a copy "
-            "of it each. Fix: train one on features, which carry the world model's memory."
+            "of it each. Fix: train or clone one without, best on features, which carry the world model's memory."
         )
 
     @torch.no_grad()

@@ -90,7 +90,8 @@ def told_checkpoint(checkpoint: str | Path | None) -> str | None:
     """
     if checkpoint is None:
         return None
-    parts = Path(checkpoint).parts
+    place = Path(checkpoint)
+    parts = (place.resolve() if place.exists() else place).parts
     return "/".join(parts[-2:] if parts[-1:] == ("checkpoint",) else parts[-1:])
 
 
@@ -101,7 +102,8 @@ def is_of(result: Mapping[str, Any], world_model: str) -> bool:
         result: With the beginning of the digest of its world model among its settings.
         world_model: Digest.
     """
-    return world_model.startswith(result["config"].get("world_model", "none"))
+    told = result["config"].get("world_model")
+    return bool(told) and world_model.startswith(told)
 
 
 def _json_able(value: Any) -> Any:

@@ -94,15 +94,12 @@ def settings_of_training(
         ValueError: It is damaged, belongs to another world model, or has no such settings.
     """
     config = read_training(folder)["config"]
-    is_clone_on_latents = "teacher" in config and config.get("observation") == "latent"
-    fits = is_clone_on_latents and tokenizer is not None and config.get("tokenizer") == tokenizer
-    if config["world_model"] != world_model and not fits:
-        place = config["checkpoint"] or "that shipped with wmgym then"
+    if config.get("world_model") != world_model and (why := why_it_does_not_fit(config, tokenizer)):
+        place = config.get("checkpoint") or "that shipped with wmgym then"
         raise ValueError(
             f"{folder}: its policy was trained with another world model (checkpoint {place!r}, weights "
-            f"{config['world_model']}) than the one chosen now ({world_model}). Fix: the same --checkpoint as in "
-            "training, or train again. Only a clone on latents fits others, if they have the tokenizer that its "
-            f"{TRAINING_FILE} names ({config.get('tokenizer', 'none')})."
+            f"{config.get('world_model', 'not told')}) than the one chosen now ({world_model}), and {why}. Fix: the "
+            "same --checkpoint as in training, or train again."
         )
     if missing := [name for name in names if name not in config]:
         raise ValueError(
@@ -110,6 +107,25 @@ def settings_of_training(
             "the same script. Most likely another one trained this policy: judge it, or go on, with that one."
         )
     return {name: config[name] for name in names}
+
+
+def why_it_does_not_fit(config: dict[str, Any], tokenizer: str | None) -> str | None:
+    """Say why a policy does not fit other world models than its own; None if it does.
+
+    Args:
+        config: The settings of its training.
+        tokenizer: Fingerprint of the other one's tokenizer; None where policies of other world models are not taken.
+    """
+    if tokenizer is None:
+        return "here only its own one will do"
+    if "teacher" not in config:
+        return "it learned in that one's dreams"
+    if config.get("observation") != "latent":
+        return f"it sees {config.get('observation')}, which each world model makes in its own way"
+    if "tokenizer" not in config:
+        return "its training is of before it was recorded which tokenizer made its latents"
+    own: str = config["tokenizer"]
+    return None if own == tokenizer else f"its latents are of another tokenizer ({own}, not {tokenizer})"
 
 
 def with_settings_of(

@@ -39,7 +39,7 @@ from agents.run_lock import only_run_in
 from agents.sb3 import SB3Policy, load_ppo, make_ppo
 from agents.teaching import NEEDED, TeacherName, ask_all
 from agents.time_budget import TrainingProgress
-from agents.training_folder import POLICY_FILE, save_training, settings_of_training
+from agents.training_folder import POLICY_FILE, read_training, save_training, settings_of_training
 from agents.two_worlds import World, measure
 from wmgym.arguments import SEEDS, Range, check_ranges
 from wmgym.checkpoint import fingerprint, open_checkpoint, tokenizer_fingerprint
@@ -110,7 +110,8 @@ class Args:
     forget_every: int | None = None
     """Play the real maze once more with all memory, the policy's and the world model's, emptied after so many steps."""
     evaluate: bool = False
-    """Learn nothing: judge the policy in OUTPUT again, and write there. It takes the settings that it learned with."""
+    """Learn nothing: judge the policy in OUTPUT again, and write there, over the result before. It takes the settings
+    that it learned with, recordings included; one on latents fits every --checkpoint with the tokenizer of its own."""
     seed: int = 0
     """Fixes weights, order and actions."""
 
@@ -152,8 +153,9 @@ def clone_and_judge(args: Args, started: float) -> dict[str, Any]:
                 name, lambda: explore(Forgetful(SB3Policy(learner, args.seed), every)), {"real": real["real"]}
             )
     metrics = compare_worlds(found) | read_cloning(args.output)
+    learned_with = {"learned_with": read_training(args.output)["config"]["world_model"]}
     result = write_result(
-        args.output, experiment="clone_behaviour", config=settings_of(args), seed=args.seed,
+        args.output, experiment="clone_behaviour", config=settings_of(args) | learned_with, seed=args.seed,
         minutes=(time.monotonic() - started) / 60, metrics=metrics,
     )  # fmt: skip
     print(f"\n{as_table(metrics)}\nEverything is in {args.output}.")

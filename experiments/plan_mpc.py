@@ -85,7 +85,7 @@ class Args:
     also_without_critic: bool = False
     """Measure the same planner without its critic, too: what is the critic good for?"""
     prior: Path | None = None
-    """Folder of a policy that dream_ppo.py trained: a tree tries first what it would do."""
+    """Folder of a policy without an LSTM, trained or cloned: a tree tries first what it would do."""
     branches: int = 256
     """Dreams that are stepped at a time, which bounds the memory needed; told before anything begins."""
     planner_bursts: float = 0.0

@@ -71,8 +71,7 @@ def main(args: Args) -> None:
     replace(args.root / MEMORY_PAGE, "memory", "\n\n".join(memories(args.root, shipped)))
     found = {path.parent.name: result_of(args.root, path.parent.name) for path in (args.root / RESULTS).glob(EACH)}
     replace(args.root / "README.md", "digest", digest(found | agents, shipped))
-    if fidelity:
-        replace(args.root / CARD / "README.md", "numbers", fidelity)
+    replace(args.root / CARD / "README.md", "numbers", fidelity or "Not measured.")
     record = json.loads((args.root / CARD / "training.json").read_text())
     replace(args.root / CARD / "README.md", "recipe", recipe(record))
 

@@ -40,7 +40,7 @@ def test_a_tree_tries_first_what_the_policy_would_do(env):
 
 def test_a_policy_with_a_memory_of_its_own_is_refused(env):
     learner = make_ppo(env, seed=0, recurrent=True, policy_kwargs={"lstm_hidden_size": 4})
-    with pytest.raises(ValueError, match=r"a recurrent policy given.*train one on features"):
+    with pytest.raises(ValueError, match=r"a recurrent policy given.*train or clone one without"):
         prior_of(learner)
 
 

@@ -115,18 +115,17 @@ def test_a_clone_on_latents_fits_every_world_model_of_its_tokenizer(write_traini
     assert policy.observation == "latent"
 
 
-@pytest.mark.parametrize(("more", "tokenizer"), [
-    (CLONED, "others"), (CLONED, None), (CLONED | {"observation": "features"}, "eyes"), ({"tokenizer": "eyes"}, "eyes"),
+@pytest.mark.parametrize(("more", "tokenizer", "why"), [
+    (CLONED, "others", r"of another tokenizer \(eyes, not others\)"),
+    (CLONED, None, "here only its own one will do"),
+    (CLONED | {"observation": "features"}, "eyes", "it sees features"),
+    ({"tokenizer": "eyes"}, "eyes", "it learned in that one's dreams"),
+    ({"teacher": "explorer"}, "eyes", "before it was recorded which tokenizer"),
 ])  # fmt: skip
-def test_other_policies_do_not_nor_does_one_that_learned_in_dreams(more, tokenizer, write_training):
-    with pytest.raises(ValueError, match=r"another world model .*weights here\).*chosen now \(there\).*names \(eyes\)"):
+def test_other_policies_do_not_and_it_is_told_why(more, tokenizer, why, write_training):
+    message = rf"another world model .*weights here\).*chosen now \(there\), and .*{why}.* Fix: the same --checkpoint"
+    with pytest.raises(ValueError, match=message):
         gather(write_training(**more), world_model="there", tokenizer=tokenizer)
-
-
-def test_a_training_that_does_not_name_its_tokenizer_is_of_its_world_model_alone(clone):
-    for tokenizer in ("eyes", None):
-        with pytest.raises(ValueError, match=r"another world model.*names \(none\)"):
-            gather(clone, world_model="there", tokenizer=tokenizer)
 
 
 def test_mistakes_are_named(clone, tmp_path):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from agents.results import told_checkpoint, write_json, write_result
+from agents.results import is_of, told_checkpoint, write_json, write_result
 
 
 def test_a_result_has_the_keys_that_all_results_have(tmp_path):
@@ -34,3 +34,18 @@ def test_numbers_that_are_none_are_refused_and_the_old_file_stays(tmp_path):
 )  # fmt: skip
 def test_a_checkpoint_is_told_by_its_name_and_one_in_a_run_by_both(given, told):
     assert told_checkpoint(given) == told
+
+
+def test_a_checkpoint_told_by_a_relative_path_is_named_all_the_same(tmp_path, monkeypatch):
+    folder = tmp_path / "taught" / "checkpoint"
+    folder.mkdir(parents=True)
+    monkeypatch.chdir(folder)
+    assert told_checkpoint(".") == told_checkpoint("../checkpoint") == "taught/checkpoint"
+
+
+@pytest.mark.parametrize(("config", "expected"), [
+    ({"world_model": "abcd"}, True), ({"world_model": "ab"}, True), ({"world_model": "bcd"}, False),
+    ({"world_model": ""}, False), ({"world_model": None}, False), ({}, False),
+])  # fmt: skip
+def test_a_result_is_of_the_world_model_that_it_names(config, expected):
+    assert is_of({"config": config}, "abcdef") is expected

@@ -69,7 +69,9 @@ def test_a_clone_on_latents_is_judged_in_dreams_of_any_model_with_its_tokenizer(
         with pytest.raises(ValueError, match="another world model"):
             main(judged)
         return
-    assert main(judged)["config"]["world_model"] == fingerprint(relative)
+    config = main(judged)["config"]
+    assert config["world_model"] == fingerprint(relative)
+    assert config["learned_with"] == fingerprint(args.checkpoint)
     assert set(dreamed) == {relative}
 
 
