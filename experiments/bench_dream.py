@@ -35,6 +35,7 @@ from wmgym.checkpoint import DEFAULT_CHECKPOINT, open_checkpoint
 from wmgym.dream import DEFAULT_DENOISING_STEPS
 from wmgym.floors import Rates, measure_rates, step_cost
 from wmgym.heap import keep_freed_memory, resident_bytes
+from wmgym.plain_errors import plain_errors
 from wmgym.stepping import PRECISIONS
 
 EngineName = Literal["plain", "fast", "fast-bfloat16", "compiled", "compiled-bfloat16"]
@@ -329,4 +330,5 @@ def as_markdown(rows: list[dict[str, Any]], metrics: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Args, description=__doc__))
+    with plain_errors():
+        main(tyro.cli(Args, description=__doc__))

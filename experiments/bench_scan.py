@@ -37,6 +37,7 @@ from model import mamba_kernels
 from model.ssm import chunked_scan
 from wmgym.arguments import check_ranges
 from wmgym.floors import counted_operations, measure_matmul
+from wmgym.plain_errors import plain_errors
 
 OURS, MINIMAL = "ours", "mamba2-minimal"
 PUBLIC = {  # where each is found, and how to have it
@@ -275,4 +276,5 @@ def as_markdown(metrics: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Args, description=__doc__))
+    with plain_errors():
+        main(tyro.cli(Args, description=__doc__))

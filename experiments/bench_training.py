@@ -28,6 +28,7 @@ from wmgym.arguments import check_ranges
 from wmgym.efficiency import growth_exponent
 from wmgym.floors import measure_rates
 from wmgym.heap import keep_freed_memory, resident_bytes
+from wmgym.plain_errors import plain_errors
 from wmgym.training_speed import Training, random_store, tokenizer_training, world_model_training
 
 Precision = Literal["32-true", "bf16-mixed"]
@@ -176,4 +177,5 @@ def as_markdown(metrics: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Args, description=__doc__))
+    with plain_errors():
+        main(tyro.cli(Args, description=__doc__))

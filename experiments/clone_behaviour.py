@@ -47,6 +47,7 @@ from wmgym.errors import RecordingError
 from wmgym.heap import keep_freed_memory
 from wmgym.lessons import MIRRORED, keep_apart, state_in, usable_files
 from wmgym.memory_maze_setup import import_memory_maze_tasks
+from wmgym.plain_errors import plain_errors
 from wmgym.recording import SEED_RANGES
 from wmgym.watched_mazes import REAL_STEPS, refuse_other_world, watched_mazes
 from wmgym.watched_recordings import read_watched, watch_recordings
@@ -311,4 +312,5 @@ def settings_of(args: Args) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Args, description=__doc__))
+    with plain_errors():
+        main(tyro.cli(Args, description=__doc__))

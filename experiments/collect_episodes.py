@@ -48,6 +48,7 @@ from wmgym.collected_world import OWN_STEPS, drawn_size, look_at_world, other_fa
 from wmgym.collection import JobFailed, Work, run_jobs
 from wmgym.errors import RecordingError
 from wmgym.image_world import Pixels, Rewards
+from wmgym.plain_errors import plain_errors
 from wmgym.recorded_world import COLLECTION_FILE, RecordedWorld
 from wmgym.recording import SEED_RANGES, read_frame_size, read_summary, record_episode, scan, write_episode
 from wmgym.smaller_frames import with_smaller_frames
@@ -331,7 +332,8 @@ def main(args: Args) -> dict[str, object]:
 
 
 if __name__ == "__main__":
-    collected = main(tyro.cli(Args))
+    with plain_errors():
+        collected = main(tyro.cli(Args))
     print(json.dumps(collected, indent=2))
     if collected["failed_in_last_run"]:
         sys.exit(f"{collected['failed_in_last_run']} episodes were not recorded, see above. Run again to retry them.")

@@ -26,6 +26,7 @@ from wmgym.arguments import check_ranges
 from wmgym.errors import RecordingError
 from wmgym.lerobot_recordings import LeRobotRecordings
 from wmgym.minari_bridge import DataFormat, MinariRecordings, MinariWriter
+from wmgym.plain_errors import plain_errors
 from wmgym.recording import Episode, read_episode, read_summary, scan, write_episode
 
 SUMMARY_FILE = "conversion.json"
@@ -218,7 +219,8 @@ def main(args: Args) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    converted = main(tyro.cli(Args, description=__doc__))
+    with plain_errors():
+        converted = main(tyro.cli(Args, description=__doc__))
     print(json.dumps(converted, indent=2))
     if converted["left_out"]:
         sys.exit(f"{len(converted['left_out'])} episodes or files could not be used, see above; the rest is converted.")

@@ -29,6 +29,7 @@ from wmgym.dreamed_rewards import dream_clips, rewarded_places
 from wmgym.fidelity import read_all, refuse_other_worlds, refuse_training_seeds
 from wmgym.heap import keep_freed_memory
 from wmgym.long_dreams import drift, long_dreams
+from wmgym.plain_errors import plain_errors
 from wmgym.recording import Episode, scan
 from wmgym.stepping import make_stepping
 
@@ -176,4 +177,5 @@ def plot(rows: list[dict[str, Any]], path: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Args, description=__doc__))
+    with plain_errors():
+        main(tyro.cli(Args, description=__doc__))

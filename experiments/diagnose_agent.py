@@ -32,6 +32,7 @@ from agents.walk_report import SITUATIONS, WalkWatcher, mean_report
 from wmgym.arguments import SEEDS, Range, check_ranges
 from wmgym.checkpoint import fingerprint, tokenizer_fingerprint
 from wmgym.memory_maze_setup import import_memory_maze_tasks
+from wmgym.plain_errors import plain_errors
 from wmgym.recording import SEED_RANGES
 from wmgym.watched_mazes import REAL_MAZE, REAL_STEPS, refuse_other_world, watched_mazes
 
@@ -181,4 +182,5 @@ def percent(share: float | None) -> str:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Args, description=__doc__))
+    with plain_errors():
+        main(tyro.cli(Args, description=__doc__))

@@ -48,7 +48,7 @@ from agents.learning_time import as_sentence, watch_learning
 from agents.pessimism import Pessimism
 from agents.pictures import dream_on, plot_learning_and_returns, record
 from agents.results import RESULT_FILE, file_digest, told_checkpoint, write_result
-from agents.run_lock import FolderInUseError, only_run_in
+from agents.run_lock import only_run_in
 from agents.sb3 import SB3Policy, load_learner, make_learner
 from agents.time_budget import TimeBudget, TrainingProgress
 from agents.training_folder import (
@@ -59,13 +59,14 @@ from agents.training_folder import (
     say_replaced,
     with_settings_of,
 )
-from agents.training_guard import TrainingError, learn_for
+from agents.training_guard import learn_for
 from agents.training_resume import resume_training
 from agents.two_worlds import World, measure
 from wmgym.arguments import SEEDS, Range, check_minutes, check_ranges
 from wmgym.checkpoint import fingerprint, open_checkpoint, tokenizer_fingerprint
 from wmgym.heap import keep_freed_memory
 from wmgym.parts import DREAM_PARTS
+from wmgym.plain_errors import plain_errors
 from wmgym.recording import SEED_RANGES
 from wmgym.watched_mazes import longest_episode, watched_maze, watched_mazes
 
@@ -307,7 +308,5 @@ def parse(arguments: list[str]) -> Args:
 
 
 if __name__ == "__main__":
-    try:
+    with plain_errors():
         main(parse(sys.argv[1:]))
-    except (TrainingError, FolderInUseError) as fault:
-        sys.exit(str(fault))

@@ -32,6 +32,7 @@ from model.config import PRESETS, LSSVWMConfig, PresetName
 from model.lssvwm import LSSVWM
 from wmgym.arguments import check_ranges
 from wmgym.efficiency import Cost, dreaming_cost, growth_exponent, memory_after, sliding_cost, training_cost
+from wmgym.plain_errors import plain_errors
 
 PANELS = (
     ("training", "seconds", "seconds of a training iteration", "frames of the sequence"),
@@ -243,4 +244,5 @@ def plot(rows: list[dict[str, Any]], path: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Args, description=__doc__))
+    with plain_errors():
+        main(tyro.cli(Args, description=__doc__))

@@ -48,6 +48,7 @@ from wmgym.long_dreams import drift, frame_statistics, long_dreams
 from wmgym.memory_reach import memory_reach
 from wmgym.model_actions import action_space_of, takes
 from wmgym.picture_metrics import likeness, load_lpips
+from wmgym.plain_errors import plain_errors
 from wmgym.recording import Episode, scan
 from wmgym.watched_mazes import REAL_MAZE, other_world
 
@@ -341,4 +342,5 @@ def save_image(pixels: NDArray[np.uint8], enlarge: int, path: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Args, description=__doc__))
+    with plain_errors():
+        main(tyro.cli(Args, description=__doc__))

@@ -19,6 +19,7 @@ from wmgym.arguments import check_ranges
 from wmgym.codec import psnr
 from wmgym.encoding import sound_episodes
 from wmgym.errors import RecordingError
+from wmgym.plain_errors import plain_errors
 from wmgym.recording import Episode, read_episode, scan
 from wmgym.video_rules import RULES_FILE, VideoRules
 from wmgym.video_writing import write_video_episode
@@ -92,4 +93,5 @@ def state_rules(path: Path, rules: VideoRules) -> None:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Args, description=__doc__))
+    with plain_errors():
+        main(tyro.cli(Args, description=__doc__))

@@ -51,6 +51,7 @@ from wmgym.checkpoint import fingerprint, tokenizer_fingerprint
 from wmgym.heap import keep_freed_memory
 from wmgym.memory_maze_setup import import_memory_maze_tasks
 from wmgym.moments import Moment, MomentsOfDreams, read_moments
+from wmgym.plain_errors import plain_errors
 from wmgym.recording import SEED_RANGES, scan
 from wmgym.watched_mazes import REAL_MAZE, REAL_STEPS, other_world, refuse_other_world, watched_mazes
 
@@ -248,4 +249,5 @@ def settings_of(args: Args, policies: list[NamedPolicy], moments: list[Moment]) 
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Args, description=__doc__))
+    with plain_errors():
+        main(tyro.cli(Args, description=__doc__))

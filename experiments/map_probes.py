@@ -31,6 +31,7 @@ from wmgym.errors import RecordingError
 from wmgym.fidelity import read_all, refuse_other_worlds
 from wmgym.map_features import extract
 from wmgym.map_probes import BATCH, TASKS, Scores, score_constants, score_probes, train_probe
+from wmgym.plain_errors import plain_errors
 from wmgym.recorded_mazes import Maze, read_maze, refuse_unfit
 from wmgym.recording import scan
 
@@ -236,4 +237,5 @@ def plot(curves: dict[str, Any], start: int, path: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Args, description=__doc__))
+    with plain_errors():
+        main(tyro.cli(Args, description=__doc__))

@@ -35,6 +35,7 @@ from wmgym.memory_scores import Numbers, age_curve, score
 from wmgym.memory_table import CLEARED, REFERENCES, REVISITED, as_markdown, merge, read_metrics
 from wmgym.memory_tasks import NEVER, MemoryTask, TaskName, frames_needed, make_task
 from wmgym.picture_metrics import SSIM_WINDOW, load_lpips
+from wmgym.plain_errors import plain_errors
 from wmgym.recording import Episode, read_state, scan
 
 TASKS: tuple[TaskName, ...] = get_args(TaskName)
@@ -217,4 +218,5 @@ def plot(rows: list[dict[str, Any]], task: str, path: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Args, description=__doc__))
+    with plain_errors():
+        main(tyro.cli(Args, description=__doc__))

@@ -47,6 +47,7 @@ from wmgym.checkpoint import Checkpoint, fingerprint, open_checkpoint, tokenizer
 from wmgym.followed import FollowedDreams
 from wmgym.heap import keep_freed_memory
 from wmgym.memory_maze_setup import import_memory_maze_tasks
+from wmgym.plain_errors import plain_errors
 from wmgym.recording import SEED_RANGES
 from wmgym.vector_env import DreamVectorEnv
 from wmgym.watched_mazes import REAL_STEPS, other_world, watched_maze, watched_mazes
@@ -329,4 +330,5 @@ def decisive(args: Args, guides: Guides | None = None) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Args, description=__doc__))
+    with plain_errors():
+        main(tyro.cli(Args, description=__doc__))

@@ -54,6 +54,7 @@ from wmgym.fidelity import dream_against_reality, read_all
 from wmgym.fitting import diverged
 from wmgym.heap import keep_freed_memory
 from wmgym.lessons import MIRRORED, keep_apart, state_in, usable_files
+from wmgym.plain_errors import plain_errors
 from wmgym.recording import Episode
 from wmgym.taught_runs import BEGAN_WITH, copy_starts, put_aside, refuse_another_start
 from wmgym.taught_walks import Walks, read_steps, share_right
@@ -342,4 +343,5 @@ def measured(
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Args, description=__doc__))
+    with plain_errors():
+        main(tyro.cli(Args, description=__doc__))

@@ -36,6 +36,7 @@ from wmgym.dreamed_recordings import dream_recordings
 from wmgym.errors import RecordingError
 from wmgym.heap import keep_freed_memory
 from wmgym.lessons import MIRRORED, keep_apart, refuse_to_mirror_others, usable_files
+from wmgym.plain_errors import plain_errors
 from wmgym.recording import read_state
 from wmgym.watched_mazes import refuse_other_world
 from wmgym.watched_recordings import read_watched, watch_recordings
@@ -195,4 +196,5 @@ def settings_of(args: Args) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Args, description=__doc__))
+    with plain_errors():
+        main(tyro.cli(Args, description=__doc__))

@@ -38,6 +38,7 @@ from wmgym.codec import frames_to_tensor, psnr, tensor_to_frames
 from wmgym.encoding import refuse_held_out, refuse_size, sound_episodes
 from wmgym.errors import RecordingError
 from wmgym.heap import keep_freed_memory
+from wmgym.plain_errors import plain_errors
 from wmgym.recording import scan
 
 
@@ -223,4 +224,5 @@ def publish(
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Args, description=__doc__))
+    with plain_errors():
+        main(tyro.cli(Args, description=__doc__))

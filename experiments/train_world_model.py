@@ -66,6 +66,7 @@ from wmgym.fidelity import dream_against_reality
 from wmgym.fitting import build_world, diverged, fit_to_recordings
 from wmgym.heap import keep_freed_memory
 from wmgym.latents import bind_to_recordings, bind_to_tokenizer, names_in, open_store
+from wmgym.plain_errors import plain_errors
 from wmgym.recorded_world import copy_world
 from wmgym.recording import Episode, Scan, scan
 
@@ -169,13 +170,12 @@ class Args:
         counts = ("contexts", "clip_frames", "frames_per_step", "max_episodes", "devices", "steps")
         counts += ("context", "horizon")
         dreams = dict.fromkeys(("predict_passes", "dreamed_frames"), "To remember no dreams, pass --dreamed-share 0.")
-        every = {"save_every": (0.1, math.inf), "validate_every": (0, math.inf)}
-        shares = ("dreamed_share", "shortcut_fraction", "pure_noise", "context_noise", "average_decay")
-        shares += ("clean_prefix", "there_and_back")
+        shares = ("dreamed_share", "shortcut_fraction", "pure_noise", "context_noise", "clean_prefix", "there_and_back")
         check_minutes(self.minutes)
         check_ranges(self, dict.fromkeys((*counts, *dreams), (1, math.inf)), dreams)
-        check_ranges(self, dict.fromkeys(("learning_rate", "seed", "clips", "pose_origin"), (0, math.inf)))
-        check_ranges(self, dict.fromkeys(shares, (0, 1)) | every)
+        rest = ("learning_rate", "seed", "clips", "pose_origin", "validate_every")
+        check_ranges(self, dict.fromkeys(rest, (0, math.inf)))
+        check_ranges(self, dict.fromkeys((*shares, "average_decay"), (0, 1)) | {"save_every": (0.1, math.inf)})
         check_stages(self.stages)
         check_dream_steps(self.dream_steps, PRESETS[self.preset].dynamics.max_denoising_steps)
         check_backwards(self.there_and_back, self.pose_origin, self.conditioning)
@@ -278,7 +278,6 @@ def train(
             optimizer.step()
             optimizer.zero_grad()
         average.update_parameters(model)
-
         now = time.monotonic()
         progress.step += 1
         progress.frames += batch.rewards.numel() * fabric.world_size
@@ -347,4 +346,5 @@ def validate(
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Args, description=__doc__))
+    with plain_errors():
+        main(tyro.cli(Args, description=__doc__))

@@ -22,6 +22,7 @@ from agents.results_digest import digest
 from agents.results_page import agreement_table, page
 from agents.run_sections import SECTIONS, flag, learned_in_dreams, returns, section
 from model.checkpoint import weights_digest
+from wmgym.plain_errors import plain_errors
 
 RESULTS = Path("docs/results")
 AGENTS_PAGE = Path("docs/agents.md")
@@ -308,4 +309,5 @@ def replace(path: Path, marker: str, content: str) -> None:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Args, description=__doc__))
+    with plain_errors():
+        main(tyro.cli(Args, description=__doc__))

@@ -5,13 +5,14 @@ Loading reads JSON and safetensors and nothing else: it cannot execute what it l
 
 import hashlib
 import json
+import lzma
 import os
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load, save_file
 from torch import Tensor
 
 from model.config import WorldModelConfig
@@ -23,6 +24,8 @@ DIGEST_KEY = "sha256"
 """Under this key the header of a safetensors file keeps the digest of its tensors; older files have none."""
 TOKENIZER = "tokenizer."
 SCALE = f"{TOKENIZER}scale"
+COMPRESSED = ".xz"
+"""What `xz` appends to the name of a file that it compresses; frames take a fifth then."""
 WEIGHT_TYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
@@ -112,7 +115,7 @@ def find_checkpoint(name: str | Path, *, revision: str | None = None, local_file
     from huggingface_hub import snapshot_download
 
     try:
-        patterns = ["*.json", "*.safetensors", "*.md"]
+        patterns = ["*.json", "*.safetensors", f"*.safetensors{COMPRESSED}", "*.md"]
         found = snapshot_download(
             str(name), revision=revision, local_files_only=local_files_only, allow_patterns=patterns
         )
@@ -166,11 +169,13 @@ def save_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
 
 
 def load_tensors(path: Path) -> dict[str, Tensor]:
-    """Reads a safetensors file.
+    """Reads a safetensors file, or what `xz` made of it, if that is there in its place.
 
     Raises:
         CheckpointError: it is missing, truncated, no safetensors file, or its tensors are not those that were written.
     """
+    if (there := stored_file(path)) != path:
+        return _load_compressed(there)
     try:
         with safe_open(path, framework="pt") as file:
             tensors: dict[str, Tensor] = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
@@ -190,6 +195,23 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
             "were changed on the disk or on the way: fetch it again."
         )
     return tensors
+
+
+def stored_file(path: Path) -> Path:
+    """Where a safetensors file is kept: where it should be, or compressed beside that, if it is only there."""
+    compressed = path.with_name(path.name + COMPRESSED)
+    return compressed if compressed.exists() and not path.exists() else path
+
+
+def _load_compressed(path: Path) -> dict[str, Tensor]:
+    """Reads a compressed safetensors file; its own checksum tells whether it is whole."""
+    try:
+        return load(lzma.decompress(path.read_bytes()))
+    except (SafetensorError, lzma.LZMAError, EOFError, OSError, ValueError) as error:
+        raise CheckpointError(
+            f"{path} cannot be read ({error}), expected a safetensors file that xz compressed. Most likely a copy or "
+            "download broke off: fetch it again."
+        ) from error
 
 
 def check_fit(name: str | Path, expected: dict[str, Tensor], weights: dict[str, Tensor]) -> None:

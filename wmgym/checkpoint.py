@@ -25,6 +25,7 @@ from wmgym.starts import Clips
 DEFAULT_CHECKPOINT = Path(__file__).parent / "checkpoints" / "memory-maze-9x9"
 """The checkpoint that ships inside the package."""
 STARTS_FILE = "contexts.safetensors"
+"""As it is, or as `xz` compresses it, `contexts.safetensors.xz`: the one that ships is."""
 STARTS = ("first_frames", "clips")
 FIRST_FRAMES_KEY, CLIP_FRAMES_KEY, CLIP_ACTIONS_KEY = "frames", "clips.frames", "clips.actions"
 

@@ -4,6 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
+from model.checkpoint import stored_file
 from model.training_state import TENSORS_FILE
 from wmgym.checkpoint import STARTS_FILE
 from wmgym.recorded_world import WORLD_FILE
@@ -77,8 +78,10 @@ def copy_starts(source: Path, folder: Path) -> None:
         folder: The new one; made if it is not there.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    for name in (STARTS_FILE, WORLD_FILE):
-        if (source / name).exists():
-            partial_file = folder / f"{name}.partial"
-            shutil.copyfile(source / name, partial_file)
-            partial_file.replace(folder / name)
+    for stored in (stored_file(source / STARTS_FILE), source / WORLD_FILE):
+        if stored.exists():
+            partial_file = folder / f"{stored.name}.partial"
+            shutil.copyfile(stored, partial_file)
+            partial_file.replace(folder / stored.name)
+            if stored.name not in (STARTS_FILE, WORLD_FILE):  # compressed: what is not would be read in its place
+                (folder / STARTS_FILE).unlink(missing_ok=True)

@@ -1,6 +1,7 @@
 """Opening checkpoints: what is found, what is shared, and what is refused with which words."""
 
 import json
+import lzma
 import shutil
 
 import numpy as np
@@ -9,9 +10,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import wmgym.checkpoint
-from wmgym.checkpoint import Checkpoint, fingerprint, open_checkpoint, save_starts, tokenizer_fingerprint
+from model.checkpoint import load_tensors
+from wmgym.checkpoint import STARTS_FILE, Checkpoint, fingerprint, open_checkpoint, save_starts, tokenizer_fingerprint
 from wmgym.env import DreamEnv
 from wmgym.errors import CheckpointError, DependencyError, WmgymError
+from wmgym.taught_runs import copy_starts
 
 
 @pytest.fixture
@@ -91,6 +94,53 @@ def test_missing_files(folder, file):
     (folder / file).unlink()
     with pytest.raises(CheckpointError, match=f"{file} is missing"):
         open_checkpoint(folder)
+
+
+def compress(folder):
+    """As `xz contexts.safetensors` does."""
+    plain = folder / "contexts.safetensors"
+    compressed = folder / "contexts.safetensors.xz"
+    compressed.write_bytes(lzma.compress(plain.read_bytes()))
+    plain.unlink()
+    return compressed
+
+
+def test_compressed_starts_are_those_that_were_compressed(folder):
+    before = open_checkpoint(folder)
+    compress(folder)
+    after = open_checkpoint(folder)
+    np.testing.assert_array_equal(after.first_frames, before.first_frames)
+    np.testing.assert_array_equal(after.clips.frames, before.clips.frames)
+    np.testing.assert_array_equal(after.clips.actions, before.clips.actions)
+
+
+@pytest.mark.parametrize("change", [lambda b: b[:-9], lambda b: b[:40] + b"?" + b[41:], lambda b: b""])
+def test_damaged_compressed_starts(folder, change):
+    compressed = compress(folder)
+    compressed.write_bytes(change(compressed.read_bytes()))
+    with pytest.raises(CheckpointError, match=r"contexts\.safetensors\.xz cannot be read"):
+        open_checkpoint(folder)
+
+
+def test_starts_are_written_beside_compressed_ones_of_before_and_read(folder):
+    frames = open_checkpoint(folder).first_frames
+    compress(folder)
+    save_starts(folder, frames[:1])
+    np.testing.assert_array_equal(open_checkpoint(folder).first_frames, frames[:1])
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_starts_are_copied_as_they_are(folder, tmp_path, compressed):
+    target = tmp_path / "target"
+    copy_starts(folder, target)
+    save_starts(target, open_checkpoint(folder).first_frames[:1])  # of another checkpoint, say
+    if compressed:
+        compress(folder)
+    copy_starts(folder, target)
+    assert {path.name for path in target.iterdir()} == {f"contexts.safetensors{'.xz' if compressed else ''}"}
+    assert load_tensors(target / STARTS_FILE).keys() == load_tensors(folder / STARTS_FILE).keys()
+    found, expected = (load_tensors(each / STARTS_FILE)["frames"] for each in (target, folder))
+    assert torch.equal(found, expected)
 
 
 def test_first_frames_under_another_key(folder):
