@@ -18,8 +18,11 @@ Any other Gymnasium environment that shows or draws images is recorded too, in s
     python experiments/collect_episodes.py --env CartPole-v1 --pixels render --output recordings/poles --episodes 500
 
 There, half of the episodes are uniformly random and half repeat their last action with a probability of 0.5 to 0.95;
-in worlds of continuous actions a quarter is uniform, and three eighths each repeat or follow smooth noise. `--policy
-module:function` records a policy of your own.
+in worlds of continuous actions a quarter is uniform, and three eighths each repeat or follow smooth noise.
+
+In any world you can choose who walks: `--policy module:function` any function of yours, `--agent FOLDER` what
+dream_ppo.py or clone_behaviour.py trained. In mazes clone_behaviour.py then learns what to do where that went astray:
+its teacher is asked about each step, whoever walked (DAgger).
 """
 
 import json
@@ -28,7 +31,6 @@ import os
 import re
 import sys
 import time
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -36,21 +38,27 @@ from typing import Any, Literal
 
 import gymnasium
 import numpy as np
+import torch
 import tyro
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 import wmgym
 from agents.mixtures import make_walker, mixture_of
+from agents.named_policies import NamedPolicy, named_policy
+from agents.policy_walker import PolicyWalker
 from agents.results import write_json
 from agents.space_walkers import load_policy_factory, make_random_walker, make_users_policy, random_mixture
 from wmgym.arguments import check_ranges
-from wmgym.collected_world import OWN_STEPS, drawn_size, look_at_world, other_facts
+from wmgym.checkpoint import Checkpoint, fingerprint, open_checkpoint, tokenizer_fingerprint
+from wmgym.collected_world import OWN_STEPS, drawn_size, look_at_world, refuse_mixed_frames, refuse_mixed_worlds
 from wmgym.collection import JobFailed, Work, run_jobs
 from wmgym.errors import RecordingError
+from wmgym.followed import FollowedDreams
 from wmgym.image_world import Pixels, Rewards
 from wmgym.plain_errors import plain_errors
 from wmgym.recorded_world import COLLECTION_FILE, RecordedWorld
-from wmgym.recording import SEED_RANGES, read_frame_size, read_summary, record_episode, scan, write_episode
+from wmgym.recording import SEED_RANGES, read_summary, record_episode, scan, write_episode
 from wmgym.smaller_frames import with_smaller_frames
 
 Split = Literal["train", "validation", "test"]
@@ -93,6 +101,16 @@ class Args:
     policy: str | None = None
     """Your own policy instead, module:function. function(env, rng) returns what is called with (observation, info) and
     returns an action; what the world itself shows is in env.last_observation."""
+
+    agent: str | None = None
+    """A trained or cloned policy walks: its folder, or another name of experiments/imagined_vs_real.py, such as
+    FOLDER@0.2 for one that acts at random in a fifth of all steps."""
+
+    checkpoint: str | None = None
+    """World model that the agent sees by: a folder or a Hugging Face Hub id; the shipped one by default."""
+
+    bursts: float = 0.02
+    """Probability, at a step of the agent, that one random action begins to be repeated 2 to 8 times; 0: never."""
 
     max_steps: int | None = None
     """End each episode after so many steps; needed where the world has no time limit."""
@@ -146,11 +164,42 @@ def who_walks(args: Args, env: gymnasium.Env[Any, Any], seed: int) -> tuple[Any,
     """Return what chooses the actions of an episode, and its name."""
     if args.policy is not None:
         return make_users_policy(args.policy, env, seed), args.policy
+    if args.agent is not None:
+        return agent_walker(args, env, seed)
     if args.env in OWN_STEPS and args.walkers != "random":
         maze_walker, name = make_walker(args.env, seed, args.walkers)
         return maze_walker.act, name
     walker, name = make_random_walker(env.action_space, seed)
     return walker.act, name
+
+
+@cache
+def load_agent(name: str, checkpoint: str | None, bursts: float) -> NamedPolicy:
+    """Return an agent, which is loaded once a process; it must fit the world model that it sees by."""
+    tokenizer = tokenizer_fingerprint(checkpoint)
+    return named_policy(name, bursts=bursts, world_model=fingerprint(checkpoint), tokenizer=tokenizer)
+
+
+@cache
+def open_once(checkpoint: str | None) -> Checkpoint:
+    """Return the world model of one process, which shares its core with others."""
+    torch.set_num_threads(1)
+    return open_checkpoint(checkpoint)
+
+
+def agent_walker(args: Args, env: gymnasium.Env[Any, Any], seed: int) -> tuple[Any, str]:
+    """Return an agent that chooses the actions of an episode by what the world model shows it, and its name."""
+    agent = load_agent(args.agent or "", args.checkpoint, args.bursts)
+    followed = FollowedDreams(1, open_once(args.checkpoint))
+
+    def see(frame: NDArray[np.uint8], led: Any, begins: bool) -> NDArray[Any]:
+        if agent.observation in (None, "pixels"):
+            return frame
+        followed.observe(frame[None], np.array([0 if begins else led]), np.array([begins]))
+        shown: NDArray[Any] = followed.observations(agent.observation)[0]
+        return shown
+
+    return PolicyWalker(agent.make(env.action_space, seed), see).act, f"agent {agent.name}"
 
 
 def shares_of(args: Args) -> dict[str, float]:
@@ -162,6 +211,8 @@ def shares_of(args: Args) -> dict[str, float]:
     if args.policy is not None:
         load_policy_factory(args.policy)
         return {args.policy: 1.0}
+    if args.agent is not None:
+        return {f"agent {load_agent(args.agent, args.checkpoint, args.bursts).name}": 1.0}
     if args.walkers == "explorer" or (args.env in OWN_STEPS and args.walkers == "mixture"):
         return mixture_of(args.env, args.walkers)
     return random_mixture(world_of(args).action_space)
@@ -180,12 +231,17 @@ def choose_seeds(args: Args) -> list[int]:
     """
     if (args.episodes is None) == (args.frames is None):
         raise ValueError("Give either --episodes or --frames.")
-    check_ranges(args, dict.fromkeys(("episodes", "frames", "max_steps", "workers"), (1, math.inf)))
+    check_ranges(
+        args, dict.fromkeys(("episodes", "frames", "max_steps", "workers"), (1, math.inf)) | {"bursts": (0, 1)}
+    )
+    if args.agent is not None and args.policy is not None:
+        raise ValueError("--agent and --policy given, expected one of them: one walks in all episodes of a folder.")
     shares_of(args)  # refuses walkers that the world does not have
     if args.env in OWN_STEPS:
         check_ranges(args, {"frame_size": (1, drawn_size(args.env))}, {"frame_size": "Frames are only scaled down."})
-    refuse_other_world(args)
-    steps = world_of(args).max_episode_steps or 1
+    world = world_of(args)
+    refuse_mixed_worlds(args.output / SUMMARY_FILE, args.env, world)
+    steps = world.max_episode_steps or 1
     count = args.episodes if args.episodes is not None else math.ceil((args.frames or 0) / (steps + 1))
     allowed = SEED_RANGES[args.split]
     first = allowed.start if args.first_seed is None else args.first_seed
@@ -203,55 +259,8 @@ def choose_seeds(args: Args) -> list[int]:
             "held-out worlds would be trained on."
         )
     sound, _ = survey(args.output)
-    refuse_other_frames(args, sound)
+    refuse_mixed_frames(sound, args.frame_size or drawn_size(args.env))
     return [seed for seed in range(first, first + count) if file_of(args.output, seed) not in sound]
-
-
-def refuse_other_world(args: Args) -> None:
-    """Refuse a folder whose summary says that it holds episodes of another world.
-
-    Raises:
-        ValueError: It does, or the summary is damaged.
-    """
-    path = args.output / SUMMARY_FILE
-    if not path.exists():
-        return
-    try:
-        summary = json.loads(path.read_text())
-        env = summary["env"] if "env" in summary else summary["maze"]  # as earlier releases called it
-    except (ValueError, TypeError, KeyError) as error:
-        raise ValueError(
-            f"{path} cannot be read ({type(error).__name__}: {error}), expected the summary of this folder. Delete it: "
-            "it is written anew."
-        ) from error
-    if env != args.env:
-        raise ValueError(
-            f"{args.output} holds episodes of {env}, --env asks for {args.env}; expected one world a folder, since "
-            "models are trained on all of it. Pass the same --env, or another --output."
-        )
-    if "world" in summary and args.env not in OWN_STEPS:
-        other = other_facts(RecordedWorld.from_json(summary["world"]), world_of(args))
-        if other:
-            raise ValueError(
-                f"{args.output} holds episodes of {env} recorded in another way: {'; '.join(other)}. Expected one way "
-                "a folder, since models are trained on all of it. Pass the same arguments, or another --output."
-            )
-
-
-def refuse_other_frames(args: Args, recorded: Iterable[Path]) -> None:
-    """Refuse to mix frames of two sizes in a folder.
-
-    Raises:
-        ValueError: A recorded episode has frames of another size.
-    """
-    asked = args.frame_size or drawn_size(args.env)
-    for path in recorded:
-        if (size := read_frame_size(path)) != asked:
-            raise ValueError(
-                f"{path} has frames of {size}x{size}, {asked}x{asked} asked for; expected one size in a folder, since "
-                "models are trained on all of it. Likely cause: it was recorded with another --frame-size. Pass "
-                f"--frame-size {size}, or another --output."
-            )
 
 
 def recorded_seeds(folder: Path) -> set[int]:

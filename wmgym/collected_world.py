@@ -1,12 +1,15 @@
 """The world that a command line asks to record, looked at before any of it is recorded."""
 
 import json
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from gymnasium.spaces import Discrete
 
 from wmgym.errors import ImageWorldError
 from wmgym.recorded_world import RecordedWorld, make_image_world, time_limit
+from wmgym.recording import read_frame_size
 
 OWN_STEPS = {
     "wmgym/MemoryMaze-9x9-v0": 1000,
@@ -98,3 +101,58 @@ def other_facts(before: RecordedWorld, now: RecordedWorld) -> list[str]:
         for key in was
         if key != "max_episode_steps" and was[key] != is_now[key]
     ]
+
+
+def refuse_mixed_worlds(summary_file: Path, env: str, asked: RecordedWorld) -> None:
+    """Refuse a folder whose summary says that it holds episodes of another world, or recorded in another way.
+
+    Args:
+        summary_file: Of the folder; none of a new one.
+        env: Id of the world asked for.
+        asked: What is asked for.
+
+    Raises:
+        ValueError: It does, or the summary is damaged.
+    """
+    if not summary_file.exists():
+        return
+    try:
+        summary = json.loads(summary_file.read_text())
+        there = summary["env"] if "env" in summary else summary["maze"]  # as earlier releases called it
+    except (ValueError, TypeError, KeyError) as error:
+        raise ValueError(
+            f"{summary_file} cannot be read ({type(error).__name__}: {error}), expected the summary of this folder. "
+            "Delete it: it is written anew."
+        ) from error
+    folder = summary_file.parent
+    if there != env:
+        raise ValueError(
+            f"{folder} holds episodes of {there}, --env asks for {env}; expected one world a folder, since models are "
+            "trained on all of it. Pass the same --env, or another --output."
+        )
+    if "world" in summary and env not in OWN_STEPS:
+        other = other_facts(RecordedWorld.from_json(summary["world"]), asked)
+        if other:
+            raise ValueError(
+                f"{folder} holds episodes of {there} recorded in another way: {'; '.join(other)}. Expected one way a "
+                "folder, since models are trained on all of it. Pass the same arguments, or another --output."
+            )
+
+
+def refuse_mixed_frames(recorded: Iterable[Path], asked: int) -> None:
+    """Refuse to mix frames of two sizes in a folder.
+
+    Args:
+        recorded: Its sound episodes.
+        asked: Pixels along each side of the frames to come.
+
+    Raises:
+        ValueError: A recorded episode has frames of another size.
+    """
+    for path in recorded:
+        if (size := read_frame_size(path)) != asked:
+            raise ValueError(
+                f"{path} has frames of {size}x{size}, {asked}x{asked} asked for; expected one size in a folder, since "
+                "models are trained on all of it. Likely cause: it was recorded with another --frame-size. Pass "
+                f"--frame-size {size}, or another --output."
+            )

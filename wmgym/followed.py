@@ -96,6 +96,19 @@ class FollowedDreams:
             raise ResetNeeded("Call observe() before states(): nothing was seen yet.")
         return [self._dreams.clone([row]) for row in range(self._shape[0])]
 
+    def observations(self, kind: str) -> NDArray[Any]:
+        """Return `[n ...]` what `wmgym.wrappers.WorldModelObservation` would show of the newest frames.
+
+        Args:
+            kind: "latent" or "features".
+
+        Raises:
+            ResetNeeded: Nothing was observed yet.
+        """
+        if not self._dreams.started.all():
+            raise ResetNeeded("Call observe() before observations(): nothing was seen yet.")
+        return self._dreams.observations(kind)
+
     def _read_actions(self, actions: Any, is_first: Bools) -> NDArray[Any]:
         """Return what led to the frames, as the model takes it: to first ones, what led to one that is none."""
         given = as_array(actions, "actions", ContextError)

@@ -47,6 +47,16 @@ def test_it_knows_what_an_observed_environment_shows(micro, kind):
         np.testing.assert_allclose(getattr(state, kind)[0], shown, atol=1e-5)
 
 
+@pytest.mark.parametrize("kind", ["features", "latent"])
+def test_it_shows_what_dreams_in_its_states_show(micro, kind):
+    with pytest.raises(ResetNeeded, match="nothing was seen yet"):
+        FollowedDreams(2, micro).observations(kind)
+    followed, _ = walk(micro)
+    shown = followed.observations(kind)
+    for i, state in enumerate(followed.states()):
+        np.testing.assert_array_equal(shown[i], getattr(state, kind)[0])
+
+
 def test_dreams_go_on_from_it_as_from_the_same_frames_as_context(micro):
     """Steps are counted anew, and with the generator of the one the other dreams the same."""
     followed, frames = walk(micro)
