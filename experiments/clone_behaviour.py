@@ -1,7 +1,7 @@
 """Clone a teacher from recordings, and judge the clone in dreams and in the real maze.
 
     python experiments/clone_behaviour.py --recordings recordings/explorer --validation recordings/explorer_validation
-    python experiments/clone_behaviour.py --recordings ... --validation ... --evaluate --forget-every 20
+    python experiments/clone_behaviour.py --evaluate --forget-every 20
 
 The teacher says what it would do at each frame of the recordings, whoever walked there: by default one that knows what
 it has seen of the maze and nothing else. Best it walked itself, now and then pushed off its way: where others went, it
@@ -70,10 +70,10 @@ RANGES: dict[str, Range] = {
 class Args:
     """Clone a teacher from recordings, and judge the clone in dreams and in the real maze."""
 
-    recordings: tuple[Path, ...]
-    """Folders of training episodes, from collect_episodes.py."""
-    validation: Path
-    """Folder of episodes to tell on how well the teacher is cloned."""
+    recordings: tuple[Path, ...] = ()
+    """Folders of training episodes, from collect_episodes.py; needed, unless --evaluate is given."""
+    validation: Path | None = None
+    """Folder of episodes to tell on how well the teacher is cloned; likewise."""
     output: Path = Path("runs/clone_behaviour")
     """Folder for everything that is written."""
     checkpoint: str | None = None
@@ -176,6 +176,12 @@ def prepared(args: Args) -> Args:
     if args.real_episodes:
         import_memory_maze_tasks()  # if it is not installed, say so now
     if not args.evaluate:
+        if not args.recordings or args.validation is None:
+            raise ValueError(
+                "no --recordings or no --validation given, expected folders of episodes to learn from, and one of "
+                "held-out mazes. Fix: record them with experiments/collect_episodes.py --walkers explorer, or judge a "
+                "clone that is there with --evaluate."
+            )
         return args
     world_model, tokenizer = fingerprint(args.checkpoint), tokenizer_fingerprint(args.checkpoint)
     kept = settings_of_training(args.output, world_model, LEARNING, tokenizer=tokenizer)
@@ -205,7 +211,7 @@ def learn(args: Args, dreams: Any) -> Any:
     """Clone, save, and return the learner."""
     sizes = {"lstm_hidden_size": args.hidden} if args.recurrent else {}
     learner = make_ppo(dreams, seed=args.seed, recurrent=args.recurrent, policy_kwargs=sizes | {"net_arch": [128]})
-    files = {"train": usable_files(args.recordings), "validation": usable_files((args.validation,))}
+    files = {"train": usable_files(args.recordings), "validation": usable_files([Path(args.validation or "")])}
     keep_apart(files["train"], files["validation"])
     labels = {name: ask(args, name, paths) for name, paths in files.items()}
     taught, unseen = (demonstrations(args, name, files[name], labels[name]) for name in ("train", "validation"))
@@ -304,7 +310,7 @@ def settings_of(args: Args) -> dict[str, Any]:
     chosen = asdict(args)
     del chosen["output"], chosen["workers"], chosen["evaluate"]
     chosen["recordings"] = [folder.name for folder in args.recordings]
-    chosen["validation"] = args.validation.name
+    chosen["validation"] = args.validation and args.validation.name
     if args.checkpoint is not None:
         chosen["checkpoint"] = told_checkpoint(args.checkpoint)
     chosen |= {"world_model": fingerprint(args.checkpoint), "tokenizer": tokenizer_fingerprint(args.checkpoint)}

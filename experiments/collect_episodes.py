@@ -38,23 +38,18 @@ from typing import Any, Literal
 
 import gymnasium
 import numpy as np
-import torch
 import tyro
-from numpy.typing import NDArray
 from tqdm import tqdm
 
 import wmgym
 from agents.mixtures import make_walker, mixture_of
-from agents.named_policies import NamedPolicy, named_policy
 from agents.policy_walker import PolicyWalker
 from agents.results import write_json
 from agents.space_walkers import load_policy_factory, make_random_walker, make_users_policy, random_mixture
 from wmgym.arguments import check_ranges
-from wmgym.checkpoint import Checkpoint, fingerprint, open_checkpoint, tokenizer_fingerprint
 from wmgym.collected_world import OWN_STEPS, drawn_size, look_at_world, refuse_mixed_frames, refuse_mixed_worlds
 from wmgym.collection import JobFailed, Work, run_jobs
 from wmgym.errors import RecordingError
-from wmgym.followed import FollowedDreams
 from wmgym.image_world import Pixels, Rewards
 from wmgym.plain_errors import plain_errors
 from wmgym.recorded_world import COLLECTION_FILE, RecordedWorld
@@ -174,31 +169,25 @@ def who_walks(args: Args, env: gymnasium.Env[Any, Any], seed: int) -> tuple[Any,
 
 
 @cache
-def load_agent(name: str, checkpoint: str | None, bursts: float) -> NamedPolicy:
-    """Return an agent, which is loaded once a process; it must fit the world model that it sees by."""
-    tokenizer = tokenizer_fingerprint(checkpoint)
-    return named_policy(name, bursts=bursts, world_model=fingerprint(checkpoint), tokenizer=tokenizer)
+def load_agent(name: str, checkpoint: str | None, bursts: float) -> tuple[Any, Any]:
+    """Return an agent, and the world model that it sees by, which it must fit; loaded once a process, of one core."""
+    import torch  # recording without an agent does not import it
 
+    from agents.named_policies import named_policy
+    from wmgym.checkpoint import fingerprint, open_checkpoint, tokenizer_fingerprint
 
-@cache
-def open_once(checkpoint: str | None) -> Checkpoint:
-    """Return the world model of one process, which shares its core with others."""
     torch.set_num_threads(1)
-    return open_checkpoint(checkpoint)
+    tokenizer = tokenizer_fingerprint(checkpoint)
+    agent = named_policy(name, bursts=bursts, world_model=fingerprint(checkpoint), tokenizer=tokenizer)
+    return agent, open_checkpoint(checkpoint)
 
 
 def agent_walker(args: Args, env: gymnasium.Env[Any, Any], seed: int) -> tuple[Any, str]:
     """Return an agent that chooses the actions of an episode by what the world model shows it, and its name."""
-    agent = load_agent(args.agent or "", args.checkpoint, args.bursts)
-    followed = FollowedDreams(1, open_once(args.checkpoint))
+    from wmgym.followed import follow_one
 
-    def see(frame: NDArray[np.uint8], led: Any, begins: bool) -> NDArray[Any]:
-        if agent.observation in (None, "pixels"):
-            return frame
-        followed.observe(frame[None], np.array([0 if begins else led]), np.array([begins]))
-        shown: NDArray[Any] = followed.observations(agent.observation)[0]
-        return shown
-
+    agent, opened = load_agent(args.agent or "", args.checkpoint, args.bursts)
+    see = follow_one(agent.observation or "pixels", opened)
     return PolicyWalker(agent.make(env.action_space, seed), see).act, f"agent {agent.name}"
 
 
@@ -212,7 +201,7 @@ def shares_of(args: Args) -> dict[str, float]:
         load_policy_factory(args.policy)
         return {args.policy: 1.0}
     if args.agent is not None:
-        return {f"agent {load_agent(args.agent, args.checkpoint, args.bursts).name}": 1.0}
+        return {f"agent {load_agent(args.agent, args.checkpoint, args.bursts)[0].name}": 1.0}
     if args.walkers == "explorer" or (args.env in OWN_STEPS and args.walkers == "mixture"):
         return mixture_of(args.env, args.walkers)
     return random_mixture(world_of(args).action_space)

@@ -3,6 +3,7 @@
 frames, actions that led to them -> observe -> one Memory an environment -> states -> restore_state of dreams
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,9 @@ from wmgym.dream import Bools, Dreams
 from wmgym.dream_state import DreamState
 from wmgym.errors import ContextError
 from wmgym.vector_inputs import read_actions
+
+Show = Callable[[Any, Any, bool], NDArray[Any]]
+"""`show(frame, action, is_first)`: what is shown of the newest frame of one environment, to which the action led."""
 
 
 class FollowedDreams:
@@ -128,3 +132,28 @@ class FollowedDreams:
         if is_first.dtype != np.bool_ or is_first.shape != self._shape[:1]:
             raise ContextError(f"is_first is {is_first.dtype} {is_first.shape}, expected bool {self._shape[:1]}.")
         return frames, is_first
+
+
+def follow_one(
+    kind: str, checkpoint: str | Path | Checkpoint | None = None
+) -> Callable[[Any, Any, bool], NDArray[Any]]:
+    """Return what shows each frame of one environment as a dream shows its own, and remembers the frames before.
+
+    Args:
+        kind: "pixels", which are the frame itself, "latent" or "features".
+        checkpoint: See `FollowedDreams`.
+
+    Returns:
+        A function of the newest frame, `[H W c]` uint8, the action that led to it, and whether an episode begins with
+        it; the action of a first frame is ignored.
+    """
+    if kind == "pixels":
+        return lambda frame, led, begins: np.asarray(frame)
+    followed = FollowedDreams(1, checkpoint)
+
+    def see(frame: Any, led: Any, begins: bool) -> NDArray[Any]:
+        followed.observe(np.asarray(frame)[None], np.array([0 if begins else led]), np.array([begins]))
+        shown: NDArray[Any] = followed.observations(kind)[0]
+        return shown
+
+    return see

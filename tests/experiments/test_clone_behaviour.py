@@ -45,9 +45,10 @@ def test_a_short_run_leaves_policies_and_a_result(args, observation, recurrent):
     assert str(args.output.parent) not in json.dumps(written)
     watched = {path: path.stat().st_mtime_ns for path in (args.output / "watched").rglob("*.npy")}
     assert len(watched) == 4 + 4 + 2
-    again = main(replace(args, evaluate=True, epochs=9, seed=5))["metrics"]
-    assert again["policies"] == metrics["policies"]
-    assert again["cloning"] == metrics["cloning"]
+    again = main(replace(args, evaluate=True, recordings=(), validation=None, epochs=9, seed=5))
+    assert again["metrics"]["policies"] == metrics["policies"]
+    assert again["metrics"]["cloning"] == metrics["cloning"]
+    assert again["config"]["validation"] == written["config"]["validation"]
     with pytest.raises(ValueError, match=r"says nothing of .*horizon.*another one trained this policy"):
         dream_ppo.main(replace(dream_ppo.PRESETS["tiny"], evaluate=args.output, checkpoint=args.checkpoint))
     main(replace(args, epochs=1))
@@ -114,8 +115,9 @@ def test_mistakes_are_named(args, tmp_path):
         main(replace(args, evaluate=True))
     with pytest.raises(ValueError, match="--steps 1001 given, expected 1 to 1000"):
         main(replace(args, steps=1001))
-    with pytest.raises(RecordingError, match="no folder of recordings given"):
-        main(replace(args, recordings=()))
+    for missing in ({"recordings": ()}, {"validation": None}):
+        with pytest.raises(ValueError, match=r"no --recordings or no --validation given, .*--walkers explorer"):
+            main(replace(args, **missing))
     with pytest.raises(ValueError, match="--seed -1 given, expected 0 to 4294967295"):
         main(replace(args, seed=-1))
     with pytest.raises(ValueError, match="--epochs 0 given"):

@@ -1,8 +1,11 @@
 """Recording what trained agents do: they see, and act, as where agents are judged."""
 
 import importlib.util
+import subprocess
+import sys
 from contextlib import closing
 from dataclasses import replace
+from pathlib import Path
 
 import gymnasium
 import numpy as np
@@ -73,6 +76,11 @@ def test_what_walks_where_is_refused_before_anything_is_recorded(agent, relative
         choose_seeds(replace(args, agent="nowhere"))
     with pytest.raises(ValueError, match="--bursts 2 given, expected 0 to 1"):
         choose_seeds(replace(args, bursts=2))
+
+
+def test_who_records_without_an_agent_waits_for_no_torch():
+    code = "import sys, experiments.collect_episodes; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2], check=False).returncode == 0
 
 
 def test_a_walker_tells_what_led_to_each_frame():

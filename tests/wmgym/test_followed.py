@@ -15,7 +15,7 @@ from tests.wmgym.image_worlds import TOY
 from tests.wmgym.test_wrappers import Noisy
 from wmgym.action_spaces import from_model
 from wmgym.errors import ContextError, InvalidActionError
-from wmgym.followed import FollowedDreams
+from wmgym.followed import FollowedDreams, follow_one
 from wmgym.recorded_world import RecordedWorld
 from wmgym.vector_env import DreamVectorEnv
 from wmgym.wrappers import WorldModelObservation
@@ -55,6 +55,17 @@ def test_it_shows_what_dreams_in_its_states_show(micro, kind):
     shown = followed.observations(kind)
     for i, state in enumerate(followed.states()):
         np.testing.assert_array_equal(shown[i], getattr(state, kind)[0])
+
+
+@pytest.mark.parametrize("kind", ["features", "latent", "pixels"])
+def test_one_environment_is_shown_as_where_it_is_watched(micro, kind):
+    """Two episodes; what led to the first frame of the second is ignored."""
+    plain, see = Noisy(), follow_one(kind, micro)
+    watched = Noisy() if kind == "pixels" else WorldModelObservation(Noisy(), micro, observation=kind)
+    for seed in (5, 6):
+        np.testing.assert_array_equal(see(plain.reset(seed=seed)[0], None, True), watched.reset(seed=seed)[0])
+        for action in (1, 4, 0):
+            np.testing.assert_array_equal(see(plain.step(action)[0], action, False), watched.step(action)[0])
 
 
 def test_dreams_go_on_from_it_as_from_the_same_frames_as_context(micro):
