@@ -1,7 +1,7 @@
 """Act by planning: branch from where the environment stands, search, act, and plan again (receding horizon)."""
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -161,7 +161,7 @@ class MPCAgent:
 
 
 class TreeSearchAgent:
-    """A `Policy` that searches a tree before each action and takes the most visited one.
+    """A `Policy` that searches a tree before each action and takes the most visited one, or draws it by its visits.
 
     How it learns where it stands is as for `MPCAgent`, and so is what clones mean. It begins each tree anew.
 
@@ -171,11 +171,18 @@ class TreeSearchAgent:
         critic: See `tree_search`.
         prior: See `tree_search`.
         root: See `MPCAgent`.
+        seen: `seen() -> observations`: what the prior sees of the states to plan from, one a row; asked with each
+            plan, after `root`. Without it the roots have no prior: what `act` is given may be of another kind.
+        temperature: 0 takes the most visited action; else it is drawn in proportion to its visits to the power
+            `1 / temperature`. Where the search finds nothing, at 1, it acts much as its prior does.
+        seed: Fixes the draws: row `i` has a generator of its own.
 
     Raises:
-        ValueError: The environment cannot be branched, or its actions are not `Discrete`.
+        ValueError: The environment cannot be branched, its actions are not `Discrete`, or the temperature is negative.
 
-    Randomness: none of its own.
+    Randomness: one draw a row and plan, if the temperature is not 0.
+
+    Source of drawing by visits: arXiv:1911.08265, as `tree_search`.
     """
 
     def __init__(
@@ -186,8 +193,13 @@ class TreeSearchAgent:
         critic: Critic | None = None,
         prior: Prior | None = None,
         root: Root | None = None,
+        seen: Callable[[], Any] | None = None,
+        temperature: float = 0.0,
+        seed: int = 0,
     ) -> None:
         check_branching(env)
+        if not 0 <= temperature < np.inf:
+            raise ValueError(f"temperature = {temperature}, expected a number, at least 0.")
         if not isinstance(env.single_action_space, Discrete):
             raise ValueError(
                 f"a tree has a branch an action, of {env.single_action_space} there is no end; expected a Discrete "
@@ -195,6 +207,8 @@ class TreeSearchAgent:
             )
         self._space = env.single_action_space
         self._env, self._search, self._critic, self._prior, self._root = env, search, critic, prior, root
+        self._seen, self._temperature, self._seed = seen, temperature, seed
+        self._rngs: list[np.random.Generator] = []
         self._actions: NDArray[Any] = np.zeros(0, self._space.dtype)
         self._steps_left: NDArray[np.int64] = np.zeros(0, np.int64)
 
@@ -212,12 +226,24 @@ class TreeSearchAgent:
         if self._root is not None or len(due):
             with roots(self._env, self._root, len(is_first)) as states:
                 if len(due):
-                    self._actions[due] = self._plan([states[row] for row in due])
+                    self._actions[due] = self._plan(due, [states[row] for row in due])
                     self._steps_left[due] = self._search.hold
         self._steps_left -= 1
         return self._actions.copy()
 
-    def _plan(self, states: Sequence[Any]) -> NDArray[Any]:
-        count = int(self._space.n)
-        found = tree_search(self._env, states, count, self._search, self._critic, self._prior)
-        return found.actions + int(self._space.start)
+    def _plan(self, due: NDArray[np.int64], states: Sequence[Any]) -> NDArray[Any]:
+        count, priors = int(self._space.n), None
+        if self._prior is not None and self._seen is not None:
+            priors = np.asarray(self._prior(self._seen()))[due]
+        found = tree_search(self._env, states, count, self._search, self._critic, self._prior, priors)
+        chosen = found.actions if self._temperature == 0 else self._draw(due, found.visits)
+        return chosen + int(self._space.start)
+
+    def _draw(self, due: NDArray[np.int64], visits: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Draw an action for each row that is due, by how often it was visited."""
+        while len(self._rngs) < len(self._actions):
+            self._rngs.append(np.random.default_rng([self._seed, len(self._rngs)]))
+        shares = (visits / visits.max(axis=1, keepdims=True)) ** (1 / self._temperature)
+        shares /= shares.sum(axis=1, keepdims=True)
+        drawn = [self._rngs[row].choice(len(share), p=share) for row, share in zip(due, shares, strict=True)]
+        return np.array(drawn, np.int64)

@@ -1,8 +1,8 @@
 """One set of settings for all planners of discrete actions, as command lines and results have it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from agents.branches import Critic, Root
 from agents.discrete_plans import CategoricalCEM, CategoricalMPPI, DiscreteSearch, RandomShooting
@@ -29,6 +29,7 @@ class PlannerSettings:
         iterations: How often CEM and MPPI try; the others try once.
         replan_every: Actions of a plan that are taken before the next is made; a tree plans before each.
         discount: A step.
+        temperature: Of a tree: 0 takes the action visited most, 1 draws it by its visits; see `TreeSearchAgent`.
     """
 
     planner: Planner = "cem"
@@ -38,10 +39,11 @@ class PlannerSettings:
     iterations: int = 1
     replan_every: int = 2
     discount: float = 0.97
+    temperature: float = 0.0
 
     def __post_init__(self) -> None:
         """Refuses what is no plan or no search."""
-        check_least(self, candidates=1, iterations=1)
+        check_least(self, candidates=1, iterations=1, temperature=0.0)
         MPCConfig(self.horizon, self.hold, self.replan_every, self.discount)
         if self.planner == "tree":
             self.tree(branches=1, rows=1)
@@ -102,18 +104,23 @@ class PlannerSettings:
         root: Root,
         critic: Critic | None = None,
         prior: Prior | None = None,
+        seen: Callable[[], Any] | None = None,
     ) -> Policy:
         """Return the agent that plans so.
 
         Args:
             env: Where to plan.
             rows: Environments acted in.
-            seed: Fixes its plans; trees have no randomness.
+            seed: Fixes its plans, and draws by visits.
             root: See `MPCAgent`.
             critic: Value of what comes after a branch.
             prior: Of a tree's actions; sequences are searched without.
+            seen: What the prior sees of the roots; see `TreeSearchAgent`.
         """
         if self.planner == "tree":
-            return TreeSearchAgent(env, self.tree(env.num_envs, rows), critic=critic, prior=prior, root=root)
+            return TreeSearchAgent(
+                env, self.tree(env.num_envs, rows), critic=critic, prior=prior, root=root, seen=seen,
+                temperature=self.temperature, seed=seed,
+            )  # fmt: skip
         config = MPCConfig(self.horizon, self.hold, self.replan_every, self.discount)
         return MPCAgent(env, self.search(), config, seed=seed, critic=critic, root=root)

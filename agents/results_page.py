@@ -105,6 +105,8 @@ def learned_from(result: Mapping[str, Any], name: str) -> str:
     if "planning" in metrics:
         parts = [part for part in ("critic", "prior") if config.get(part) and not name.endswith(f"without {part}")]
         helped = [f"{part} {Path(config[part].split()[0]).name}" for part in parts]
+        if name == "prior alone":
+            return helped[-1]
         return f"{' and '.join(helped) or 'nothing'}; plans in dreams"
     return "not said"
 

@@ -31,7 +31,8 @@ def command_of(result: Mapping[str, Any]) -> str:
 
 def ppo_command(config: Mapping[str, Any]) -> str:
     """How long and how much was asked of a run of PPO, and all that was not left as it is by default."""
-    output = ["--output runs/fine_tuned"] if config.get("start_from") else []
+    of_features = "" if config["observation"] == "latent" else f"_{config['observation']}"
+    output = [f"--output runs/fine_tuned{of_features}"] if config.get("start_from") else []
     return " ".join(["experiments/dream_ppo.py", *options_of(config), *output])
 
 
@@ -54,9 +55,13 @@ def clone_command(config: Mapping[str, Any]) -> str:
 def plan_command(config: Mapping[str, Any]) -> str:
     """How far was planned, and by whose help."""
     names = ("planner", "horizon", "hold", "candidates", "replan_every", "mazes_at_once", "dream_episodes", "precision")
-    parts = [f"--critic runs/{config['critic'].split()[0]}"] if config["critic"] else []
-    parts += [f"--{name.replace('_', '-')}" for name in ("also_without_critic", "compile") if config[name]]
-    return f"experiments/plan_mpc.py {' '.join([*parts, *(flag(name, config[name]) for name in names)])}"
+    parts = [f"--{name} runs/{config[name].split()[0]}" for name in ("critic", "prior") if config.get(name)]
+    switches = ("also_without_critic", "also_prior_alone", "compile")
+    parts += [f"--{name.replace('_', '-')}" for name in switches if config.get(name)]
+    parts += [flag(name, config[name]) for name in names]
+    unasked = {"temperature": 0.0, "planner_bursts": 0.0, "bursts": 0.08}
+    parts += [flag(name, config[name]) for name, usual in unasked.items() if config.get(name, usual) != usual]
+    return f"experiments/plan_mpc.py {' '.join(parts)}"
 
 
 def flag(name: str, value: Any) -> str:
@@ -120,6 +125,8 @@ SECTIONS = {
     "clone_behaviour": ("A teacher cloned from recordings", learned_by_cloning),
     "clone_features": ("A clone with no memory but the world model's", learned_by_cloning),
     "dream_ppo_from_clone": ("A clone goes on in dreams", learned_in_dreams),
+    "dream_ppo_from_features": ("A clone with no memory but the world model's goes on in dreams", learned_in_dreams),
     "plan_mpc": ("Planning in the dream", learned_to_plan),
+    "plan_tree": ("Planning in the dream, led by a policy", learned_to_plan),
 }
 """Runs of agents by their folders: title, and how they learned."""

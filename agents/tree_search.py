@@ -70,6 +70,7 @@ def tree_search(
     search: TreeSearch,
     critic: Critic | None = None,
     prior: Prior | None = None,
+    root_priors: Floats | None = None,
 ) -> SearchResult:
     """Search a tree from each of some states.
 
@@ -84,10 +85,12 @@ def tree_search(
         num_actions: How many actions there are, numbered from the `start` of the environment's space.
         search: Its settings.
         critic: Value of a leaf, in units of the return; None for 0, which sees rewards only.
-        prior: Probabilities of the actions of a new node; None for equal ones, which the roots always have.
+        prior: Probabilities of the actions of a new node; None for equal ones.
+        root_priors: `[b num_actions]`: those of the roots, of which nothing is seen here; None for equal ones.
 
     Raises:
-        ValueError: The critic or prior returns another shape; nothing finite comes after any action.
+        ValueError: The critic or prior returns another shape, or no probabilities; nothing finite comes after any
+            action.
 
     Randomness: none. What is random in the environment is part of its states: the tree sees one course of it, the
     one that comes, if `env` goes on from these states.
@@ -98,8 +101,9 @@ def tree_search(
     with visits, unvisited actions have the mean in place of 0, and no noise at the root.
     """
     first = int(getattr(env.single_action_space, "start", 0))
-    equal = np.full(num_actions, 1 / num_actions)
-    trees = [_Tree(_Node(state, equal), search) for state in states]
+    equal = np.full((len(states), num_actions), 1 / num_actions)
+    at_roots = equal if root_priors is None else _checked(root_priors, len(states), num_actions)
+    trees = [_Tree(_Node(state, given), search) for state, given in zip(states, at_roots, strict=True)]
     while any(tree.left > 0 for tree in trees):
         leaves = [leaf for tree in trees for leaf in tree.select()]
         for start in range(0, len(leaves), env.num_envs):
@@ -261,10 +265,19 @@ def _read_prior(env: BranchingVectorEnv, prior: Prior | None, observations: Any,
     """
     if prior is None:
         return np.full((env.num_envs, num_actions), 1 / num_actions)
-    given = np.asarray(prior(observations), np.float64)
-    if given.shape != (env.num_envs, num_actions):
+    return _checked(prior(observations), env.num_envs, num_actions)
+
+
+def _checked(priors: Any, rows: int, num_actions: int) -> Floats:
+    """Return probabilities as they are given, if they are such.
+
+    Raises:
+        ValueError: They are not one an action in each row, or no probabilities.
+    """
+    given = np.asarray(priors, np.float64)
+    if given.shape != (rows, num_actions):
         raise ValueError(
-            f"the prior returned the shape {given.shape}, expected ({env.num_envs}, {num_actions}): one probability an "
+            f"the prior returned the shape {given.shape}, expected ({rows}, {num_actions}): one probability an "
             "environment and action. Likely cause: the prior of one environment."
         )
     if not ((given >= 0).all() and np.allclose(given.sum(axis=1), 1, atol=1e-3)):

@@ -1,4 +1,4 @@
-"""A policy that is told what it sees before it acts, and by which action it came there."""
+"""Policies that are told what they see before they act, and by which action they came there; or shown other things."""
 
 from collections.abc import Callable
 from typing import Any
@@ -45,3 +45,19 @@ class WatchingPolicy:
         self._watch(observations, before, is_first)
         self._actions = np.asarray(self._policy.act(observations, is_first))
         return self._actions.copy()
+
+
+class ShownInstead:
+    """Lets a policy act by what somebody else shows, in place of what it is given.
+
+    Args:
+        policy: Who acts.
+        show: `show() -> observations`: what it sees, once in every `act`; inside a `WatchingPolicy` the newest.
+    """
+
+    def __init__(self, policy: Policy, show: Callable[[], Any]) -> None:
+        self._policy, self._show = policy, show
+
+    def act(self, observations: Any, is_first: NDArray[np.bool_]) -> NDArray[Any]:
+        """Return the policy's actions; the observations are not looked at."""
+        return np.asarray(self._policy.act(self._show(), is_first))

@@ -25,23 +25,21 @@ from typing import Any, Literal
 import tyro
 from gymnasium.spaces import Discrete
 
-from agents.branches import Critic
 from agents.comparison import as_table, compare_worlds
-from agents.critic_folder import WEIGHTS_FILE, load_critic
+from agents.critic_folder import WEIGHTS_FILE
 from agents.evaluate import RandomPolicy
 from agents.exploration import WithBursts
 from agents.interfaces import Policy
 from agents.plan_film import film_plans
+from agents.planner_guides import Guides, load_guides
 from agents.planner_settings import NAMES, Planner, PlannerSettings
-from agents.policy_prior import prior_of
 from agents.results import file_digest, told_checkpoint, write_result
 from agents.rounds import MakePolicy, Measured, measure_in_rounds
 from agents.run_lock import only_run_in
-from agents.sb3 import load_learner
-from agents.training_folder import POLICY_FILE, settings_of_training
-from agents.tree_search import Prior
+from agents.sb3 import SB3Policy
+from agents.training_folder import POLICY_FILE
 from agents.two_worlds import World
-from agents.watching import WatchingPolicy
+from agents.watching import ShownInstead, WatchingPolicy
 from wmgym.arguments import SEEDS, Range, check_ranges
 from wmgym.checkpoint import Checkpoint, fingerprint, open_checkpoint, tokenizer_fingerprint
 from wmgym.followed import FollowedDreams
@@ -54,11 +52,10 @@ from wmgym.watched_mazes import REAL_STEPS, other_world, watched_maze, watched_m
 
 COUNTS = ("horizon", "hold", "candidates", "iterations", "replan_every", "branches", "mazes_at_once")
 RANGES: dict[str, Range] = dict.fromkeys(COUNTS, (1, math.inf)) | {
-    "discount": (0, 1), "bursts": (0, 1), "planner_bursts": (0, 1), "steps": (1, REAL_STEPS),
+    "discount": (0, 1), "bursts": (0, 1), "planner_bursts": (0, 1), "temperature": (0, 100), "steps": (1, REAL_STEPS),
     "real_episodes": (0, math.inf), "dream_episodes": (0, math.inf), "film_steps": (0, REAL_STEPS), "seed": SEEDS,
 }  # fmt: skip
-DISCOUNT = 0.97
-"""Of plans without a critic."""
+PRIOR_ALONE = "prior alone"
 
 
 @dataclass(frozen=True)
@@ -87,6 +84,10 @@ class Args:
     """Measure the same planner without its critic, too: what is the critic good for?"""
     prior: Path | None = None
     """Folder of a policy without an LSTM, trained or cloned: a tree tries first what it would do."""
+    also_prior_alone: bool = False
+    """Measure the policy of --prior without planning, too, with the planner's bursts: what is planning good for?"""
+    temperature: float = 0.0
+    """0 takes the action of a tree that was visited most; 1 draws it by its visits, as policies draw theirs."""
     branches: int = 256
     """Dreams that are stepped at a time, which bounds the memory needed; told before anything begins."""
     planner_bursts: float = 0.0
@@ -122,16 +123,6 @@ class Args:
     """Fixes plans, bursts and dreams."""
 
 
-@dataclass(frozen=True)
-class Guides:
-    """What a planner goes by: its settings, what else tells it good from bad, and what those see."""
-
-    settings: PlannerSettings
-    critic: Critic | None = None
-    prior: Prior | None = None
-    observation: str = "features"
-
-
 def main(args: Args) -> dict[str, Any]:
     """Plan and play, write and print; return the result."""
     started = time.monotonic()
@@ -153,11 +144,16 @@ def play(args: Args, guides: Guides, started: float) -> dict[str, Any]:
         try:
             name = f"random policy{' with bursts' if args.bursts else ''}"
             found = {name: measure(args, opened, name, random, decisive(args))}
+            planner = f"{NAMES[args.planner]}{' with prior' if args.prior else ''}"
+            if args.also_prior_alone:
+                alone = partial(make_prior_alone, args, opened, scratch, guides)
+                alike = decisive(args) | {name: decisive(args, guides)[name] for name in ("prior", "planner_bursts")}
+                found[PRIOR_ALONE] = measure(args, opened, PRIOR_ALONE, alone, alike)
             if args.also_without_critic:
-                blind, name = replace(guides, critic=None), f"{NAMES[args.planner]} without critic"
+                blind, name = replace(guides, critic=None), f"{planner} without critic"
                 alike = decisive(args, guides) | {"critic": None}
                 found[name] = measure(args, opened, name, lambda rows, seed: plan(blind, rows, seed)[0], alike)
-            name = f"{NAMES[args.planner]}{' with critic' if args.critic else ''}"
+            name = f"{planner}{' with critic' if args.critic else ''}"
             alike = decisive(args, guides)
             found[name] = measure(args, opened, name, lambda rows, seed: plan(guides, rows, seed)[0], alike)
             if args.real_episodes and args.film_steps:
@@ -199,30 +195,14 @@ def prepared(args: Args) -> Guides:
         )
     if args.also_without_critic and args.critic is None:
         raise ValueError("--also-without-critic given, expected --critic with it: there is none to leave out.")
-    if args.prior is not None and args.planner != "tree":
-        raise ValueError(f"--prior given with --planner {args.planner}, expected tree: only trees ask for a prior.")
-    world_model, discount = fingerprint(args.checkpoint), args.discount
-    critic = prior = None
-    shown = {}
-    if args.critic is not None:
-        network, known = load_critic(args.critic, world_model)
-        critic, shown["--critic"], own = network.values, known["observation"], float(known["discount"])
-        if discount not in (None, own):
-            raise ValueError(
-                f"--discount {discount} given with a critic of discount {own}, expected the same: its values count "
-                "rewards so. Fix: leave --discount away, or train a critic with it."
-            )
-        discount = own
-    if args.prior is not None:
-        names, tokenizer = ("observation", "algorithm"), tokenizer_fingerprint(args.checkpoint)
-        kept = settings_of_training(args.prior, world_model, names, tokenizer=tokenizer)
-        prior = prior_of(load_learner(args.prior / POLICY_FILE, kept["algorithm"]))
-        shown["--prior"] = kept["observation"]
-    if len(set(shown.values())) > 1:
-        raise ValueError(f"--critic sees {shown['--critic']}, --prior {shown['--prior']}, expected the same of both.")
-    given = {f.name: getattr(args, f.name) for f in fields(PlannerSettings)}
-    settings = PlannerSettings(**given | {"discount": DISCOUNT if discount is None else discount})
-    return Guides(settings, critic, prior, next(iter(shown.values()), "features"))
+    if args.also_prior_alone and args.prior is None:
+        raise ValueError("--also-prior-alone given, expected --prior with it: there is no policy to measure.")
+    for name in ("prior", "temperature"):
+        if getattr(args, name) and args.planner != "tree":
+            raise ValueError(f"--{name} given with --planner {args.planner}, expected tree: only trees have such.")
+    settings = {f.name: getattr(args, f.name) for f in fields(PlannerSettings)}
+    known = {"world_model": fingerprint(args.checkpoint), "tokenizer": tokenizer_fingerprint(args.checkpoint)}
+    return load_guides(settings, critic=args.critic, prior=args.prior, **known)
 
 
 def make_dreams(args: Args, opened: Checkpoint, count: int, observation: str, **settings: Any) -> DreamVectorEnv:
@@ -257,10 +237,27 @@ def make_planner(
     own = args.seed + seed
     followed = FollowedDreams(rows, opened, device=args.device, precision=args.precision, seed=own)
     agent = guides.settings.agent(
-        scratch, rows=rows, seed=own, root=followed.states, critic=guides.critic, prior=guides.prior
-    )
-    bursting = WithBursts(agent, scratch.single_action_space, start=args.planner_bursts, seed=own)
-    return WatchingPolicy(bursting, followed.observe), followed
+        scratch, rows=rows, seed=own, root=followed.states, critic=guides.critic, prior=guides.prior,
+        seen=lambda: followed.observations(guides.observation),
+    )  # fmt: skip
+    return bursting(args, scratch, agent, own, followed), followed
+
+
+def make_prior_alone(
+    args: Args, opened: Checkpoint, scratch: DreamVectorEnv, guides: Guides, rows: int, seed: int
+) -> Policy:
+    """Return the policy that leads the planner as it is, seeing what the planner shows it."""
+    own = args.seed + seed
+    followed = FollowedDreams(rows, opened, device=args.device, precision=args.precision, seed=own)
+    assert guides.learner is not None
+    alone = ShownInstead(SB3Policy(guides.learner, own), lambda: followed.observations(guides.observation))
+    return bursting(args, scratch, alone, own, followed)
+
+
+def bursting(args: Args, scratch: DreamVectorEnv, agent: Policy, seed: int, followed: FollowedDreams) -> Policy:
+    """Return an agent with the planner's bursts, of which what follows the environments is told."""
+    acting = WithBursts(agent, scratch.single_action_space, start=args.planner_bursts, seed=seed)
+    return WatchingPolicy(acting, followed.observe)
 
 
 def measure(
@@ -324,8 +321,9 @@ def decisive(args: Args, guides: Guides | None = None) -> dict[str, Any]:
         names = ("seed", "steps", "bursts", "mazes", "denoising_steps", "precision")
         return {name: getattr(args, name) for name in names} | {"world_model": fingerprint(args.checkpoint)}
     chosen = settings_of(args, guides)
-    for name in ("real_episodes", "dream_episodes", "mazes_at_once", "bursts", "film_steps", "also_without_critic"):
+    for name in ("real_episodes", "dream_episodes", "mazes_at_once", "bursts", "film_steps"):
         del chosen[name]
+    del chosen["also_without_critic"], chosen["also_prior_alone"]
     return chosen
 
 

@@ -138,6 +138,27 @@ def test_a_prior_leads_the_search_below_the_root():
         tree_search(env, [env.clone_state([0])], 3, TreeSearch(60), prior=lambda observations: np.ones(3))
 
 
+def test_a_prior_leads_the_search_at_the_root():
+    """Arms that pay alike are visited as the rule says, computed here in a loop; a single path goes where it points."""
+    env = Bandit(4, [0.0, 0.0, 0.0])
+    env.reset()
+    priors = np.array([[0.2, 0.1, 0.7], [0.1, 0.6, 0.3]])
+    states = [env.clone_state([0])] * 2
+    assert tree_search(env, states, 3, TreeSearch(1, parallel=1), root_priors=priors).actions.tolist() == [2, 1]
+    search = TreeSearch(50, parallel=1, exploration=1.0, discount=0.0)
+    found = tree_search(env, states, 3, search, root_priors=priors)
+    for row, prior in enumerate(priors):
+        visits = np.zeros(3, int)
+        for _ in range(50):
+            visits[np.argmax(prior * np.sqrt(max(1, visits.sum())) / (1 + visits))] += 1
+        assert found.visits[row].tolist() == visits.tolist()
+    for wrong in (priors[0], priors[:1], priors[:, :2]):
+        with pytest.raises(ValueError, match=r"prior returned the shape .*expected \(2, 3\)"):
+            tree_search(env, states, 3, search, root_priors=wrong)
+    with pytest.raises(ValueError, match="expected probabilities"):
+        tree_search(env, states, 3, search, root_priors=2 * priors)
+
+
 def test_a_row_does_not_depend_on_the_others():
     env = BranchingMaze(6)
     states = {cell: (np.array([cell]), np.array([0]), np.array([False])) for cell in (23, 14, 17, 12)}

@@ -14,14 +14,17 @@ from agents.critic_folder import save_critic
 from agents.evaluate import evaluate
 from agents.return_critic import CriticSettings, ReturnCritic
 from agents.run_lock import FolderInUseError, only_run_in
+from agents.sb3 import SB3Policy
 from experiments import dream_ppo, plan_mpc
 from experiments.plan_mpc import Args, main
 from tests.wmgym.dot_world import small_checkpoint
 from tests.wmgym.image_worlds import ACTIONS, TOY
+from tests.wmgym.test_wrappers import Noisy
 from wmgym.checkpoint import fingerprint, open_checkpoint, save_starts
 from wmgym.observations import observation_space
 from wmgym.recorded_world import WORLD_FILE, RecordedWorld
 from wmgym.recording import SEED_RANGES
+from wmgym.wrappers import WorldModelObservation
 
 needs_maze = pytest.mark.skipif(importlib.util.find_spec("memory_maze") is None, reason="memory-maze is not installed")
 
@@ -102,11 +105,52 @@ def test_a_policy_learned_in_dreams_is_a_trees_prior(args, tmp_path):
             steps=4, minutes=0.01, observation="latent",
         )
     )  # fmt: skip
-    tree = replace(args, planner="tree", prior=learned, dream_episodes=1)
-    assert main(tree)["metrics"]["policies"][1]["name"] == "tree planner"
+    tree = replace(args, planner="tree", prior=learned, dream_episodes=1, also_prior_alone=True, temperature=1.0)
+    names = [row["name"] for row in main(tree)["metrics"]["policies"]]
+    assert names == ["random policy with bursts", "prior alone", "tree planner with prior"]
+    critic = write_critic(tmp_path / "of_latents", args.checkpoint, "latent")
+    helped = main(replace(tree, critic=critic, also_without_critic=True, output=tmp_path / "helped"))
+    names = [row["name"] for row in helped["metrics"]["policies"]]
+    assert names[2:] == ["tree planner with prior without critic", "tree planner with prior with critic"]
     features = write_critic(tmp_path / "critic", args.checkpoint, "features")
     with pytest.raises(ValueError, match="--critic sees features, --prior latent, expected the same"):
         main(replace(tree, critic=features))
+
+
+def test_the_prior_is_asked_about_what_was_really_seen_and_alone_it_acts_as_where_it_is_judged(args, tmp_path):
+    """Without bursts it takes the actions of the policy in an environment that is watched by the world model."""
+    learned = tmp_path / "ppo"
+    dream_ppo.main(
+        replace(
+            dream_ppo.PRESETS["tiny"], checkpoint=args.checkpoint, output=learned, real_episodes=0, dream_episodes=1,
+            steps=4, minutes=0.01,
+        )
+    )  # fmt: skip
+    guides = plan_mpc.prepared(replace(args, planner="tree", prior=learned))
+    opened = open_checkpoint(args.checkpoint)
+    watched = WorldModelObservation(Noisy(), opened)
+    policy = SB3Policy(guides.learner, 7)
+    asked = []
+
+    def spy(observations):
+        asked.append(np.array(observations))
+        return guides.prior(observations)
+
+    with plan_mpc.closing(plan_mpc.make_dreams(args, opened, 2, guides.observation)) as scratch:
+        alone = plan_mpc.make_prior_alone(args, opened, scratch, guides, 1, 7)
+        planner, _ = plan_mpc.make_planner(args, opened, scratch, replace(guides, prior=spy), 1, 7)
+        plain = Noisy()
+        frame, seen = plain.reset(seed=3)[0], watched.reset(seed=3)[0]
+        for step in range(6):
+            begins = np.array([step == 0])
+            expected = policy.act(seen[None], begins)
+            assert alone.act(frame[None], begins).tolist() == expected.tolist()
+            asked.clear()
+            planner.act(frame[None], begins)
+            np.testing.assert_array_equal(asked[0], seen[None])
+            action = int(expected[0])
+            frame, seen = plain.step(action)[0], watched.step(action)[0]
+            planner._actions[:] = action  # as if it had been its own
 
 
 def test_ctrl_c_keeps_the_rounds_that_are_finished(args, monkeypatch, capsys):
@@ -185,7 +229,10 @@ def test_actions_that_no_planner_knows_are_refused_before_anything_is_done(kind,
      ({"replan_every": 3}, "replan_every = 3, expected at most horizon = 2"),
      ({"also_without_critic": True}, "--also-without-critic given, expected --critic with it"),
      ({"seed": -1}, "--seed -1 given, expected 0 to 4294967295"), ({"seed": 2**32}, "--seed 4294967296 given"),
-     ({"prior": "here"}, "--prior given with --planner cem, expected tree")],
+     ({"prior": "here"}, "--prior given with --planner cem, expected tree"),
+     ({"temperature": 1.0}, "--temperature given with --planner cem, expected tree"),
+     ({"temperature": -1.0}, r"--temperature -1\.0 given, expected 0 to 100"),
+     ({"also_prior_alone": True}, "--also-prior-alone given, expected --prior with it")],
 )  # fmt: skip
 def test_what_does_not_fit_is_refused_before_anything_is_done(changes, message, args, tmp_path):
     if "prior" in changes:
