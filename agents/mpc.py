@@ -18,6 +18,10 @@ from agents.trajectory_optimizers import Floats, Plan
 from agents.tree_search import Prior, TreeSearch, tree_search
 
 
+DRAWS = 40_000
+"""Sets the streams of draws by visits apart from others of the same seed."""
+
+
 @dataclass(frozen=True)
 class MPCConfig:
     """How far to look ahead, and how often.
@@ -242,7 +246,7 @@ class TreeSearchAgent:
     def _draw(self, due: NDArray[np.int64], visits: NDArray[np.int64]) -> NDArray[np.int64]:
         """Draw an action for each row that is due, by how often it was visited."""
         while len(self._rngs) < len(self._actions):
-            self._rngs.append(np.random.default_rng([self._seed, len(self._rngs)]))
+            self._rngs.append(np.random.default_rng([self._seed, len(self._rngs), DRAWS]))
         shares = (visits / visits.max(axis=1, keepdims=True)) ** (1 / self._temperature)
         shares /= shares.sum(axis=1, keepdims=True)
         drawn = [self._rngs[row].choice(len(share), p=share) for row, share in zip(due, shares, strict=True)]

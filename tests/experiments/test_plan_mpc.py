@@ -126,7 +126,7 @@ def test_the_prior_is_asked_about_what_was_really_seen_and_alone_it_acts_as_wher
             steps=4, minutes=0.01,
         )
     )  # fmt: skip
-    guides = plan_mpc.prepared(replace(args, planner="tree", prior=learned))
+    guides = plan_mpc.prepared(replace(args, planner="tree", hold=1, prior=learned))
     opened = open_checkpoint(args.checkpoint)
     watched = WorldModelObservation(Noisy(), opened)
     policy = SB3Policy(guides.learner, 7)
