@@ -17,7 +17,6 @@ from agents.search_settings import check_least
 from agents.trajectory_optimizers import Floats, Plan
 from agents.tree_search import Prior, TreeSearch, tree_search
 
-
 DRAWS = 40_000
 """Sets the streams of draws by visits apart from others of the same seed."""
 
@@ -175,10 +174,12 @@ class TreeSearchAgent:
         critic: See `tree_search`.
         prior: See `tree_search`.
         root: See `MPCAgent`.
-        seen: `seen() -> observations`: what the prior sees of the states to plan from, one a row; asked with each
-            plan, after `root`. Without it the roots have no prior: what `act` is given may be of another kind.
+        root_observations: `root_observations() -> observations`: what the prior sees of the states to plan from, one a
+            row; asked with each plan, after `root`. Without it the roots have no prior: what `act` is given may be of
+            another kind.
         temperature: 0 takes the most visited action; else it is drawn in proportion to its visits to the power
-            `1 / temperature`. Where the search finds nothing, at 1, it acts much as its prior does.
+            `1 / temperature`. Where the search finds nothing, at 1, it acts about as its prior does, without what that
+            does in less than a share of `1 / simulations`, which is hardly ever visited.
         seed: Fixes the draws: row `i` has a generator of its own.
 
     Raises:
@@ -197,7 +198,7 @@ class TreeSearchAgent:
         critic: Critic | None = None,
         prior: Prior | None = None,
         root: Root | None = None,
-        seen: Callable[[], Any] | None = None,
+        root_observations: Callable[[], Any] | None = None,
         temperature: float = 0.0,
         seed: int = 0,
     ) -> None:
@@ -211,7 +212,7 @@ class TreeSearchAgent:
             )
         self._space = env.single_action_space
         self._env, self._search, self._critic, self._prior, self._root = env, search, critic, prior, root
-        self._seen, self._temperature, self._seed = seen, temperature, seed
+        self._root_observations, self._temperature, self._seed = root_observations, temperature, seed
         self._rngs: list[np.random.Generator] = []
         self._actions: NDArray[Any] = np.zeros(0, self._space.dtype)
         self._steps_left: NDArray[np.int64] = np.zeros(0, np.int64)
@@ -237,8 +238,8 @@ class TreeSearchAgent:
 
     def _plan(self, due: NDArray[np.int64], states: Sequence[Any]) -> NDArray[Any]:
         count, priors = int(self._space.n), None
-        if self._prior is not None and self._seen is not None:
-            priors = np.asarray(self._prior(self._seen()))[due]
+        if self._prior is not None and self._root_observations is not None:
+            priors = np.asarray(self._prior(self._root_observations()))[due]
         found = tree_search(self._env, states, count, self._search, self._critic, self._prior, priors)
         chosen = found.actions if self._temperature == 0 else self._draw(due, found.visits)
         return chosen + int(self._space.start)

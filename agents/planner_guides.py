@@ -15,8 +15,8 @@ from agents.sb3 import load_learner
 from agents.training_folder import POLICY_FILE, settings_of_training
 from agents.tree_search import Prior
 
-DISCOUNT = 0.97
-"""Of plans without a critic."""
+PRIOR_ALONE = "prior alone"
+"""What the policy that leads a planner is called where it acts without one."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ def load_guides(
     """Read critic and policy from their folders.
 
     Args:
-        settings: Of `PlannerSettings`; where `discount` is None, it is the critic's, or `DISCOUNT` without one.
+        settings: Of `PlannerSettings`; where `discount` is None, it is the critic's, or the usual one without.
         critic: Folder of one, see `agents.critic_folder`.
         prior: Folder of a training or cloning.
         world_model: Fingerprint of the one that is planned in, which both must fit.
@@ -71,5 +71,5 @@ def load_guides(
         policy, shown["--prior"] = prior_of(learner), kept["observation"]
     if len(set(shown.values())) > 1:
         raise ValueError(f"--critic sees {shown['--critic']}, --prior {shown['--prior']}, expected the same of both.")
-    chosen = PlannerSettings(**{**settings, "discount": DISCOUNT if discount is None else discount})
+    chosen = PlannerSettings(**{**settings, "discount": PlannerSettings.discount if discount is None else discount})
     return Guides(chosen, values, policy, learner, next(iter(shown.values()), "features"))

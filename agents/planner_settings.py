@@ -104,7 +104,7 @@ class PlannerSettings:
         root: Root,
         critic: Critic | None = None,
         prior: Prior | None = None,
-        seen: Callable[[], Any] | None = None,
+        root_observations: Callable[[], Any] | None = None,
     ) -> Policy:
         """Return the agent that plans so.
 
@@ -115,12 +115,12 @@ class PlannerSettings:
             root: See `MPCAgent`.
             critic: Value of what comes after a branch.
             prior: Of a tree's actions; sequences are searched without.
-            seen: What the prior sees of the roots; see `TreeSearchAgent`.
+            root_observations: What the prior sees of the roots; see `TreeSearchAgent`.
         """
         if self.planner == "tree":
             return TreeSearchAgent(
-                env, self.tree(env.num_envs, rows), critic=critic, prior=prior, root=root, seen=seen,
-                temperature=self.temperature, seed=seed,
+                env, self.tree(env.num_envs, rows), critic=critic, prior=prior, root=root,
+                root_observations=root_observations, temperature=self.temperature, seed=seed,
             )  # fmt: skip
         config = MPCConfig(self.horizon, self.hold, self.replan_every, self.discount)
         return MPCAgent(env, self.search(), config, seed=seed, critic=critic, root=root)

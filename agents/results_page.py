@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from agents.comparison import BEATS, UNDECIDED, WORLDS, WORSE, outcome
+from agents.planner_guides import PRIOR_ALONE
 from agents.results import RESULT_FILE, is_of
 from agents.run_sections import command_of
 
@@ -105,8 +106,8 @@ def learned_from(result: Mapping[str, Any], name: str) -> str:
     if "planning" in metrics:
         parts = [part for part in ("critic", "prior") if config.get(part) and not name.endswith(f"without {part}")]
         helped = [f"{part} {Path(config[part].split()[0]).name}" for part in parts]
-        if name == "prior alone":
-            return helped[-1]
+        if name == PRIOR_ALONE:
+            return f"as {helped[-1].removeprefix('prior ')} did"
         return f"{' and '.join(helped) or 'nothing'}; plans in dreams"
     return "not said"
 

@@ -10,6 +10,13 @@ from agents.comparison import WORLDS, said_steps
 from agents.dream_settings import options_of
 from agents.learning_time import as_sentence
 
+PLAN_SWITCHES = ("also_without_critic", "also_prior_alone", "compile")
+PLAN_USUAL = {
+    "iterations": 1, "temperature": 0.0, "branches": 256, "planner_bursts": 0.0, "bursts": 0.08, "steps": 1000,
+    "real_episodes": 20, "mazes": "test", "film_steps": 120, "denoising_steps": 1, "device": "cpu", "seed": 0,
+}  # fmt: skip
+"""Settings of experiments/plan_mpc.py that a command names only where they are others."""
+
 
 def section(name: str, result: Mapping[str, Any]) -> str:
     """Return title, command, returns in both worlds, verdicts and how it was learned, of one run.
@@ -31,8 +38,8 @@ def command_of(result: Mapping[str, Any]) -> str:
 
 def ppo_command(config: Mapping[str, Any]) -> str:
     """How long and how much was asked of a run of PPO, and all that was not left as it is by default."""
-    of_features = "" if config["observation"] == "latent" else f"_{config['observation']}"
-    output = [f"--output runs/fine_tuned{of_features}"] if config.get("start_from") else []
+    seen = config.get("observation", "latent")
+    output = [f"--output runs/fine_tuned{'' if seen == 'latent' else f'_{seen}'}"] if config.get("start_from") else []
     return " ".join(["experiments/dream_ppo.py", *options_of(config), *output])
 
 
@@ -53,15 +60,16 @@ def clone_command(config: Mapping[str, Any]) -> str:
 
 
 def plan_command(config: Mapping[str, Any]) -> str:
-    """How far was planned, and by whose help."""
-    names = ("planner", "horizon", "hold", "candidates", "replan_every", "mazes_at_once", "dream_episodes", "precision")
+    """How far was planned, by whose help, and all that was not left as it is by default."""
+    tree = config["planner"] == "tree"
     parts = [f"--{name} runs/{config[name].split()[0]}" for name in ("critic", "prior") if config.get(name)]
-    switches = ("also_without_critic", "also_prior_alone", "compile")
-    parts += [f"--{name.replace('_', '-')}" for name in switches if config.get(name)]
-    parts += [flag(name, config[name]) for name in names]
-    unasked = {"temperature": 0.0, "planner_bursts": 0.0, "bursts": 0.08}
-    parts += [flag(name, config[name]) for name, usual in unasked.items() if config.get(name, usual) != usual]
-    return f"experiments/plan_mpc.py {' '.join(parts)}"
+    parts += [f"--{name.replace('_', '-')}" for name in PLAN_SWITCHES if config.get(name)]
+    told = ("planner", "hold", "candidates", "mazes_at_once", "dream_episodes", "precision")
+    parts += [flag(name, config[name]) for name in (*told, *(() if tree else ("horizon", "replan_every")))]
+    parts += [flag(name, config[name]) for name, usual in PLAN_USUAL.items() if config.get(name, usual) != usual]
+    if checkpoint := config.get("checkpoint"):
+        parts.append(f"--checkpoint runs/{checkpoint}")
+    return f"experiments/plan_mpc.py {' '.join([*parts, *(['--output runs/plan_tree'] if tree else [])])}"
 
 
 def flag(name: str, value: Any) -> str:

@@ -73,7 +73,7 @@ class Args:
     recordings: tuple[Path, ...] = ()
     """Folders of training episodes, from collect_episodes.py; needed, unless --evaluate is given."""
     validation: Path | None = None
-    """Folder of episodes to tell on how well the teacher is cloned; likewise."""
+    """Folder of episodes to tell on how well the teacher is cloned; needed, unless --evaluate is given."""
     output: Path = Path("runs/clone_behaviour")
     """Folder for everything that is written."""
     checkpoint: str | None = None
@@ -211,7 +211,8 @@ def learn(args: Args, dreams: Any) -> Any:
     """Clone, save, and return the learner."""
     sizes = {"lstm_hidden_size": args.hidden} if args.recurrent else {}
     learner = make_ppo(dreams, seed=args.seed, recurrent=args.recurrent, policy_kwargs=sizes | {"net_arch": [128]})
-    files = {"train": usable_files(args.recordings), "validation": usable_files([Path(args.validation or "")])}
+    assert args.validation is not None  # see prepared()
+    files = {"train": usable_files(args.recordings), "validation": usable_files((args.validation,))}
     keep_apart(files["train"], files["validation"])
     labels = {name: ask(args, name, paths) for name, paths in files.items()}
     taught, unseen = (demonstrations(args, name, files[name], labels[name]) for name in ("train", "validation"))

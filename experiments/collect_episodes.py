@@ -47,13 +47,12 @@ from agents.policy_walker import PolicyWalker
 from agents.results import write_json
 from agents.space_walkers import load_policy_factory, make_random_walker, make_users_policy, random_mixture
 from wmgym.arguments import check_ranges
-from wmgym.collected_world import OWN_STEPS, drawn_size, look_at_world, refuse_mixed_frames, refuse_mixed_worlds
+from wmgym.collected_world import OWN_STEPS, drawn_size, look_at_world, refuse_mixed_frames, refuse_mixed_worlds, survey
 from wmgym.collection import JobFailed, Work, run_jobs
-from wmgym.errors import RecordingError
 from wmgym.image_world import Pixels, Rewards
 from wmgym.plain_errors import plain_errors
 from wmgym.recorded_world import COLLECTION_FILE, RecordedWorld
-from wmgym.recording import SEED_RANGES, read_summary, record_episode, scan, write_episode
+from wmgym.recording import SEED_RANGES, record_episode, write_episode
 from wmgym.smaller_frames import with_smaller_frames
 
 Split = Literal["train", "validation", "test"]
@@ -137,6 +136,10 @@ def start_worker(args: Args, world: RecordedWorld) -> Work:
     """Open the world of one process; return the function that records the episode of a seed in it."""
     wmgym.register_all()
     env = open_world(args, world)
+    if args.agent is not None:
+        import torch
+
+        torch.set_num_threads(1)  # each process has a core
 
     def record(seed: int) -> int:
         act, name = who_walks(args, env, seed)
@@ -170,13 +173,10 @@ def who_walks(args: Args, env: gymnasium.Env[Any, Any], seed: int) -> tuple[Any,
 
 @cache
 def load_agent(name: str, checkpoint: str | None, bursts: float) -> tuple[Any, Any]:
-    """Return an agent, and the world model that it sees by, which it must fit; loaded once a process, of one core."""
-    import torch  # recording without an agent does not import it
-
-    from agents.named_policies import named_policy
+    """Return an agent, and the world model that it sees by, which it must fit; loaded once a process."""
+    from agents.named_policies import named_policy  # recording without an agent does not import torch
     from wmgym.checkpoint import fingerprint, open_checkpoint, tokenizer_fingerprint
 
-    torch.set_num_threads(1)
     tokenizer = tokenizer_fingerprint(checkpoint)
     agent = named_policy(name, bursts=bursts, world_model=fingerprint(checkpoint), tokenizer=tokenizer)
     return agent, open_checkpoint(checkpoint)
@@ -189,6 +189,24 @@ def agent_walker(args: Args, env: gymnasium.Env[Any, Any], seed: int) -> tuple[A
     agent, opened = load_agent(args.agent or "", args.checkpoint, args.bursts)
     see = follow_one(agent.observation or "pixels", opened)
     return PolicyWalker(agent.make(env.action_space, seed), see).act, f"agent {agent.name}"
+
+
+def agent_of(args: Args) -> dict[str, Any] | None:
+    """Return what tells the agent that walks from all others, and who sees for it; None if no agent walks.
+
+    Raises:
+        FileNotFoundError: There is no such agent.
+        ValueError: It is damaged, of another world model, or that is of another world than the one to record.
+    """
+    if args.agent is None:
+        return None
+    from wmgym.checkpoint import fingerprint
+    from wmgym.followed import refuse_other_spaces
+
+    agent, opened = load_agent(args.agent, args.checkpoint, args.bursts)
+    world = world_of(args)
+    refuse_other_spaces(opened, world.action_space, world.frame_size)
+    return {"name": agent.name, **agent.decides, "world_model": fingerprint(args.checkpoint)}
 
 
 def shares_of(args: Args) -> dict[str, float]:
@@ -223,13 +241,15 @@ def choose_seeds(args: Args) -> list[int]:
     check_ranges(
         args, dict.fromkeys(("episodes", "frames", "max_steps", "workers"), (1, math.inf)) | {"bursts": (0, 1)}
     )
-    if args.agent is not None and args.policy is not None:
-        raise ValueError("--agent and --policy given, expected one of them: one walks in all episodes of a folder.")
+    if args.agent is not None and (args.policy is not None or args.walkers != "mixture"):
+        raise ValueError("--agent and --policy or --walkers given, expected one of them: who walks?")
+    if args.agent is None and args.checkpoint is not None:
+        raise ValueError("--checkpoint given without --agent, expected both: it is what an agent sees by.")
     shares_of(args)  # refuses walkers that the world does not have
     if args.env in OWN_STEPS:
         check_ranges(args, {"frame_size": (1, drawn_size(args.env))}, {"frame_size": "Frames are only scaled down."})
     world = world_of(args)
-    refuse_mixed_worlds(args.output / SUMMARY_FILE, args.env, world)
+    refuse_mixed_worlds(args.output / SUMMARY_FILE, args.env, world, agent_of(args))
     steps = world.max_episode_steps or 1
     count = args.episodes if args.episodes is not None else math.ceil((args.frames or 0) / (steps + 1))
     allowed = SEED_RANGES[args.split]
@@ -266,26 +286,13 @@ def recorded_seeds(folder: Path) -> set[int]:
     return seeds
 
 
-def survey(folder: Path) -> tuple[dict[Path, tuple[int, float, str]], dict[Path, str]]:
-    """Return frames, return and policy of each sound episode of a folder, and why the other files cannot be used."""
-    if not folder.is_dir():
-        return {}, {}
-    found = scan(folder)
-    sound, unusable = {}, dict(found.unusable)
-    for path in found.usable:
-        try:
-            sound[path] = read_summary(path)
-        except RecordingError as error:
-            unusable[path] = str(error)
-    return sound, unusable
-
-
 def summarise(args: Args) -> dict[str, object]:
     """Count what the folder holds, by policy; unusable files are named and not counted."""
     sound, unusable = survey(args.output)
     returns: dict[str, list[float]] = {}
     for _, total, policy in sound.values():
-        returns.setdefault(policy.partition(" ")[0], []).append(total)
+        name = policy if policy.startswith("agent ") else policy.partition(" ")[0]
+        returns.setdefault(name, []).append(total)
     return {
         "env": args.env,
         "frame_size": args.frame_size or drawn_size(args.env),
@@ -293,6 +300,7 @@ def summarise(args: Args) -> dict[str, object]:
         "split": args.split,
         "seeds": [SEED_RANGES[args.split].start, SEED_RANGES[args.split].stop - 1],
         "mixture": shares_of(args),
+        "agent": agent_of(args),
         "episodes": sum(map(len, returns.values())),
         "frames": sum(frames for frames, _, _ in sound.values()),
         "policies": {

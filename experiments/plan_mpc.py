@@ -31,7 +31,7 @@ from agents.evaluate import RandomPolicy
 from agents.exploration import WithBursts
 from agents.interfaces import Policy
 from agents.plan_film import film_plans
-from agents.planner_guides import Guides, load_guides
+from agents.planner_guides import PRIOR_ALONE, Guides, load_guides
 from agents.planner_settings import NAMES, Planner, PlannerSettings
 from agents.results import file_digest, told_checkpoint, write_result
 from agents.rounds import MakePolicy, Measured, measure_in_rounds
@@ -55,7 +55,6 @@ RANGES: dict[str, Range] = dict.fromkeys(COUNTS, (1, math.inf)) | {
     "discount": (0, 1), "bursts": (0, 1), "planner_bursts": (0, 1), "temperature": (0, 100), "steps": (1, REAL_STEPS),
     "real_episodes": (0, math.inf), "dream_episodes": (0, math.inf), "film_steps": (0, REAL_STEPS), "seed": SEEDS,
 }  # fmt: skip
-PRIOR_ALONE = "prior alone"
 
 
 @dataclass(frozen=True)
@@ -85,9 +84,11 @@ class Args:
     prior: Path | None = None
     """Folder of a policy without an LSTM, trained or cloned: a tree tries first what it would do."""
     also_prior_alone: bool = False
-    """Measure the policy of --prior without planning, too, with the planner's bursts: what is planning good for?"""
+    """Measure the policy of --prior without planning, too, with the planner's bursts. What differs is planning, and
+    that a tree does not visit actions that the policy takes in less than one of --candidates steps."""
     temperature: float = 0.0
-    """0 takes the action of a tree that was visited most; 1 draws it by its visits, as policies draw theirs."""
+    """Of a tree: 0 takes the action that was visited most; else it is drawn in proportion to visits ** (1 /
+    temperature)."""
     branches: int = 256
     """Dreams that are stepped at a time, which bounds the memory needed; told before anything begins."""
     planner_bursts: float = 0.0
@@ -144,16 +145,19 @@ def play(args: Args, guides: Guides, started: float) -> dict[str, Any]:
         try:
             name = f"random policy{' with bursts' if args.bursts else ''}"
             found = {name: measure(args, opened, name, random, decisive(args))}
-            planner = f"{NAMES[args.planner]}{' with prior' if args.prior else ''}"
+            led = " with prior" if args.prior else ""
+            planner = f"{NAMES[args.planner]}{led}"
             if args.also_prior_alone:
                 alone = partial(make_prior_alone, args, opened, scratch, guides)
-                alike = decisive(args) | {name: decisive(args, guides)[name] for name in ("prior", "planner_bursts")}
+                kept = decisive(args, guides)
+                alike = decisive(args) | {name: kept[name] for name in ("prior", "planner_bursts")}
+                del alike["bursts"]  # of the random policy
                 found[PRIOR_ALONE] = measure(args, opened, PRIOR_ALONE, alone, alike)
             if args.also_without_critic:
-                blind, name = replace(guides, critic=None), f"{planner} without critic"
+                blind, name = replace(guides, critic=None), f"{planner}{led and ','} without critic"
                 alike = decisive(args, guides) | {"critic": None}
                 found[name] = measure(args, opened, name, lambda rows, seed: plan(blind, rows, seed)[0], alike)
-            name = f"{planner}{' with critic' if args.critic else ''}"
+            name = f"{planner}{(' and' if led else ' with') + ' critic' if args.critic else ''}"
             alike = decisive(args, guides)
             found[name] = measure(args, opened, name, lambda rows, seed: plan(guides, rows, seed)[0], alike)
             if args.real_episodes and args.film_steps:
@@ -238,7 +242,7 @@ def make_planner(
     followed = FollowedDreams(rows, opened, device=args.device, precision=args.precision, seed=own)
     agent = guides.settings.agent(
         scratch, rows=rows, seed=own, root=followed.states, critic=guides.critic, prior=guides.prior,
-        seen=lambda: followed.observations(guides.observation),
+        root_observations=lambda: followed.observations(guides.observation),
     )  # fmt: skip
     return bursting(args, scratch, agent, own, followed), followed
 
@@ -250,7 +254,9 @@ def make_prior_alone(
     own = args.seed + seed
     followed = FollowedDreams(rows, opened, device=args.device, precision=args.precision, seed=own)
     assert guides.learner is not None
-    alone = ShownInstead(SB3Policy(guides.learner, own), lambda: followed.observations(guides.observation))
+    alone: Policy = SB3Policy(guides.learner, own)
+    if guides.observation != "pixels":  # which it is given, as they are
+        alone = ShownInstead(alone, lambda: followed.observations(guides.observation))
     return bursting(args, scratch, alone, own, followed)
 
 
@@ -324,6 +330,8 @@ def decisive(args: Args, guides: Guides | None = None) -> dict[str, Any]:
     for name in ("real_episodes", "dream_episodes", "mazes_at_once", "bursts", "film_steps"):
         del chosen[name]
     del chosen["also_without_critic"], chosen["also_prior_alone"]
+    if not chosen["temperature"]:  # as it was before there was any: rounds of then go on
+        del chosen["temperature"]
     return chosen
 
 

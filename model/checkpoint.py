@@ -1,6 +1,6 @@
 """A checkpoint is a folder: `config.json`, `model.safetensors`, and whatever else its user lays beside them.
 
-Loading reads JSON and safetensors and nothing else: it cannot execute what it loads.
+Loading reads JSON and safetensors, which may be compressed by `xz`, and nothing else: it cannot execute what it loads.
 """
 
 import hashlib
@@ -26,6 +26,8 @@ TOKENIZER = "tokenizer."
 SCALE = f"{TOKENIZER}scale"
 COMPRESSED = ".xz"
 """What `xz` appends to the name of a file that it compresses; frames take a fifth then."""
+MOST_BYTES = 2**31
+"""Of a compressed file, once it is not: more would be an attack on whoever opens it."""
 WEIGHT_TYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
@@ -169,13 +171,11 @@ def save_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
 
 
 def load_tensors(path: Path) -> dict[str, Tensor]:
-    """Reads a safetensors file, or what `xz` made of it, if that is there in its place.
+    """Reads a safetensors file.
 
     Raises:
         CheckpointError: it is missing, truncated, no safetensors file, or its tensors are not those that were written.
     """
-    if (there := stored_file(path)) != path:
-        return _load_compressed(there)
     try:
         with safe_open(path, framework="pt") as file:
             tensors: dict[str, Tensor] = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
@@ -188,6 +188,48 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
             f"{path} ({size} bytes) is not a readable safetensors file ({error}). "
             "Most likely a copy or download broke off: fetch it again."
         ) from error
+    return _undamaged(path, tensors, written)
+
+
+def stored_file(path: Path) -> Path:
+    """Where a file is kept that may be compressed: where it should be, or beside that, if it is only there.
+
+    Raises:
+        CheckpointError: it is there twice, and nobody knows which is meant.
+    """
+    compressed = path.with_name(path.name + COMPRESSED)
+    if compressed.exists() and path.exists():
+        raise CheckpointError(
+            f"{path.parent} has both {path.name} and {compressed.name}, expected one of them. Most likely one is of an "
+            "earlier checkpoint: delete that one."
+        )
+    return compressed if compressed.exists() else path
+
+
+def load_stored(path: Path) -> dict[str, Tensor]:
+    """Reads a safetensors file, or what `xz` made of it.
+
+    Raises:
+        CheckpointError: see `stored_file` and `load_tensors`; or it would be of more than `MOST_BYTES`.
+    """
+    if (there := stored_file(path)) == path:
+        return load_tensors(path)
+    try:
+        unpacker = lzma.LZMADecompressor()
+        raw = unpacker.decompress(there.read_bytes(), max_length=MOST_BYTES)
+        if not unpacker.eof:
+            raise EOFError("it breaks off" if unpacker.needs_input else f"it holds more than {MOST_BYTES} bytes")
+        header = json.loads(raw[8 : 8 + int.from_bytes(raw[:8], "little")])
+        return _undamaged(there, load(raw), header.get("__metadata__", {}).get(DIGEST_KEY))
+    except (SafetensorError, lzma.LZMAError, EOFError, OSError, ValueError, AttributeError) as error:
+        raise CheckpointError(
+            f"{there} cannot be read ({error}), expected a safetensors file that xz compressed. Most likely a copy or "
+            "download broke off: fetch it again."
+        ) from error
+
+
+def _undamaged(path: Path, tensors: dict[str, Tensor], written: str | None) -> dict[str, Tensor]:
+    """Returns the tensors if they have the digest that was written with them, if any was."""
     found = tensors_digest(tensors)
     if written not in (None, found):
         raise CheckpointError(
@@ -195,23 +237,6 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
             "were changed on the disk or on the way: fetch it again."
         )
     return tensors
-
-
-def stored_file(path: Path) -> Path:
-    """Where a safetensors file is kept: where it should be, or compressed beside that, if it is only there."""
-    compressed = path.with_name(path.name + COMPRESSED)
-    return compressed if compressed.exists() and not path.exists() else path
-
-
-def _load_compressed(path: Path) -> dict[str, Tensor]:
-    """Reads a compressed safetensors file; its own checksum tells whether it is whole."""
-    try:
-        return load(lzma.decompress(path.read_bytes()))
-    except (SafetensorError, lzma.LZMAError, EOFError, OSError, ValueError) as error:
-        raise CheckpointError(
-            f"{path} cannot be read ({error}), expected a safetensors file that xz compressed. Most likely a copy or "
-            "download broke off: fetch it again."
-        ) from error
 
 
 def check_fit(name: str | Path, expected: dict[str, Tensor], weights: dict[str, Tensor]) -> None:

@@ -194,7 +194,9 @@ def save_starts(folder: str | Path, first_frames: NDArray[np.uint8], clips: Clip
     if clips is not None:
         arrays |= {CLIP_FRAMES_KEY: clips.frames, CLIP_ACTIONS_KEY: clips.actions}
     tensors = {key: torch.from_numpy(np.ascontiguousarray(array)) for key, array in arrays.items()}
-    model.checkpoint.save_tensors(Path(folder) / STARTS_FILE, tensors)
+    path = Path(folder) / STARTS_FILE
+    model.checkpoint.save_tensors(path, tensors)
+    path.with_name(path.name + model.checkpoint.COMPRESSED).unlink(missing_ok=True)  # of before
 
 
 def _load(name: str | Path | None) -> Checkpoint:
@@ -207,7 +209,7 @@ def _load(name: str | Path | None) -> Checkpoint:
     try:
         folder = model.checkpoint.find_checkpoint(DEFAULT_CHECKPOINT if name is None else name)
         world = WorldModel.from_pretrained(folder)
-        tensors = model.checkpoint.load_tensors(folder / STARTS_FILE)
+        tensors = model.checkpoint.load_stored(folder / STARTS_FILE)
         recorded = read_world(folder)
     except model.checkpoint.CheckpointError as error:
         raise CheckpointError(str(error)) from error

@@ -7,9 +7,9 @@ from typing import Any
 
 from gymnasium.spaces import Discrete
 
-from wmgym.errors import ImageWorldError
+from wmgym.errors import ImageWorldError, RecordingError
 from wmgym.recorded_world import RecordedWorld, make_image_world, time_limit
-from wmgym.recording import read_frame_size
+from wmgym.recording import read_frame_size, read_summary, scan
 
 OWN_STEPS = {
     "wmgym/MemoryMaze-9x9-v0": 1000,
@@ -103,13 +103,30 @@ def other_facts(before: RecordedWorld, now: RecordedWorld) -> list[str]:
     ]
 
 
-def refuse_mixed_worlds(summary_file: Path, env: str, asked: RecordedWorld) -> None:
-    """Refuse a folder whose summary says that it holds episodes of another world, or recorded in another way.
+def survey(folder: Path) -> tuple[dict[Path, tuple[int, float, str]], dict[Path, str]]:
+    """Return frames, return and policy of each sound episode of a folder, and why the other files cannot be used."""
+    if not folder.is_dir():
+        return {}, {}
+    found = scan(folder)
+    sound, unusable = {}, dict(found.unusable)
+    for path in found.usable:
+        try:
+            sound[path] = read_summary(path)
+        except RecordingError as error:
+            unusable[path] = str(error)
+    return sound, unusable
+
+
+def refuse_mixed_worlds(
+    summary_file: Path, env: str, asked: RecordedWorld, agent: dict[str, Any] | None = None
+) -> None:
+    """Refuse a folder whose summary says that it holds episodes of another world or agent, or recorded in another way.
 
     Args:
         summary_file: Of the folder; none of a new one.
         env: Id of the world asked for.
         asked: What is asked for.
+        agent: What tells the agent that shall walk from all others; None if another walks.
 
     Raises:
         ValueError: It does, or the summary is damaged.
@@ -129,6 +146,13 @@ def refuse_mixed_worlds(summary_file: Path, env: str, asked: RecordedWorld) -> N
         raise ValueError(
             f"{folder} holds episodes of {there}, --env asks for {env}; expected one world a folder, since models are "
             "trained on all of it. Pass the same --env, or another --output."
+        )
+    before = summary.get("agent")
+    if before is not None and before != agent:
+        raise ValueError(
+            f"{folder} holds episodes of the agent {before}, {agent or 'no agent'} asked for; expected one agent a "
+            "folder: nobody could tell them apart. Likely cause: it was trained again, or has other --bursts or "
+            "another --checkpoint. Pass another --output."
         )
     if "world" in summary and env not in OWN_STEPS:
         other = other_facts(RecordedWorld.from_json(summary["world"]), asked)

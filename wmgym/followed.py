@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 from gymnasium.error import ResetNeeded
+from gymnasium.spaces import Box, Space
 from numpy.typing import NDArray
 
+from wmgym.action_spaces import same_actions
 from wmgym.arrays import as_array
 from wmgym.checkpoint import Checkpoint, open_checkpoint
 from wmgym.chosen_actions import counted_from_zero
@@ -18,6 +20,8 @@ from wmgym.context import Context, first_frame
 from wmgym.dream import Bools, Dreams
 from wmgym.dream_state import DreamState
 from wmgym.errors import ContextError
+from wmgym.model_actions import takes
+from wmgym.observations import check_observation
 from wmgym.vector_inputs import read_actions
 
 Show = Callable[[Any, Any, bool], NDArray[Any]]
@@ -101,14 +105,18 @@ class FollowedDreams:
         return [self._dreams.clone([row]) for row in range(self._shape[0])]
 
     def observations(self, kind: str) -> NDArray[Any]:
-        """Return `[n ...]` what `wmgym.wrappers.WorldModelObservation` would show of the newest frames.
+        """Return `[n ...]` what dreams that go on from here show of the newest frames.
+
+        Latents and features are those of `wmgym.wrappers.WorldModelObservation`.
 
         Args:
-            kind: "latent" or "features".
+            kind: "latent", "features", or "pixels", which are the frames as the model decodes its own latents of them.
 
         Raises:
             ResetNeeded: Nothing was observed yet.
+            ValueError: `kind` is none of the three.
         """
+        check_observation(kind)
         if not self._dreams.started.all():
             raise ResetNeeded("Call observe() before observations(): nothing was seen yet.")
         return self._dreams.observations(kind)
@@ -134,26 +142,46 @@ class FollowedDreams:
         return frames, is_first
 
 
-def follow_one(
-    kind: str, checkpoint: str | Path | Checkpoint | None = None
-) -> Callable[[Any, Any, bool], NDArray[Any]]:
+def follow_one(kind: str, checkpoint: str | Path | Checkpoint | None = None) -> Show:
     """Return what shows each frame of one environment as a dream shows its own, and remembers the frames before.
 
     Args:
         kind: "pixels", which are the frame itself, "latent" or "features".
         checkpoint: See `FollowedDreams`.
 
-    Returns:
-        A function of the newest frame, `[H W c]` uint8, the action that led to it, and whether an episode begins with
-        it; the action of a first frame is ignored.
+    Raises:
+        ValueError: `kind` is none of the three.
     """
+    check_observation(kind)
     if kind == "pixels":
         return lambda frame, led, begins: np.asarray(frame)
     followed = FollowedDreams(1, checkpoint)
 
-    def see(frame: Any, led: Any, begins: bool) -> NDArray[Any]:
+    def show(frame: Any, led: Any, begins: bool) -> NDArray[Any]:
         followed.observe(np.asarray(frame)[None], np.array([0 if begins else led]), np.array([begins]))
         shown: NDArray[Any] = followed.observations(kind)[0]
         return shown
 
-    return see
+    return show
+
+
+def refuse_other_spaces(checkpoint: Checkpoint, actions: Space[Any], frame_size: int) -> None:
+    """Refuse to follow an environment of other actions or frames than those that the model was trained on.
+
+    Args:
+        checkpoint: Of the model.
+        actions: Space of the environment's actions.
+        frame_size: Pixels along each side of its frames.
+
+    Raises:
+        ValueError: They are others.
+    """
+    config = checkpoint.world.config
+    size, own = config.tokenizer.frame_size, checkpoint.action_space
+    same = takes(config.dynamics, actions) if isinstance(actions, Box) else same_actions(actions, own)
+    if not same or frame_size != size:
+        raise ValueError(
+            f"an environment of {actions} and frames of {frame_size}x{frame_size} given, expected {own} and "
+            f"{size}x{size}, as checkpoint '{checkpoint.name}' was trained on. Fix: the environment that it was "
+            "recorded from, or a checkpoint of this one."
+        )

@@ -9,7 +9,7 @@ from pathlib import Path
 
 WANTED = "WMGYM_TRACEBACK"
 """Environment variable that brings the lines of code back, if it is set to anything."""
-_OURS = ("wmgym", "agents", "model", "experiments")
+_PACKAGES = ("wmgym", "agents", "model")
 
 
 @contextmanager
@@ -34,5 +34,6 @@ def _on_purpose(error: Exception) -> bool:
     if isinstance(error, OSError) and error.filename is not None:
         return True
     last = traceback.extract_tb(error.__traceback__)[-1]
-    ours = [Path(__file__).parents[1] / name for name in _OURS]
-    return any(folder in Path(last.filename).parents for folder in ours) and (last.line or "").startswith("raise ")
+    ours = [Path(__file__).resolve().parents[1] / name for name in _PACKAGES] + [Path(sys.argv[0]).resolve().parent]
+    raised_here = any(folder in Path(last.filename).resolve().parents for folder in ours)
+    return raised_here and (last.line or "").startswith("raise ")

@@ -4,7 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
-from model.checkpoint import stored_file
+from model.checkpoint import COMPRESSED, stored_file
 from model.training_state import TENSORS_FILE
 from wmgym.checkpoint import STARTS_FILE
 from wmgym.recorded_world import WORLD_FILE
@@ -78,10 +78,10 @@ def copy_starts(source: Path, folder: Path) -> None:
         folder: The new one; made if it is not there.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    for stored in (stored_file(source / STARTS_FILE), source / WORLD_FILE):
-        if stored.exists():
+    for name in (STARTS_FILE, WORLD_FILE):
+        if (stored := stored_file(source / name)).exists():
             partial_file = folder / f"{stored.name}.partial"
             shutil.copyfile(stored, partial_file)
+            for before in {name, name + COMPRESSED} - {stored.name}:
+                (folder / before).unlink(missing_ok=True)
             partial_file.replace(folder / stored.name)
-            if stored.name not in (STARTS_FILE, WORLD_FILE):  # compressed: what is not would be read in its place
-                (folder / STARTS_FILE).unlink(missing_ok=True)

@@ -105,7 +105,8 @@ def by_prior(temperature, rows, seed=0):
     acting, scratch = Bandit(rows, [0.0] * 4), Bandit(8, [0.0] * 4)
     shares = np.array([[0.1, 0.2, 0.3, 0.4], [0.7, 0.1, 0.1, 0.1]])
     agent = TreeSearchAgent(
-        scratch, TreeSearch(40, parallel=1, discount=0.5), root=states_of(acting), seen=lambda: np.arange(rows) % 2,
+        scratch, TreeSearch(40, parallel=1, discount=0.5), root=states_of(acting),
+        root_observations=lambda: np.arange(rows) % 2,
         prior=lambda seen: shares[seen] if len(seen) == rows else np.full((8, 4), 0.25), temperature=temperature,
         seed=seed,
     )  # fmt: skip

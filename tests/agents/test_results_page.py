@@ -116,6 +116,8 @@ def test_what_was_not_compared_or_not_played_says_so(show):
             "10 steps in dreams, 2 minutes, after clone",
         ),
         ({"critic": "runs/critic", "prior": None}, {"planning": {}}, "critic critic; plans in dreams"),
+        ({"critic": None, "prior": "clone 0123"}, {"planning": {}}, "prior clone; plans in dreams"),
+        ({"critic": "q 45", "prior": "clone 0123"}, {"planning": {}}, "critic q and prior clone; plans in dreams"),
         ({}, {"planning": {}}, "nothing; plans in dreams"),
         ({}, {}, "not said"),
         ({"policies": [{"name": "good", "scripted": "sticky", "bursts": 0.0}]}, {}, "nothing"),
@@ -126,6 +128,17 @@ def test_what_an_agent_learned_from_is_told_from_its_run(config, metrics, expect
     result = result_of(RANDOM, GOOD, **metrics)
     result["config"] |= config
     assert show(run=result)[1]["run", "good"][0] == expected
+
+
+def test_what_planners_are_compared_with_is_told_apart(show):
+    names = ("prior alone", "tree planner with prior, without critic", "tree planner with prior and critic")
+    policies = [(name, *GOOD[1:]) for name in names]
+    result = result_of(RANDOM, *policies, planning={})
+    result["config"] |= {"critic": "q 45", "prior": "clone 0123"}
+    rows = show(run=result)[1]
+    assert [rows["run", name][0] for name in names] == [
+        "as clone did", "prior clone; plans in dreams", "critic q and prior clone; plans in dreams"
+    ]  # fmt: skip
 
 
 def test_another_world_model_is_told(show):

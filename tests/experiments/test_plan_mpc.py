@@ -111,7 +111,7 @@ def test_a_policy_learned_in_dreams_is_a_trees_prior(args, tmp_path):
     critic = write_critic(tmp_path / "of_latents", args.checkpoint, "latent")
     helped = main(replace(tree, critic=critic, also_without_critic=True, output=tmp_path / "helped"))
     names = [row["name"] for row in helped["metrics"]["policies"]]
-    assert names[2:] == ["tree planner with prior without critic", "tree planner with prior with critic"]
+    assert names[2:] == ["tree planner with prior, without critic", "tree planner with prior and critic"]
     features = write_critic(tmp_path / "critic", args.checkpoint, "features")
     with pytest.raises(ValueError, match="--critic sees features, --prior latent, expected the same"):
         main(replace(tree, critic=features))

@@ -11,8 +11,8 @@ import pytest
 import tyro
 
 from agents.algorithms import with_defaults
-from agents.run_sections import clone_command, ppo_command
-from experiments import clone_behaviour
+from agents.run_sections import clone_command, plan_command, ppo_command
+from experiments import clone_behaviour, plan_mpc
 from experiments.dream_ppo import parse
 from experiments.update_pages import (
     AGENTS_PAGE,
@@ -74,6 +74,20 @@ def test_the_command_beside_a_clone_asks_for_all_its_settings(name):
     told = {key: value for key, value in config.items() if key in asked}
     assert len(told) > 15
     assert {key: asked[key] for key in told} == told
+
+
+@pytest.mark.parametrize("name", ["plan_mpc", "plan_tree"])
+def test_the_command_beside_a_planner_asks_for_all_its_settings(name):
+    config = json.loads((ROOT / RESULTS / name / "result.json").read_text())["config"]
+    script, *options = shlex.split(plan_command(config))
+    assert script == "experiments/plan_mpc.py"
+    asked = asdict(tyro.cli(plan_mpc.Args, args=options))
+    for folder in ("critic", "prior"):  # of which the digest is told as well
+        assert (asked[folder] and asked[folder].name) == (config[folder] and config[folder].split()[0])
+    unused = ("horizon", "replan_every") if config["planner"] == "tree" else ()
+    told = {key: value for key, value in config.items() if key in asked and key not in ("critic", "prior", *unused)}
+    assert len(told) > 15
+    assert {key: asked[key] or told[key] for key in told} == told  # a discount that is not given is the critic's
 
 
 def test_switches_and_what_was_not_trained_anew_stand_in_the_command():

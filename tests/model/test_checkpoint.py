@@ -267,7 +267,7 @@ def test_a_hub_id_fetches_nothing_executable(folder, monkeypatch):
     monkeypatch.setattr("huggingface_hub.snapshot_download", download)
     assert find_checkpoint("some/world", revision="v1", local_files_only=True) == folder
     assert (asked["name"], asked["revision"], asked["local_files_only"]) == ("some/world", "v1", True)
-    assert set(asked["allow_patterns"]) == {"*.json", "*.safetensors", "*.md"}
+    assert set(asked["allow_patterns"]) == {"*.json", "*.safetensors", "*.safetensors.xz", "*.md"}
 
 
 def test_a_folder_wins_over_the_hub(folder, monkeypatch):

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import wmgym.checkpoint
-from model.checkpoint import load_tensors
+from model.checkpoint import load_stored
 from wmgym.checkpoint import STARTS_FILE, Checkpoint, fingerprint, open_checkpoint, save_starts, tokenizer_fingerprint
 from wmgym.env import DreamEnv
 from wmgym.errors import CheckpointError, DependencyError, WmgymError
@@ -122,11 +122,37 @@ def test_damaged_compressed_starts(folder, change):
         open_checkpoint(folder)
 
 
-def test_starts_are_written_beside_compressed_ones_of_before_and_read(folder):
+def test_starts_are_written_in_place_of_compressed_ones(folder):
     frames = open_checkpoint(folder).first_frames
-    compress(folder)
+    compressed = compress(folder)
     save_starts(folder, frames[:1])
+    assert not compressed.exists()
     np.testing.assert_array_equal(open_checkpoint(folder).first_frames, frames[:1])
+
+
+def test_starts_that_are_there_twice_are_not_guessed_at(folder):
+    plain = (folder / "contexts.safetensors").read_bytes()
+    compress(folder)
+    (folder / "contexts.safetensors").write_bytes(plain)
+    with pytest.raises(CheckpointError, match=r"has both contexts\.safetensors and contexts\.safetensors\.xz"):
+        open_checkpoint(folder)
+
+
+def test_what_was_changed_before_it_was_compressed_is_found(folder):
+    plain = folder / "contexts.safetensors"
+    changed = bytearray(plain.read_bytes())
+    changed[-1] ^= 1
+    plain.write_bytes(changed)
+    compress(folder)
+    with pytest.raises(CheckpointError, match="is damaged: its tensors have the digest"):
+        open_checkpoint(folder)
+
+
+def test_a_small_file_cannot_fill_the_memory(folder, monkeypatch):
+    compress(folder)
+    monkeypatch.setattr("model.checkpoint.MOST_BYTES", 1000)
+    with pytest.raises(CheckpointError, match=r"cannot be read \(it holds more than 1000 bytes\)"):
+        open_checkpoint(folder)
 
 
 @pytest.mark.parametrize("compressed", [False, True])
@@ -138,9 +164,9 @@ def test_starts_are_copied_as_they_are(folder, tmp_path, compressed):
         compress(folder)
     copy_starts(folder, target)
     assert {path.name for path in target.iterdir()} == {f"contexts.safetensors{'.xz' if compressed else ''}"}
-    assert load_tensors(target / STARTS_FILE).keys() == load_tensors(folder / STARTS_FILE).keys()
-    found, expected = (load_tensors(each / STARTS_FILE)["frames"] for each in (target, folder))
-    assert torch.equal(found, expected)
+    found, expected = (load_stored(each / STARTS_FILE) for each in (target, folder))
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[key], expected[key]) for key in expected)
 
 
 def test_first_frames_under_another_key(folder):

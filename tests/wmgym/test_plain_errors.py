@@ -1,5 +1,6 @@
 """Errors on purpose end a script with their message; all others keep the lines of code they came through."""
 
+import json
 import os
 import subprocess
 import sys
@@ -7,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from wmgym.arguments import check_minutes
+from wmgym.arguments import check_minutes, check_ranges
 from wmgym.errors import RecordingError
 from wmgym.plain_errors import WANTED, plain_errors
 from wmgym.recording import read_episode
@@ -28,10 +29,22 @@ def test_files_that_cannot_be_used_are_named(tmp_path):
         (tmp_path / "missing.json").read_text()
 
 
-@pytest.mark.parametrize("mistake", [lambda: {}["key"], lambda: int("x"), lambda: 1 / 0])
+@pytest.fixture(autouse=True)
+def unset(monkeypatch):
+    """Whoever runs the tests may want tracebacks."""
+    monkeypatch.delenv(WANTED, raising=False)
+
+
+@pytest.mark.parametrize("mistake", [lambda: {}["key"], lambda: check_ranges(object(), {"minutes": (0, 1)})])
 def test_mistakes_of_the_code_keep_their_traceback(mistake):
-    with pytest.raises((KeyError, ValueError, ZeroDivisionError)), plain_errors():
+    """One in the code of who uses ours, and one in ours, whose line is no raise."""
+    with pytest.raises((KeyError, AttributeError)), plain_errors():
         mistake()
+
+
+def test_what_others_raise_keeps_its_traceback():
+    with pytest.raises(json.JSONDecodeError), plain_errors():
+        json.loads("{")
 
 
 def test_the_traceback_can_be_had(monkeypatch):
