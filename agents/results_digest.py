@@ -28,7 +28,6 @@ JUDGED: dict[str, tuple[Judged, ...]] = {
     "dream_ppo_full": (("PPO trained only in the dream, for longer", -1, (1,)),),
     "dream_ppo_1000": (("PPO trained only in the dream, over whole episodes", -1, (1,)),),
     "plan_mpc": (("planning in the dream, with a critic", -1, (0, 1)),),
-    "plan_tree": (("planning in the dream, led by the clone with the world model's memory", -1, (0, 1)),),
     "miniworld_dream_ppo": (("PPO trained only in its dream, in MiniWorld", -1, (0,)),),
 }
 """Results of agents by their folders."""

@@ -135,6 +135,5 @@ SECTIONS = {
     "dream_ppo_from_clone": ("A clone goes on in dreams", learned_in_dreams),
     "dream_ppo_from_features": ("A clone with no memory but the world model's goes on in dreams", learned_in_dreams),
     "plan_mpc": ("Planning in the dream", learned_to_plan),
-    "plan_tree": ("Planning in the dream, led by a policy", learned_to_plan),
 }
 """Runs of agents by their folders: title, and how they learned."""

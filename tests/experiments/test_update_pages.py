@@ -76,9 +76,15 @@ def test_the_command_beside_a_clone_asks_for_all_its_settings(name):
     assert {key: asked[key] for key in told} == told
 
 
-@pytest.mark.parametrize("name", ["plan_mpc", "plan_tree"])
-def test_the_command_beside_a_planner_asks_for_all_its_settings(name):
-    config = json.loads((ROOT / RESULTS / name / "result.json").read_text())["config"]
+TREE = {
+    "planner": "tree", "critic": None, "prior": "clone_features 0123", "also_prior_alone": True, "temperature": 1.0,
+    "planner_bursts": 0.02, "bursts": 0.02, "hold": 1, "candidates": 32, "mazes": "validation", "steps": 500,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("changes", [{}, TREE], ids=["plan_mpc", "tree"])
+def test_the_command_beside_a_planner_asks_for_all_its_settings(changes):
+    config = json.loads((ROOT / RESULTS / "plan_mpc" / "result.json").read_text())["config"] | changes
     script, *options = shlex.split(plan_command(config))
     assert script == "experiments/plan_mpc.py"
     asked = asdict(tyro.cli(plan_mpc.Args, args=options))

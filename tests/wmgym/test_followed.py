@@ -15,7 +15,7 @@ from tests.wmgym.image_worlds import TOY
 from tests.wmgym.test_wrappers import Noisy
 from wmgym.action_spaces import from_model
 from wmgym.errors import ContextError, InvalidActionError
-from wmgym.followed import FollowedDreams, follow_one
+from wmgym.followed import FollowedDreams, follow_one, refuse_other_spaces
 from wmgym.recorded_world import RecordedWorld
 from wmgym.vector_env import DreamVectorEnv
 from wmgym.wrappers import WorldModelObservation
@@ -59,13 +59,31 @@ def test_it_shows_what_dreams_in_its_states_show(micro, kind):
 
 @pytest.mark.parametrize("kind", ["features", "latent", "pixels"])
 def test_one_environment_is_shown_as_where_it_is_watched(micro, kind):
-    """Two episodes; what led to the first frame of the second is ignored."""
+    """Two episodes; what led to the first frame of the second is ignored. To rounding."""
     plain, see = Noisy(), follow_one(kind, micro)
     watched = Noisy() if kind == "pixels" else WorldModelObservation(Noisy(), micro, observation=kind)
     for seed in (5, 6):
-        np.testing.assert_array_equal(see(plain.reset(seed=seed)[0], None, True), watched.reset(seed=seed)[0])
+        np.testing.assert_allclose(see(plain.reset(seed=seed)[0], None, True), watched.reset(seed=seed)[0], atol=1e-6)
         for action in (1, 4, 0):
-            np.testing.assert_array_equal(see(plain.step(action)[0], action, False), watched.step(action)[0])
+            np.testing.assert_allclose(see(plain.step(action)[0], action, False), watched.step(action)[0], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("actions", "size", "fits"),
+    [(Discrete(6), 64, True), (Discrete(5), 64, False), (Discrete(6), 32, False), (Box(-1, 1, (6,)), 64, False)],
+)
+def test_environments_that_a_model_cannot_follow_are_refused(micro, actions, size, fits):
+    if fits:
+        refuse_other_spaces(micro, actions, size)
+        return
+    with pytest.raises(ValueError, match=r"expected Discrete\(6\) and 64x64, as checkpoint"):
+        refuse_other_spaces(micro, actions, size)
+
+
+def test_what_is_no_observation_is_refused(micro):
+    for ask in (walk(micro)[0].observations, lambda kind: follow_one(kind, micro)):
+        with pytest.raises(ValueError, match="observation = 'feature', expected one of 'pixels', 'latent', 'features'"):
+            ask("feature")
 
 
 def test_dreams_go_on_from_it_as_from_the_same_frames_as_context(micro):
