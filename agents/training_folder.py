@@ -62,13 +62,17 @@ def read_training(folder: Path) -> dict[str, Any]:
         ValueError: It is damaged.
     """
     path = folder / TRAINING_FILE
-    expected = "expected the folder of a training in dreams"
+    expected = "expected the folder of a training in dreams, or of a clone"
     try:
         found = json.loads(path.read_text())
         config = dict(found["config"])
         algorithm = "recurrent_ppo" if config.get("recurrent") else "ppo"  # how it was told once, and clones tell it
         return {"config": OLDER | {"algorithm": algorithm} | config, "progress": dict(found["progress"])}
     except (FileNotFoundError, NotADirectoryError) as error:
+        if not folder.exists():
+            raise FileNotFoundError(
+                f"{folder}: there is no {TRAINING_FILE}, for there is no such folder; {expected}. Check the path."
+            ) from error
         raise FileNotFoundError(
             f"{folder}: there is no {TRAINING_FILE} in it, {expected}. One that was killed within its first minute "
             "has to start again."

@@ -6,9 +6,9 @@
 The teacher says what it would do at each frame of the recordings, whoever walked there: by default one that knows what
 it has seen of the maze and nothing else. Best it walked itself, now and then pushed off its way: where others went, it
 mostly wants to turn around. The clone sees what a world model makes of the frames, and remembers by an
-LSTM. It never acts while it learns. Writes into OUTPUT: `policy.zip` and `training.json` after every epoch (which
-`dream_ppo.py --start-from OUTPUT` goes on from), `stages/` with the policies of earlier epochs, `result.json`, and
-`watched/`: what was made of the recordings, for the next run.
+LSTM. It never acts while it learns. Writes into OUTPUT: `policy.zip`, `training.json` and `cloning.json` after every
+epoch (which `dream_ppo.py --start-from OUTPUT` goes on from), `stages/` with the policies of earlier epochs,
+`result.json`, and `watched/`: what was made of the recordings, for the next run.
 """
 
 import json

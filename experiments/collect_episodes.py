@@ -28,7 +28,6 @@ its teacher is asked about each step, whoever walked (DAgger).
 import json
 import math
 import os
-import re
 import sys
 import time
 from dataclasses import dataclass
@@ -47,7 +46,17 @@ from agents.policy_walker import PolicyWalker
 from agents.results import write_json
 from agents.space_walkers import load_policy_factory, make_random_walker, make_users_policy, random_mixture
 from wmgym.arguments import check_ranges
-from wmgym.collected_world import OWN_STEPS, drawn_size, look_at_world, refuse_mixed_frames, refuse_mixed_worlds, survey
+from wmgym.collected_world import (
+    AGENT,
+    OWN_STEPS,
+    drawn_size,
+    look_at_world,
+    recorded_seeds,
+    refuse_mixed_frames,
+    refuse_mixed_walkers,
+    refuse_mixed_worlds,
+    survey,
+)  # fmt: skip
 from wmgym.collection import JobFailed, Work, run_jobs
 from wmgym.image_world import Pixels, Rewards
 from wmgym.plain_errors import plain_errors
@@ -97,14 +106,16 @@ class Args:
     returns an action; what the world itself shows is in env.last_observation."""
 
     agent: str | None = None
-    """A trained or cloned policy walks: its folder, or another name of experiments/imagined_vs_real.py, such as
-    FOLDER@0.2 for one that acts at random in a fifth of all steps."""
+    """A trained or cloned policy walks: its FOLDER, FOLDER/stages/FILE.zip, or random, sticky, forward, still or
+    random-with-bursts; FOLDER@0.2 acts at random in a fifth of all steps."""
 
     checkpoint: str | None = None
     """World model that the agent sees by: a folder or a Hugging Face Hub id; the shipped one by default."""
 
     bursts: float = 0.02
-    """Probability, at a step of the agent, that one random action begins to be repeated 2 to 8 times; 0: never."""
+    """Probability, at a step of the agent, that one random action begins to be repeated 2 to 8 times; 0: never. Names
+    with @SHARE have as many as that share takes, and random, sticky, forward and still have none, whatever is said
+    here."""
 
     max_steps: int | None = None
     """End each episode after so many steps; needed where the world has no time limit."""
@@ -173,13 +184,13 @@ def who_walks(args: Args, env: gymnasium.Env[Any, Any], seed: int) -> tuple[Any,
 
 @cache
 def load_agent(name: str, checkpoint: str | None, bursts: float) -> tuple[Any, Any]:
-    """Return an agent, and the world model that it sees by, which it must fit; loaded once a process."""
+    """Return an agent, and the world model that it sees by and must fit, if it sees; loaded once a process."""
     from agents.named_policies import named_policy  # recording without an agent does not import torch
     from wmgym.checkpoint import fingerprint, open_checkpoint, tokenizer_fingerprint
 
     tokenizer = tokenizer_fingerprint(checkpoint)
     agent = named_policy(name, bursts=bursts, world_model=fingerprint(checkpoint), tokenizer=tokenizer)
-    return agent, open_checkpoint(checkpoint)
+    return agent, None if agent.observation is None else open_checkpoint(checkpoint)
 
 
 def agent_walker(args: Args, env: gymnasium.Env[Any, Any], seed: int) -> tuple[Any, str]:
@@ -188,7 +199,7 @@ def agent_walker(args: Args, env: gymnasium.Env[Any, Any], seed: int) -> tuple[A
 
     agent, opened = load_agent(args.agent or "", args.checkpoint, args.bursts)
     see = follow_one(agent.observation or "pixels", opened)
-    return PolicyWalker(agent.make(env.action_space, seed), see).act, f"agent {agent.name}"
+    return PolicyWalker(agent.make(env.action_space, seed), see).act, AGENT + agent.name
 
 
 def agent_of(args: Args) -> dict[str, Any] | None:
@@ -204,9 +215,10 @@ def agent_of(args: Args) -> dict[str, Any] | None:
     from wmgym.followed import refuse_other_spaces
 
     agent, opened = load_agent(args.agent, args.checkpoint, args.bursts)
-    world = world_of(args)
-    refuse_other_spaces(opened, world.action_space, world.frame_size)
-    return {"name": agent.name, **agent.decides, "world_model": fingerprint(args.checkpoint)}
+    if opened is None:
+        return {"name": AGENT + agent.name, **agent.decides}
+    refuse_other_spaces(opened, world_of(args).action_space, world_of(args).frame_size)
+    return {"name": AGENT + agent.name, **agent.decides, "world_model": fingerprint(args.checkpoint)}
 
 
 def shares_of(args: Args) -> dict[str, float]:
@@ -219,7 +231,7 @@ def shares_of(args: Args) -> dict[str, float]:
         load_policy_factory(args.policy)
         return {args.policy: 1.0}
     if args.agent is not None:
-        return {f"agent {load_agent(args.agent, args.checkpoint, args.bursts)[0].name}": 1.0}
+        return {AGENT + load_agent(args.agent, args.checkpoint, args.bursts)[0].name: 1.0}
     if args.walkers == "explorer" or (args.env in OWN_STEPS and args.walkers == "mixture"):
         return mixture_of(args.env, args.walkers)
     return random_mixture(world_of(args).action_space)
@@ -249,7 +261,8 @@ def choose_seeds(args: Args) -> list[int]:
     if args.env in OWN_STEPS:
         check_ranges(args, {"frame_size": (1, drawn_size(args.env))}, {"frame_size": "Frames are only scaled down."})
     world = world_of(args)
-    refuse_mixed_worlds(args.output / SUMMARY_FILE, args.env, world, agent_of(args))
+    agent = agent_of(args)
+    refuse_mixed_worlds(args.output / SUMMARY_FILE, args.env, world, agent)
     steps = world.max_episode_steps or 1
     count = args.episodes if args.episodes is not None else math.ceil((args.frames or 0) / (steps + 1))
     allowed = SEED_RANGES[args.split]
@@ -259,7 +272,7 @@ def choose_seeds(args: Args) -> list[int]:
             f"Seeds {first} to {first + count - 1} leave the range of split {args.split}, "
             f"{allowed.start} to {allowed.stop - 1}. Likely cause: --first-seed of another split."
         )
-    found = recorded_seeds(args.output)
+    found = recorded_seeds(args.output, partial(print, file=sys.stderr))
     foreign = sorted(seed for seed in found if seed not in allowed)
     if foreign:
         raise ValueError(
@@ -268,22 +281,9 @@ def choose_seeds(args: Args) -> list[int]:
             "held-out worlds would be trained on."
         )
     sound, _ = survey(args.output)
+    refuse_mixed_walkers(args.output, (policy for _, _, policy in sound.values()), agent and agent["name"])
     refuse_mixed_frames(sound, args.frame_size or drawn_size(args.env))
     return [seed for seed in range(first, first + count) if file_of(args.output, seed) not in sound]
-
-
-def recorded_seeds(folder: Path) -> set[int]:
-    """Return the seeds that the names of the files tell; files whose names tell none are named and ignored."""
-    seeds = set()
-    for path in sorted(folder.glob("seed-*.npz")):
-        if re.fullmatch(r"seed-[0-9]+", path.stem):
-            seeds.add(int(path.stem.removeprefix("seed-")))
-        else:
-            print(
-                f"ignored {path}: its name tells no seed, expected one such as {file_of(folder, 7).name}",
-                file=sys.stderr,
-            )
-    return seeds
 
 
 def summarise(args: Args) -> dict[str, object]:
@@ -291,7 +291,7 @@ def summarise(args: Args) -> dict[str, object]:
     sound, unusable = survey(args.output)
     returns: dict[str, list[float]] = {}
     for _, total, policy in sound.values():
-        name = policy if policy.startswith("agent ") else policy.partition(" ")[0]
+        name = policy if policy.startswith(AGENT) else policy.partition(" ")[0]
         returns.setdefault(name, []).append(total)
     return {
         "env": args.env,
@@ -339,7 +339,7 @@ def main(args: Args) -> dict[str, object]:
 
 if __name__ == "__main__":
     with plain_errors():
-        collected = main(tyro.cli(Args))
+        collected = main(tyro.cli(Args, description=__doc__))
     print(json.dumps(collected, indent=2))
     if collected["failed_in_last_run"]:
         sys.exit(f"{collected['failed_in_last_run']} episodes were not recorded, see above. Run again to retry them.")

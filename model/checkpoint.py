@@ -201,7 +201,7 @@ def stored_file(path: Path) -> Path:
     if compressed.exists() and path.exists():
         raise CheckpointError(
             f"{path.parent} has both {path.name} and {compressed.name}, expected one of them. Most likely one is of an "
-            "earlier checkpoint: delete that one."
+            "earlier checkpoint, or was only unpacked: delete that one."
         )
     return compressed if compressed.exists() else path
 
@@ -221,7 +221,7 @@ def load_stored(path: Path) -> dict[str, Tensor]:
             raise EOFError("it breaks off" if unpacker.needs_input else f"it holds more than {MOST_BYTES} bytes")
         header = json.loads(raw[8 : 8 + int.from_bytes(raw[:8], "little")])
         return _undamaged(there, load(raw), header.get("__metadata__", {}).get(DIGEST_KEY))
-    except (SafetensorError, lzma.LZMAError, EOFError, OSError, ValueError, AttributeError) as error:
+    except (SafetensorError, lzma.LZMAError, EOFError, OSError, ValueError, AttributeError, MemoryError) as error:
         raise CheckpointError(
             f"{there} cannot be read ({error}), expected a safetensors file that xz compressed. Most likely a copy or "
             "download broke off: fetch it again."

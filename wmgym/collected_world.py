@@ -1,7 +1,8 @@
 """The world that a command line asks to record, looked at before any of it is recorded."""
 
 import json
-from collections.abc import Iterable
+import re
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ OWN_STEPS = {
     "wmgym/TextureWorld-v0": 1000,
 }
 """Steps of an episode in the worlds that have walkers of their own, and are recorded as they are drawn."""
+AGENT = "agent "
+"""How the names of agents begin in recordings, before their own."""
 FRAME_SIZE = 64
 """Of the frames of all others, unless told otherwise."""
 
@@ -103,6 +106,22 @@ def other_facts(before: RecordedWorld, now: RecordedWorld) -> list[str]:
     ]
 
 
+def recorded_seeds(folder: Path, say: Callable[[str], object]) -> set[int]:
+    """Return the seeds that the names of a folder's files tell.
+
+    Args:
+        folder: Of episodes; it need not be there.
+        say: Told of each file whose name tells none; it is ignored.
+    """
+    seeds = set()
+    for path in sorted(folder.glob("seed-*.npz")):
+        if re.fullmatch(r"seed-[0-9]+", path.stem):
+            seeds.add(int(path.stem.removeprefix("seed-")))
+        else:
+            say(f"ignored {path}: its name tells no seed, expected one such as seed-00000007.npz")
+    return seeds
+
+
 def survey(folder: Path) -> tuple[dict[Path, tuple[int, float, str]], dict[Path, str]]:
     """Return frames, return and policy of each sound episode of a folder, and why the other files cannot be used."""
     if not folder.is_dir():
@@ -120,7 +139,9 @@ def survey(folder: Path) -> tuple[dict[Path, tuple[int, float, str]], dict[Path,
 def refuse_mixed_worlds(
     summary_file: Path, env: str, asked: RecordedWorld, agent: dict[str, Any] | None = None
 ) -> None:
-    """Refuse a folder whose summary says that it holds episodes of another world or agent, or recorded in another way.
+    """Refuse a folder whose summary says that it holds episodes of another world, or recorded in another way.
+
+    So are those of one agent when it is another by now: trained again, say.
 
     Args:
         summary_file: Of the folder; none of a new one.
@@ -147,12 +168,14 @@ def refuse_mixed_worlds(
             f"{folder} holds episodes of {there}, --env asks for {env}; expected one world a folder, since models are "
             "trained on all of it. Pass the same --env, or another --output."
         )
-    before = summary.get("agent")
-    if before is not None and before != agent:
+    before = summary.get("agent") or {}
+    if agent is not None and summary.get("episodes") and before.get("name") == agent["name"] and before != agent:
+        others = [key for key in agent if before.get(key) != agent[key]]
+        apart = [f"{key} {before.get(key)!r} there, {agent[key]!r} now" for key in others]
         raise ValueError(
-            f"{folder} holds episodes of the agent {before}, {agent or 'no agent'} asked for; expected one agent a "
-            "folder: nobody could tell them apart. Likely cause: it was trained again, or has other --bursts or "
-            "another --checkpoint. Pass another --output."
+            f"{folder} holds episodes of {agent['name']} as it was: {'; '.join(apart)}. Expected one agent a folder, "
+            "since these could not be told apart. Likely cause: it was trained again, or has other --bursts or another "
+            "--checkpoint. Pass another --output."
         )
     if "world" in summary and env not in OWN_STEPS:
         other = other_facts(RecordedWorld.from_json(summary["world"]), asked)
@@ -161,6 +184,25 @@ def refuse_mixed_worlds(
                 f"{folder} holds episodes of {there} recorded in another way: {'; '.join(other)}. Expected one way a "
                 "folder, since models are trained on all of it. Pass the same arguments, or another --output."
             )
+
+
+def refuse_mixed_walkers(folder: Path, walked: Iterable[str], agent: str | None) -> None:
+    """Refuse to mix what an agent does with what others do.
+
+    Args:
+        folder: Of the episodes.
+        walked: Who walked in each of its sound episodes, as they say.
+        agent: Who shall walk, if it is an agent.
+
+    Raises:
+        ValueError: An agent walked there and another shall, or the other way round.
+    """
+    names = sorted({name for name in walked if name != agent and (agent or name.startswith(AGENT))})
+    if names:
+        raise ValueError(
+            f"{folder} holds episodes in which {names[0]} walked, {agent or 'no agent'} asked for; expected an agent "
+            "to have a folder to itself, since its collection.json tells of one. Pass another --output."
+        )
 
 
 def refuse_mixed_frames(recorded: Iterable[Path], asked: int) -> None:

@@ -18,11 +18,16 @@ def plain_errors() -> Iterator[None]:
 
     All others, such as those of a mistake in our code or of the packages below it, keep their traceback.
 
+    Ctrl-C ends it with status 130, if the script has not made something of it itself.
+
     Raises:
-        SystemExit: In place of such an error, unless `WMGYM_TRACEBACK` is set.
+        SystemExit: In place of Ctrl-C and of such an error, this unless `WMGYM_TRACEBACK` is set.
     """
     try:
         yield
+    except KeyboardInterrupt:
+        print("\nInterrupted.", file=sys.stderr)
+        raise SystemExit(130) from None
     except Exception as error:
         if os.environ.get(WANTED) or not _on_purpose(error):
             raise

@@ -50,12 +50,17 @@ def test_an_agent_walks_as_it_does_where_it_is_judged(agent, micro_folder, tmp_p
     assert (summary["episodes"], summary["failed_in_last_run"]) == (2, 0)
     assert summary["mixture"] == {"agent agent": 1.0}
     assert summary["policies"]["agent agent"]["episodes"] == 2
-    assert summary["agent"].items() > {"name": "agent", "bursts": 0.1, "world_model": fingerprint(micro_folder)}.items()
+    assert (
+        summary["agent"].items()
+        > {"name": "agent agent", "bursts": 0.1, "world_model": fingerprint(micro_folder)}.items()
+    )
     assert choose_seeds(replace(args, episodes=3)) == [2]
-    with pytest.raises(ValueError, match=r"holds episodes of the agent .*'bursts': 0\.1.*'bursts': 0\.2.* asked for"):
+    with pytest.raises(ValueError, match=r"holds episodes of agent agent as it was: bursts 0\.1 there, 0\.2 now"):
         choose_seeds(replace(args, episodes=3, bursts=0.2))
-    with pytest.raises(ValueError, match=r"holds episodes of the agent .*no agent asked for"):
-        choose_seeds(Args(args.output, episodes=3))
+    (args.output / "collection.json").unlink()
+    for other, told in (({"agent": None, "checkpoint": None}, "no agent"), ({"agent": "random"}, "agent random")):
+        with pytest.raises(ValueError, match=rf"in which agent agent walked, {told} asked for"):
+            choose_seeds(replace(args, episodes=3, **other))
     policy = named_policy(str(agent), bursts=0.1, world_model=fingerprint(micro_folder))
     with closing(watched_maze(STEPS, checkpoint=str(micro_folder), observation=policy.observation)) as maze:
         for seed in (0, 1):
@@ -73,7 +78,7 @@ def test_an_agent_walks_as_it_does_where_it_is_judged(agent, micro_folder, tmp_p
             assert (episode.policy, episode.state["maze_layout"].shape) == ("agent agent", (STEPS + 1, 9, 9))
 
 
-def test_what_walks_where_is_refused_before_anything_is_recorded(agent, relative, tmp_path):
+def test_what_walks_where_is_refused_before_anything_is_recorded(agent, micro_folder, relative, tmp_path):
     args = Args(tmp_path / "walks", episodes=1, agent=str(agent), checkpoint=relative)
     with pytest.raises(ValueError, match="its policy was trained with another world model"):
         choose_seeds(args)
@@ -84,7 +89,8 @@ def test_what_walks_where_is_refused_before_anything_is_recorded(agent, relative
         choose_seeds(replace(args, agent=None))
     for other in ({"env": "wmgym/TextureWorld-v0"}, {"frame_size": 32}):
         with pytest.raises(ValueError, match=r"an environment of Discrete\(.*given, expected Discrete\(6\) and 64x64"):
-            choose_seeds(replace(args, agent="random", **other))
+            choose_seeds(replace(args, agent=str(agent), checkpoint=str(micro_folder), **other))
+    assert choose_seeds(replace(args, agent="random", env="wmgym/TextureWorld-v0")) == [0]  # who sees nothing
     with pytest.raises(FileNotFoundError, match="policy 'nowhere' given, but there is no such folder or file"):
         choose_seeds(replace(args, agent="nowhere"))
     with pytest.raises(ValueError, match="--bursts 2 given, expected 0 to 1"):

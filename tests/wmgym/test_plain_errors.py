@@ -53,6 +53,13 @@ def test_the_traceback_can_be_had(monkeypatch):
         read_episode(Path("nowhere.npz"))
 
 
+def test_ctrl_c_is_no_error(capsys):
+    with pytest.raises(SystemExit) as ended, plain_errors():
+        raise KeyboardInterrupt
+    assert ended.value.code == 130
+    assert capsys.readouterr().err == "\nInterrupted.\n"
+
+
 @pytest.mark.parametrize("wanted", ["", "1"])
 def test_a_script_ends_with_the_message(tmp_path, wanted):
     command = [sys.executable, ROOT / "experiments/train_critic.py", "--recordings", tmp_path, "--validation", tmp_path]
