@@ -145,19 +145,17 @@ def play(args: Args, guides: Guides, started: float) -> dict[str, Any]:
         try:
             name = f"random policy{' with bursts' if args.bursts else ''}"
             found = {name: measure(args, opened, name, random, decisive(args))}
-            led = " with prior" if args.prior else ""
-            planner = f"{NAMES[args.planner]}{led}"
             if args.also_prior_alone:
                 alone = partial(make_prior_alone, args, opened, scratch, guides)
                 kept = decisive(args, guides)
-                alike = decisive(args) | {name: kept[name] for name in ("prior", "planner_bursts")}
+                alike = decisive(args) | {key: kept[key] for key in ("prior", "planner_bursts")}
                 del alike["bursts"]  # of the random policy
                 found[PRIOR_ALONE] = measure(args, opened, PRIOR_ALONE, alone, alike)
             if args.also_without_critic:
-                blind, name = replace(guides, critic=None), f"{planner}{led and ','} without critic"
+                blind, name = replace(guides, critic=None), name_of_planner(args, critic=False)
                 alike = decisive(args, guides) | {"critic": None}
                 found[name] = measure(args, opened, name, lambda rows, seed: plan(blind, rows, seed)[0], alike)
-            name = f"{planner}{(' and' if led else ' with') + ' critic' if args.critic else ''}"
+            name = name_of_planner(args, critic=args.critic is not None)
             alike = decisive(args, guides)
             found[name] = measure(args, opened, name, lambda rows, seed: plan(guides, rows, seed)[0], alike)
             if args.real_episodes and args.film_steps:
@@ -177,6 +175,14 @@ def play(args: Args, guides: Guides, started: float) -> dict[str, Any]:
     )  # fmt: skip
     print(f"\n{as_table(metrics)}\nEverything is in {args.output}.")
     return result
+
+
+def name_of_planner(args: Args, *, critic: bool) -> str:
+    """Return what to call the planner, by what helps it; its critic may be left out."""
+    helpers = [name for name, helps in (("prior", args.prior is not None), ("critic", critic)) if helps]
+    name = NAMES[args.planner] + (f" with {' and '.join(helpers)}" if helpers else "")
+    left_out = args.critic is not None and not critic
+    return f"{name}{',' if helpers else ''} without critic" if left_out else name
 
 
 def prepared(args: Args) -> Guides:

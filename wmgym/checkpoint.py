@@ -15,7 +15,7 @@ import model.checkpoint
 from model.backbone import WHY_NOT_STEPPABLE
 from model.config import WorldModelConfig
 from model.world_model import WorldModel
-from wmgym.action_spaces import action_count
+from wmgym.action_spaces import action_count, same_actions
 from wmgym.context import Context, first_frame
 from wmgym.errors import CheckpointError, DependencyError
 from wmgym.model_actions import action_space_of, bounds_of, described, outside, takes
@@ -60,6 +60,12 @@ class Checkpoint:
         if self.recorded is not None:
             return copy.deepcopy(self.recorded.action_space)
         return action_space_of(self.world.config.dynamics)
+
+    def takes(self, actions: Space[Any]) -> bool:
+        """Say whether the model was trained on such actions."""
+        if isinstance(actions, Box):
+            return takes(self.world.config.dynamics, actions)
+        return same_actions(actions, self.action_space)
 
     def __post_init__(self) -> None:
         """Refuse frames that the model cannot take in.

@@ -9,10 +9,9 @@ from typing import Any
 
 import numpy as np
 from gymnasium.error import ResetNeeded
-from gymnasium.spaces import Box, Space
+from gymnasium.spaces import Space
 from numpy.typing import NDArray
 
-from wmgym.action_spaces import same_actions
 from wmgym.arrays import as_array
 from wmgym.checkpoint import Checkpoint, open_checkpoint
 from wmgym.chosen_actions import counted_from_zero
@@ -20,7 +19,6 @@ from wmgym.context import Context, first_frame
 from wmgym.dream import Bools, Dreams
 from wmgym.dream_state import DreamState
 from wmgym.errors import ContextError
-from wmgym.model_actions import takes
 from wmgym.observations import check_observation
 from wmgym.vector_inputs import read_actions
 
@@ -176,10 +174,8 @@ def refuse_other_spaces(checkpoint: Checkpoint, actions: Space[Any], frame_size:
     Raises:
         ValueError: They are others.
     """
-    config = checkpoint.world.config
-    size, own = config.tokenizer.frame_size, checkpoint.action_space
-    same = takes(config.dynamics, actions) if isinstance(actions, Box) else same_actions(actions, own)
-    if not same or frame_size != size:
+    size, own = checkpoint.world.config.tokenizer.frame_size, checkpoint.action_space
+    if not checkpoint.takes(actions) or frame_size != size:
         raise ValueError(
             f"an environment of {actions} and frames of {frame_size}x{frame_size} given, expected {own} and "
             f"{size}x{size}, as checkpoint '{checkpoint.name}' was trained on. Fix: the environment that it was "

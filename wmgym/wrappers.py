@@ -6,17 +6,14 @@ from typing import Any
 import gymnasium
 import numpy as np
 import torch
-from gymnasium.spaces import Box
 from gymnasium.utils import RecordConstructorArgs
 from numpy.typing import NDArray
 
-from wmgym.action_spaces import same_actions
 from wmgym.checkpoint import Checkpoint, open_checkpoint
 from wmgym.chosen_actions import counted_from_zero, for_environment
 from wmgym.codec import frames_to_tensor
 from wmgym.context import Context, first_frame
 from wmgym.dream import Dreams
-from wmgym.model_actions import takes
 from wmgym.observations import observation_space
 from wmgym.vector_inputs import read_action, read_actions
 
@@ -72,11 +69,9 @@ class WorldModelObservation(gymnasium.Wrapper[NDArray[Any], Any, NDArray[Any], A
                 "observation = 'pixels', expected 'features' or 'latent'. The pixels are what the "
                 "environment itself returns: leave the wrapper away."
             )
-        actions = env.action_space
-        own = opened.action_space
-        if not (takes(config.dynamics, actions) if isinstance(actions, Box) else same_actions(actions, own)):
+        if not opened.takes(env.action_space):
             raise ValueError(
-                f"The environment's action space is {actions}, but checkpoint '{opened.name}' was trained on "
+                f"The environment's action space is {env.action_space}, but checkpoint '{opened.name}' was trained on "
                 f"{opened.action_space}. Use the environment it was recorded from, or its checkpoint."
             )
         frames = observation_space(config, "pixels")
