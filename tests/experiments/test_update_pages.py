@@ -48,7 +48,9 @@ def test_the_committed_pages_are_what_the_results_say(copy):
         assert (copy / page).read_text() == (ROOT / page).read_text(), "run experiments/update_pages.py"
 
 
-@pytest.mark.parametrize("name", ["dream_ppo_1000", "dream_ppo_demo", "dream_ppo_from_clone", "dream_ppo_full"])
+@pytest.mark.parametrize(
+    "name", ["dream_ppo_1000", "dream_ppo_demo", "dream_ppo_from_clone", "dream_ppo_from_features", "dream_ppo_full"]
+)
 def test_the_command_beside_a_run_of_ppo_asks_for_all_its_settings(name):
     config = json.loads((ROOT / RESULTS / name / "result.json").read_text())["config"]
     command = ppo_command(config)
