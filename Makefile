@@ -6,7 +6,7 @@ STAMP := $(VENV)/.complete
 PACKAGES := wmgym agents model
 SOURCES := $(PACKAGES) experiments tests
 
-# Arguments: make demo DEMO_ARGS="--seed 1"; make test PYTEST_ARGS="-x -k memory"; WORKERS=0 for one process
+# Arguments: make demo DEMO_ARGS="--seed 1" (of another --checkpoint with --beside after it, for no agent that ships fits); make test PYTEST_ARGS="-x -k memory"; WORKERS=0 for one process
 DEMO_ARGS ?=
 PYTEST_ARGS ?=
 WORKERS ?= auto
@@ -29,8 +29,8 @@ $(STAMP): setup.cfg pyproject.toml constraints.txt scripts/setup.sh
 	@scripts/setup.sh $(VENV)
 	@touch $@
 
-demo: $(STAMP) ## train PPO in the shipped dream and compare with the real maze: 10 minutes on 2 cores
-	$(BIN)/python experiments/dream_ppo.py --preset demo $(DEMO_ARGS)
+demo: $(STAMP) ## train PPO in the shipped dream, compare it and an agent that ships with the real maze: 10 minutes on 2 cores
+	$(BIN)/python experiments/dream_ppo.py --preset demo --beside pretrained-clone $(DEMO_ARGS)
 
 checkpoint: $(STAMP) ## record the maze, train a world model and measure it; goes on (FOLDER=, EPISODES=, MINUTES=, PRESET=, PRECISION=, DEVICES=, START_FROM=, TEACH_MINUTES=)
 	$(MAKE) --no-print-directory -f scripts/checkpoint.mk

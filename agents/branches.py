@@ -3,13 +3,12 @@
     states, actions -> restore_state -> step x horizon -> rewards up to the first end, value of what comes after
 
 As many branches are taken at once as the environment has places, never more: what they need is known beforehand
-(`num_envs` times what one state takes, besides the states to start from).
+(`num_envs` times what one state takes, three times that while they are put back, besides the states to start from).
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import concatenate, create_empty_array, iterate
 from numpy.typing import NDArray
 
+from agents.branch_states import put, take
 from agents.interfaces import BranchingVectorEnv
 from agents.trajectory_optimizers import Floats
 
@@ -52,7 +52,7 @@ def roll(env: BranchingVectorEnv, states: Sequence[Any], actions: NDArray[Any], 
 
     Args:
         env: Where; whatever is in its places is overwritten.
-        states: `m` states of one environment each, at most `num_envs`. Equal neighbours are restored at once.
+        states: `m` states of one environment each, at most `num_envs`.
         actions: `[m steps ...]`, elements of `single_action_space`.
         discount: A step.
     """
@@ -60,9 +60,7 @@ def roll(env: BranchingVectorEnv, states: Sequence[Any], actions: NDArray[Any], 
     mode = AutoresetMode(env.metadata["autoreset_mode"])
     filled = [*states, *[states[0]] * spare]
     actions = np.concatenate([actions, np.repeat(actions[:1], spare, axis=0)])
-    for _, group in groupby(range(env.num_envs), key=lambda place: id(filled[place])):
-        places = list(group)
-        env.restore_state(filled[places[0]], places)
+    put(env, filled, range(env.num_envs))
     returns, weights = np.zeros(env.num_envs), np.ones(env.num_envs)
     ended = np.zeros(env.num_envs, np.bool_)
     cut_off: dict[int, Any] = {}
@@ -81,8 +79,8 @@ def roll(env: BranchingVectorEnv, states: Sequence[Any], actions: NDArray[Any], 
         if ended.all():
             break
         if mode is AutoresetMode.DISABLED:  # cannot be stepped any more: any state that can will do
-            for place in np.flatnonzero(terminated | truncated):
-                env.restore_state(filled[place], [int(place)])
+            over = np.flatnonzero(terminated | truncated).tolist()
+            put(env, [filled[place] for place in over], over)
     return Rolled(returns[:m], weights[:m], ended[:m], _with_rows(env, observations, cut_off))
 
 
@@ -172,7 +170,7 @@ def roots(env: BranchingVectorEnv, root: Root | None, problems: int) -> Iterator
     """
     own = env.clone_state() if root is None else None
     try:
-        states = [env.clone_state([place]) for place in range(env.num_envs)] if root is None else list(root())
+        states = take(env, range(env.num_envs)) if root is None else list(root())
         if len(states) != problems:
             raise ValueError(
                 f"{len(states)} states to plan from, expected {problems}: one for each environment acted in. Likely "

@@ -18,6 +18,7 @@ import torch
 from gymnasium.spaces import Box, Discrete
 from numpy.typing import NDArray
 
+from agents.branch_states import take
 from agents.branches import Critic, Root, check_branching, score_branches
 from agents.interfaces import BranchingVectorEnv
 from agents.trajectory_optimizers import Score
@@ -76,8 +77,7 @@ class BranchingCost:
 
     def info(self) -> dict[str, list[Any]]:
         """Return where everything stands now, as `solve` takes it; more may be added to it."""
-        places = range(self._env.num_envs)
-        states = [self._env.clone_state([place]) for place in places] if self._root is None else list(self._root())
+        states = take(self._env, range(self._env.num_envs)) if self._root is None else list(self._root())
         return {STATES: states}
 
     def get_cost(self, info_dict: Mapping[str, Any], action_candidates: torch.Tensor) -> torch.Tensor:

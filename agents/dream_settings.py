@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from agents.algorithms import Algorithm, with_defaults
+from agents.named_policies import asked_policy
 
 Preset = Literal["demo", "full", "tiny"]
 ALWAYS_TOLD = ("preset", "minutes", "steps", "dream_episodes", "real_episodes", "workers")
 """In a command, even where they are the preset's: how much was asked for, and what differs from machine to machine."""
-FOLDERS = ("start_from", "evaluate", "checkpoint")
+FOLDERS = ("evaluate", "checkpoint")
 
 
 @dataclass(frozen=True)
@@ -31,10 +32,11 @@ class DreamSettings:
     algorithm: Algorithm = "ppo"
     """What learns. recurrent_ppo has a memory of its own: meant for pixels and latents."""
     start_from: Path | None = None
-    """Folder of a policy to go on from, such as a clone: what it sees and its actor are kept, its critic is new."""
+    """Policy to go on from: folder of a clone, say, or pretrained-clone, which ships with wmgym. What it sees and its
+    actor are kept, its critic is new."""
     critic_warmup: int | None = None
     """With --start-from: rollouts in which only the critic learns. None: 20, with a2c 320."""
-    minutes: float = 8.5
+    minutes: float = 9.5
     """For the whole run: training gets what evaluation leaves, which the random policy tells beforehand."""
     save_every: float = 60.0
     """Seconds of training from one save to the next: what a kill can lose."""
@@ -66,6 +68,9 @@ class DreamSettings:
     """Episodes to evaluate a policy in dreams."""
     real_episodes: int = 10
     """Episodes to evaluate a policy in the real maze; 0 leaves it out, and needs no memory-maze."""
+    beside: tuple[str, ...] = ()
+    """Policies to measure beside it, as imagined_vs_real.py names them: the folder of a training, say, or
+    pretrained-clone, which ships with wmgym and was cloned from a teacher. The minutes pay for that, too."""
     mazes: Literal["validation", "test"] = "test"
     """Which held-out real mazes; choose settings on validation only."""
     workers: int = os.cpu_count() or 1
@@ -107,6 +112,7 @@ def options_of(config: Mapping[str, Any]) -> list[str]:
     unasked = {name: getattr(preset, name) for name in given}
     nothing = dict.fromkeys(("learning_rate", "rollout", "entropy", "critic_warmup"))
     unasked |= with_defaults(given["algorithm"], nothing, fine_tuning=bool(given.get("start_from")))
+    given |= {name: tuple(value) for name, value in given.items() if isinstance(value, list)}
     told = [name for name in given if name in ALWAYS_TOLD or given[name] != unasked[name]]
     return [_option(each.name, given[each.name]) for each in fields(DreamSettings) if each.name in told]
 
@@ -116,4 +122,8 @@ def _option(name: str, value: Any) -> str:
     flag = name.replace("_", "-")
     if isinstance(value, bool):
         return f"--{flag}" if value else f"--no-{flag}"
+    if isinstance(value, tuple):
+        return " ".join([f"--{flag}", *map(asked_policy, value)])
+    if name == "start_from":
+        return f"--{flag} {asked_policy(value)}"
     return f"--{flag} runs/{value}" if name in FOLDERS else f"--{flag} {value}"

@@ -16,7 +16,7 @@ from torch import nn
 
 from agents.algorithms import CLOSE_TO_CLONE, Algorithm
 from agents.sb3 import load_learner, make_learner
-from agents.training_folder import POLICY_FILE, settings_of_training
+from agents.training_folder import policy_file, settings_of_training
 
 ACTOR = ("pi_features_extractor", "lstm_actor", "mlp_extractor.policy_net", "action_net")
 """Parts of SB3's actor-critic policies that decide how they act."""
@@ -58,7 +58,7 @@ def policy_to_continue(
     """
     kept = settings_of_training(folder, world_model, ("algorithm", "observation"), tokenizer=tokenizer)
     algorithm = fitting_algorithm(chosen, kept["algorithm"], folder)
-    load_learner(folder / POLICY_FILE, kept["algorithm"])
+    load_learner(policy_file(folder), kept["algorithm"])
     return PolicyToContinue(folder, kept["algorithm"], algorithm, kept["observation"])
 
 
@@ -107,7 +107,7 @@ def continue_policy(policy: PolicyToContinue, env: VectorEnv[Any, Any, Any], **s
         FileNotFoundError: There is no such file.
         ValueError: It is damaged, or sees or does something else.
     """
-    before = load_learner(policy.folder / POLICY_FILE, policy.trained_by)
+    before = load_learner(policy_file(policy.folder), policy.trained_by)
     for name, theirs, ours in (
         ("observations", before.observation_space, env.single_observation_space),
         ("actions", before.action_space, env.single_action_space),

@@ -64,3 +64,23 @@ class BranchingVectorEnv(Protocol):
             state: Of as many environments as there are indices, or of one, which then goes everywhere.
             indices: Which environments to overwrite; None for all.
         """
+
+
+@runtime_checkable
+class ManyStatesVectorEnv(BranchingVectorEnv, Protocol):
+    """One that copies many states at once; searches that come back to many use it where it is there."""
+
+    def clone_states(self, indices: Any = None) -> Any:
+        """Copy the states of some environments, or of all: a sequence of what `clone_state` returns for each alone.
+
+        Args:
+            indices: Which, in the order wanted; None for all.
+        """
+
+    def restore_states(self, states: Any, indices: Any = None) -> Any:
+        """Put each of some environments into a state of its own.
+
+        Args:
+            states: Of one environment each, as many as there are indices; the same may occur more than once.
+            indices: Which environments to overwrite, each at most once; None for all.
+        """

@@ -1,7 +1,8 @@
 """A policy by its name: a scripted one, a trained one in its folder, or either mixed with chance.
 
 Names are `random`, `sticky`, `forward` and `still`, which look at nothing and act without bursts; `random-with-bursts`;
-FOLDER of a training and FOLDER/stages/FILE.zip; and NAME@SHARE, any of these acting at random in a share of all steps.
+`pretrained-clone`, which ships with wmgym; FOLDER of a training and FOLDER/stages/FILE.zip; and NAME@SHARE, any of
+these acting at random in a share of all steps.
 """
 
 import hashlib
@@ -16,8 +17,9 @@ from agents.behaviour_cloning import sharpen
 from agents.blind_policies import BLIND
 from agents.exploration import WithBursts, start_for_share
 from agents.interfaces import Policy
+from agents.pretrained import PRETRAINED, WEIGHTS_FILE, folder_of
 from agents.sb3 import SB3Policy, load_learner
-from agents.training_folder import POLICY_FILE, read_training, settings_of_training
+from agents.training_folder import POLICY_FILE, policy_file, read_training, settings_of_training
 
 RANDOM_WITH_BURSTS = "random-with-bursts"
 STAGES = "stages"
@@ -67,9 +69,10 @@ def named_policy(text: str, *, bursts: float, world_model: str, tokenizer: str |
     """
     base, share = split_share(text)
     start = start_for_share(share) if share is not None else 0.0 if base in BLIND else bursts
-    policy = (
-        scripted(base, start) if is_scripted(base) else trained(Path(base), start, world_model, tokenizer=tokenizer)
-    )
+    if is_scripted(base):
+        policy = scripted(base, start)
+    else:
+        policy = trained(folder_of(base), start, world_model, tokenizer=tokenizer)
     name = policy.name if share is None else f"{policy.name}@{share:g}"
     return replace(policy, name=name, given=text, place=(*policy.place[:-1], name))
 
@@ -92,6 +95,28 @@ def split_share(text: str) -> tuple[str, float | None]:
     raise ValueError(
         f"policy {text!r} given, expected a share of random steps in [0, 1] after the @, as in {base}@0.5."
     )
+
+
+def told_policy(text: str) -> str:
+    """Return how a result names a policy: without where its folder lies on this machine."""
+    base, at, share = text.partition("@") if not Path(text).exists() else (text, "", "")
+    if is_known(base):
+        return text
+    parts = folder_of(base).resolve().parts
+    parts = parts[:-1] if parts[-1] == POLICY_FILE else parts
+    told = "/".join(parts[-3:] if parts[-2:-1] == (STAGES,) else parts[-1:])
+    lies_elsewhere = is_known(told) and PRETRAINED.get(told) != Path(*parts)
+    return f"{'./' if lies_elsewhere else ''}{told}{at}{share}"
+
+
+def asked_policy(told: str) -> str:
+    """Return how a command names a policy that a result tells of; folders are taken to lie in `runs`."""
+    return told if is_known(told.partition("@")[0]) else f"runs/{told.removeprefix('./')}"
+
+
+def is_known(name: str) -> bool:
+    """Say whether a name without a share is that of a policy which is no training of the user's own."""
+    return is_scripted(name) or name in PRETRAINED
 
 
 def is_scripted(name: str) -> bool:
@@ -119,12 +144,12 @@ def trained(path: Path, start: float, world_model: str, *, tokenizer: str | None
         ValueError: It is damaged, or belongs to another world model.
     """
     if not path.exists():
-        known = ", ".join((*BLIND, RANDOM_WITH_BURSTS))
+        known = ", ".join((*BLIND, RANDOM_WITH_BURSTS, *PRETRAINED))
         raise FileNotFoundError(
             f"policy '{path}' given, but there is no such folder or file; expected one of {known}, the folder of a "
             f"training, or FOLDER/{STAGES}/FILE.zip. Check the path."
         )
-    file = path / POLICY_FILE if path.is_dir() else path
+    file = policy_file(path) if path.is_dir() else path
     is_stage = file.parent.name == STAGES
     folder = file.parent.parent if is_stage else file.parent
     settings = settings_of_training(folder, world_model, TRAINED_WITH, tokenizer=tokenizer)
@@ -137,7 +162,7 @@ def trained(path: Path, start: float, world_model: str, *, tokenizer: str | None
         hashed.update(value.cpu().numpy().tobytes())
     decides = {"weights": hashed.hexdigest()[:16], "observation": settings["observation"], "bursts": start}
     parts = folder.resolve().parts
-    place = (*parts[:-1], f"{parts[-1]}/{file.stem}") if file.name != POLICY_FILE else parts
+    place = (*parts[:-1], f"{parts[-1]}/{file.stem}") if file.name not in (POLICY_FILE, WEIGHTS_FILE) else parts
     return NamedPolicy(
         place[-1], str(path), decides, settings["observation"], settings,
         lambda space, seed: SB3Policy(learner, seed), place,

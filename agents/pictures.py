@@ -1,5 +1,6 @@
 """Pictures of a comparison of worlds: learning curve, returns with their intervals, a dream beside reality."""
 
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +35,8 @@ def plot_learning_and_returns(metrics: dict[str, Any], path: Path) -> None:
         path: Of the picture; its ending says of which kind.
     """
     training, policies = metrics["training"], metrics["policies"]
-    figure = Figure(figsize=(10, 4), layout="constrained")
-    left, right = figure.subplots(1, 2)
+    figure = Figure(figsize=(6 + 1.4 * len(policies), 4), layout="constrained")
+    left, right = figure.subplots(1, 2, width_ratios=(5, 1.4 * len(policies)))
     left.plot([p["steps"] for p in training["curve"]], [p["return"] for p in training["curve"]])
     left.set(xlabel="steps in dreams", ylabel=f"return of {training['horizon']} steps", title="learning in dreams")
     for i, world in enumerate(("imagined", "real")):
@@ -43,7 +44,7 @@ def plot_learning_and_returns(metrics: dict[str, Any], path: Path) -> None:
         means = np.array([row["mean"] for row in found])
         errors = np.abs(np.array([row["ci95"] for row in found]).reshape(-1, 2).T - means)
         right.bar(np.arange(len(found)) + 0.4 * i, means, 0.38, yerr=errors, capsize=4, label=world)
-    places, names = np.arange(len(policies)) + 0.2, [row["name"].replace(" with", "\nwith") for row in policies]
+    places, names = np.arange(len(policies)) + 0.2, [textwrap.fill(row["name"], 16) for row in policies]
     right.set(xticks=places, xticklabels=names, title="evaluation")
     right.set(ylabel=f"mean return of {said_steps(policies)}, 95 % interval")
     right.legend()

@@ -11,8 +11,9 @@ from agents.branches import Critic
 from agents.critic_folder import load_critic
 from agents.planner_settings import PlannerSettings
 from agents.policy_prior import prior_of
+from agents.pretrained import folder_of
 from agents.sb3 import load_learner
-from agents.training_folder import POLICY_FILE, settings_of_training
+from agents.training_folder import policy_file, settings_of_training
 from agents.tree_search import Prior
 
 PRIOR_ALONE = "prior alone"
@@ -46,7 +47,7 @@ def load_guides(
     Args:
         settings: Of `PlannerSettings`; where `discount` is None, it is the critic's, or the usual one without.
         critic: Folder of one, see `agents.critic_folder`.
-        prior: Folder of a training or cloning.
+        prior: Folder of a training or cloning, or the name of a policy that ships with wmgym.
         world_model: Fingerprint of the one that is planned in, which both must fit.
         tokenizer: Fingerprint of its tokenizer; see `agents.training_folder.settings_of_training`.
 
@@ -66,8 +67,9 @@ def load_guides(
             )
         discount = own
     if prior is not None:
+        prior = folder_of(prior)
         kept = settings_of_training(prior, world_model, ("observation", "algorithm"), tokenizer=tokenizer)
-        learner = load_learner(prior / POLICY_FILE, kept["algorithm"])
+        learner = load_learner(policy_file(prior), kept["algorithm"])
         policy, shown["--prior"] = prior_of(learner), kept["observation"]
     if len(set(shown.values())) > 1:
         raise ValueError(f"--critic sees {shown['--critic']}, --prior {shown['--prior']}, expected the same of both.")

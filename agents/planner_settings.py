@@ -75,11 +75,13 @@ class PlannerSettings:
     def states_at_once(self, branches: int, rows: int) -> int:
         """Return how many states there are at most at a time: branches, what was seen, roots, and what trees keep.
 
+        Branches count three times: while they are put back there are their states, joined, and as they will be stepped.
+
         Args:
             branches: How many are allowed.
             rows: Environments acted in.
         """
-        return self.places(branches, rows) + rows * (2 + (self.candidates if self.planner == "tree" else 0))
+        return 3 * self.places(branches, rows) + rows * (2 + (self.candidates if self.planner == "tree" else 0))
 
     def search(self) -> DiscreteSearch:
         """Return the search for sequences."""

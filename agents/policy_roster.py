@@ -5,7 +5,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import count
 
+from agents.blind_policies import OF_MAZES
 from agents.named_policies import NamedPolicy, is_scripted, named_policy, split_share
+
+NOT_ELSEWHERE = "elsewhere its action means something else. Fix: leave it away."
+"""Why policies of the maze's actions are refused in other worlds."""
 
 
 def gather_policies(
@@ -34,6 +38,11 @@ def gather_policies(
     called = [*texts, *blends_of(texts, blend)]
     found = [named_policy(text, bursts=bursts, world_model=world_model, tokenizer=tokenizer) for text in called]
     return with_short_names(without_twins(found, say))
+
+
+def of_mazes(texts: Sequence[str]) -> list[str]:
+    """Return those of some names whose policies take the maze's actions, which mean something else elsewhere."""
+    return [text for text in texts if split_share(text)[0] in OF_MAZES]
 
 
 def blends_of(texts: Sequence[str], shares: Sequence[float]) -> list[str]:

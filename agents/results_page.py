@@ -96,8 +96,11 @@ def learned_from(result: Mapping[str, Any], name: str) -> str:
     """Say what a policy of a run learned from, as far as the result tells."""
     metrics, config = result["metrics"], result["config"]
     scripted = [policy["name"] for policy in config.get("policies", []) if "scripted" in policy]
-    if name.startswith("random") or name in scripted:
+    beside = config.get("beside_are", {}).get(name)
+    if name.startswith("random") or name in scripted or (beside and "scripted" in beside):
         return "nothing"
+    if beside:
+        return f"before this run (weights {beside['weights'][:8]})"
     if training := metrics.get("training"):
         before = f", after {Path(config['start_from']).name}" if config.get("start_from") else ""
         return f"{training['steps']:,} steps in dreams, {training['minutes']:.0f} minutes{before}"
@@ -141,8 +144,12 @@ def _against(metrics: Mapping[str, Any], policy: Mapping[str, Any]) -> str:
 
 def _balance(results: Mapping[str, Mapping[str, Any]]) -> str:
     """Count successes and failures."""
-    metrics = [result["metrics"] for result in results.values()]
-    differences = [_difference(each, policy) for each in metrics for policy in each["policies"]]
+    differences = [
+        _difference(result["metrics"], policy)
+        for result in results.values()
+        for policy in result["metrics"]["policies"]
+        if policy["name"] not in result["config"].get("beside_are", {})  # which is measured again and again
+    ]
     told = Counter(outcome(difference) for difference in differences if difference is not None)
     return (
         f"Runs: {len(results)}. Policies compared with the baseline of their run in reality: {told.total()}. "

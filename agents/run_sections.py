@@ -9,6 +9,7 @@ from typing import Any
 from agents.comparison import WORLDS, said_steps
 from agents.dream_settings import options_of
 from agents.learning_time import as_sentence
+from agents.named_policies import asked_policy
 
 PLAN_SWITCHES = ("also_without_critic", "also_prior_alone", "compile")
 PLAN_USUAL = {
@@ -62,7 +63,8 @@ def clone_command(config: Mapping[str, Any]) -> str:
 def plan_command(config: Mapping[str, Any]) -> str:
     """How far was planned, by whose help, and all that was not left as it is by default."""
     tree = config["planner"] == "tree"
-    parts = [f"--{name} runs/{config[name].split()[0]}" for name in ("critic", "prior") if config.get(name)]
+    guides = {"critic": "runs/{}".format, "prior": asked_policy}
+    parts = [f"--{name} {asked(config[name].split()[0])}" for name, asked in guides.items() if config.get(name)]
     parts += [f"--{name.replace('_', '-')}" for name in PLAN_SWITCHES if config.get(name)]
     told = ("planner", "hold", "candidates", "mazes_at_once", "dream_episodes", "precision")
     parts += [flag(name, config[name]) for name in (*told, *(() if tree else ("horizon", "replan_every")))]

@@ -15,6 +15,7 @@ from stable_baselines3.common.vec_env import VecEnv, VecMonitor
 from agents.algorithms import Algorithm, algorithm_class, settings_in_dreams
 from agents.dqn import ManyDreamsDQN
 from agents.grid_extractor import GridExtractor, is_grid_space
+from agents.pretrained import WEIGHTS_FILE, load_weights
 from agents.sb3_vec_env import SB3VecEnv, to_host
 
 
@@ -97,6 +98,8 @@ def make_learner(
 def load_learner(path: Path, algorithm: Algorithm, env: VectorEnv[Any, Any, Any] | None = None) -> BaseAlgorithm:
     """Load what SB3's `save` wrote, onto the CPU; with an environment to go on learning in, or without.
 
+    Of policies that ship with wmgym there are the actor's weights alone (`agents.pretrained`), to act by or begin with.
+
     DQN's replay buffer is not saved. Learning goes on once the policy has filled it again
     (`ManyDreamsDQN.fill_again`), exploring as it last did.
 
@@ -108,6 +111,8 @@ def load_learner(path: Path, algorithm: Algorithm, env: VectorEnv[Any, Any, Any]
         ValueError: It is damaged, of another algorithm, or of an agent that sees or does something else.
         ImportError: The algorithm takes sb3-contrib, which is not installed.
     """
+    if path.name == WEIGHTS_FILE:
+        return load_weights(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file, expected a policy that Stable-Baselines3 saved.")
     create = algorithm_class(algorithm)

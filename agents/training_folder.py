@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from stable_baselines3.common.base_class import BaseAlgorithm
 
 from agents.algorithms import LABELS
+from agents.pretrained import WEIGHTS_FILE
 from agents.results import write_json
 from agents.time_budget import TrainingProgress
 from agents.training_guard import check_weights
@@ -39,6 +40,12 @@ def save_training(folder: Path, config: dict[str, Any], learner: BaseAlgorithm, 
     learner.save(partial_file)
     partial_file.replace(folder / POLICY_FILE)
     write_json(folder / TRAINING_FILE, {"config": config, "progress": asdict(progress)})
+
+
+def policy_file(folder: Path) -> Path:
+    """Return the file of the policy in a folder: SB3's, or the weights alone of one that ships with wmgym."""
+    weights = folder / WEIGHTS_FILE
+    return weights if weights.exists() and not (folder / POLICY_FILE).exists() else folder / POLICY_FILE
 
 
 def say_replaced(folder: Path, say: Callable[[str], object] = print) -> None:

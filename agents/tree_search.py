@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from agents.branch_states import take
 from agents.branches import Critic, later_values, roll
 from agents.interfaces import BranchingVectorEnv
 from agents.search_settings import check_least
@@ -248,13 +249,16 @@ def _step_leaves(
     rolled = roll(env, [leaf.node.state for leaf in leaves], actions, search.discount)
     later = later_values(env, rolled, critic)
     priors = _read_prior(env, prior, rolled.observations, len(leaves[0].node.prior))
+    going_on = []
     for i, leaf in enumerate(leaves):
         node, action = leaf.node, leaf.action
         node.rewards[action], node.weights[action], node.later[action] = rolled.returns[i], rolled.weights[i], later[i]
         node.closed[action] = not np.isfinite(rolled.returns[i] + later[i])
         node.ends[action] = rolled.ended[i]
         if not (node.closed[action] or node.ends[action]):
-            node.children[action] = _Node(env.clone_state([i]), priors[i])
+            going_on.append(i)
+    for i, state in zip(going_on, take(env, going_on), strict=True):
+        leaves[i].node.children[leaves[i].action] = _Node(state, priors[i])
 
 
 def _read_prior(env: BranchingVectorEnv, prior: Prior | None, observations: Any, num_actions: int) -> Floats:

@@ -43,14 +43,13 @@ from agents.training_folder import POLICY_FILE, read_training, save_training, se
 from agents.two_worlds import World, measure
 from wmgym.arguments import SEEDS, Range, check_ranges
 from wmgym.checkpoint import fingerprint, open_checkpoint, tokenizer_fingerprint
-from wmgym.errors import RecordingError
 from wmgym.heap import keep_freed_memory
-from wmgym.lessons import MIRRORED, keep_apart, state_in, usable_files
+from wmgym.lessons import MIRRORED, check_one_length, keep_apart, state_in, usable_files
 from wmgym.memory_maze_setup import import_memory_maze_tasks
 from wmgym.plain_errors import plain_errors
 from wmgym.recording import SEED_RANGES
 from wmgym.watched_mazes import REAL_STEPS, refuse_other_world, watched_mazes
-from wmgym.watched_recordings import read_watched, watch_recordings
+from wmgym.watched_recordings import place_watched, read_watched, watch_recordings
 
 DREAM = "LSSVWM-MemoryMaze-v0"
 CLONING_FILE = "cloning.json"
@@ -214,6 +213,8 @@ def learn(args: Args, dreams: Any) -> Any:
     assert args.validation is not None  # see prepared()
     files = {"train": usable_files(args.recordings), "validation": usable_files((args.validation,))}
     keep_apart(files["train"], files["validation"])
+    for name, paths in files.items():
+        check_one_length(paths, name)
     labels = {name: ask(args, name, paths) for name, paths in files.items()}
     taught, unseen = (demonstrations(args, name, files[name], labels[name]) for name in ("train", "validation"))
     recorded = labels["train"].size
@@ -232,19 +233,13 @@ def shares_of(actions: NDArray[np.int64]) -> list[float]:
 def ask(args: Args, name: str, files: list[Path]) -> NDArray[np.int64]:
     """Return what the teacher would have done at each frame of some episodes."""
     answers = ask_all(args.teacher, files, partial(state_in, keys=NEEDED), args.workers, tqdm, name)
-    lengths = sorted({len(each.actions) for each in answers})
-    if len(lengths) > 1:
-        raise RecordingError(
-            f"{name} episodes of {', '.join(map(str, lengths))} frames given, expected one length. Most likely "
-            "some were ended early: move them away."
-        )
     return np.stack([each.actions for each in answers])
 
 
 def demonstrations(args: Args, name: str, files: list[Path], actions: NDArray[np.int64]) -> Demonstrations:
     """Return what the policy would have seen in episodes, beside the teacher's actions; mirrored ones come last."""
     world = open_checkpoint(args.checkpoint).world
-    place = args.output / "watched" / f"{args.observation}-{fingerprint(args.checkpoint)}"
+    place = place_watched(args.output, args.observation, args.checkpoint)
     sides = [None, MIRRORED] if args.mirror and name == "train" else [None]
     with tqdm(desc=f"{args.observation}, {name}", unit="frame", unit_scale=True) as bar:
         watched = [watch_recordings(world, files, place, args.observation, side, bar.update) for side in sides]

@@ -14,8 +14,9 @@ is removed when training begins.
 
 All policies, random and learned ones, are measured by the same code in both worlds, the real one being the maze or what
 `world.json` of the checkpoint names: episodes of the same length, each from one real first frame, of seeds that no
-recording for training has; `--bursts` of random actions keep them from standing at walls. `policy.zip` is SB3's format,
-which has pickled parts: evaluate only folders that you trust.
+recording for training has; `--bursts` of random actions keep them from standing at walls. `--beside pretrained-clone`
+measures an agent that ships with wmgym, too: cloned from a teacher, it learned in no dream. Long dreams pay nobody
+much, for they are soon without targets. `policy.zip` is SB3's format, with pickled parts: evaluate what you trust.
 """
 
 import argparse
@@ -45,8 +46,11 @@ from agents.fine_tuning import CriticWarmup, continue_policy, policy_to_continue
 from agents.first_reward import EndAtReward
 from agents.interfaces import Policy
 from agents.learning_time import as_sentence, watch_learning
+from agents.named_policies import NamedPolicy, told_policy
 from agents.pessimism import Pessimism
 from agents.pictures import dream_on, plot_learning_and_returns, record
+from agents.policy_roster import NOT_ELSEWHERE, gather_policies, of_mazes
+from agents.pretrained import folder_of
 from agents.results import RESULT_FILE, file_digest, told_checkpoint, write_result
 from agents.run_lock import only_run_in
 from agents.sb3 import SB3Policy, load_learner, make_learner
@@ -54,6 +58,7 @@ from agents.time_budget import TimeBudget, TrainingProgress
 from agents.training_folder import (
     POLICY_FILE,
     name_of_agent,
+    policy_file,
     read_training,
     save_training,
     say_replaced,
@@ -68,7 +73,7 @@ from wmgym.heap import keep_freed_memory
 from wmgym.parts import DREAM_PARTS
 from wmgym.plain_errors import plain_errors
 from wmgym.recording import SEED_RANGES
-from wmgym.watched_mazes import longest_episode, watched_maze, watched_mazes
+from wmgym.watched_mazes import longest_episode, refuse_other_world, watched_maze, watched_mazes
 
 DREAM = "LSSVWM-MemoryMaze-v0"
 DISAGREEMENT_SAMPLES = 2  # enough, because a latent has a thousand numbers
@@ -118,6 +123,9 @@ def train_and_judge(args: Args, started: float) -> dict[str, Any]:
         blind = replace(args, observation="pixels")  # what looks at nothing needs no model that watches the maze
         compared = partial(measure, steps=args.steps, seed=SEED_RANGES[args.mazes].start)
         found = {name: compared(name, make_policy, worlds_of(blind, dreams)) for name, make_policy in makers.items()}
+        for policy in (beside := policies_beside(args)):
+            make = partial(policy.make, space, args.seed)
+            found[policy.name] = compared(policy.name, make, seen_by(policy, args, dreams))
         if args.evaluate is None:
             left = 60 * args.minutes - RESERVE - evaluation_seconds(args, dreams) - (time.monotonic() - started)
             train(args, max(left, 60 * args.minutes / 4))
@@ -133,6 +141,7 @@ def train_and_judge(args: Args, started: float) -> dict[str, Any]:
     if args.real_episodes:
         save_side_by_side(args, explore(SB3Policy(learner, args.seed)), args.output / FILM_FILE)
     config = settings_of(args, training["config"]["start_from_policy"])
+    config |= {"beside_are": {policy.name: policy.decides for policy in beside}} if beside else {}
     result = write_result(
         args.output, experiment="dream_ppo", config=config, seed=args.seed,
         minutes=(time.monotonic() - started) / 60, metrics=metrics,
@@ -146,6 +155,7 @@ def train_and_judge(args: Args, started: float) -> dict[str, Any]:
 def prepared(args: Args) -> Args:
     """Return arguments with what a training before decides; refuse now what would fail after long work."""
     check_minutes(args.minutes)
+    args = args if args.start_from is None else replace(args, start_from=folder_of(args.start_from))
     args, usual = with_fitting_steps(args), PRESETS[args.preset]
     check_ranges(args, RANGES)
     world_model = fingerprint(args.checkpoint)
@@ -173,9 +183,36 @@ def prepared(args: Args) -> Args:
         check_rollout(args.algorithm, args.rollout or 1, args.num_envs)
     if args.resume or args.evaluate is not None:
         load_learner(args.output / POLICY_FILE, args.algorithm)  # if it is damaged, say so now
+    policies_beside(args)  # if one does not fit, say so now
     if args.evaluate is None:
         open_checkpoint(args.checkpoint).starts(args.starts)  # if there are none, say so now
     return args
+
+
+def policies_beside(args: Args) -> list[NamedPolicy]:
+    """Return the policies to measure beside what learns.
+
+    Raises:
+        FileNotFoundError: One is not there.
+        ValueError: One cannot be run, belongs to another world model, or takes actions of the maze in another world.
+    """
+    for text in of_mazes(args.beside):
+        refuse_other_world(args.checkpoint, f"--beside {text}", NOT_ELSEWHERE)
+    models = {"world_model": fingerprint(args.checkpoint), "tokenizer": tokenizer_fingerprint(args.checkpoint)}
+    try:
+        return gather_policies(args.beside, bursts=args.bursts, **models)
+    except (FileNotFoundError, ValueError) as error:
+        told = f"--beside {' '.join(args.beside)} given: {error} Or measure none: --beside with nothing after it."
+        raise type(error)(told) from error
+
+
+def seen_by(policy: NamedPolicy, args: Args, dreams: VectorEnv[Any, Any, Any]) -> dict[str, World]:
+    """Return both worlds as a policy sees them; dreams are shared with others that see the same, or look at nothing."""
+    if policy.observation in (None, args.observation):
+        return worlds_of(args if policy.observation else replace(args, observation="pixels"), dreams)
+    other: Any = replace(args, observation=policy.observation)
+    own = partial(make_dreams, other, dreams.num_envs, args.steps)
+    return worlds_of(other, dreams) | {"imagined": World(lambda: closing(own()), args.dream_episodes)}
 
 
 def with_fitting_steps(args: Args) -> Args:
@@ -285,7 +322,7 @@ def policy_begun_with(args: Args) -> str | None:
     if args.resume:
         recorded: str | None = read_training(args.output)["config"]["start_from_policy"]
         return recorded
-    return None if args.start_from is None else file_digest(args.start_from / POLICY_FILE)
+    return None if args.start_from is None else file_digest(policy_file(args.start_from))
 
 
 def settings_of(args: Args, begun_with: str | None = None) -> dict[str, Any]:
@@ -294,6 +331,7 @@ def settings_of(args: Args, begun_with: str | None = None) -> dict[str, Any]:
     del chosen["output"]
     if args.checkpoint is not None:
         chosen["checkpoint"] = told_checkpoint(args.checkpoint)
+    chosen["beside"] = [told_policy(text) for text in args.beside]
     chosen |= {name: folder.name for name in ("start_from", "evaluate") if (folder := getattr(args, name)) is not None}
     known = {"world_model": fingerprint(args.checkpoint), "tokenizer": tokenizer_fingerprint(args.checkpoint)}
     return chosen | {"start_from_policy": begun_with} | known

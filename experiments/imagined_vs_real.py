@@ -37,12 +37,11 @@ from gymnasium.vector import VectorEnv
 import wmgym  # noqa: F401  (registers the ids)
 from agents.agreement_plot import plot_agreement
 from agents.agreement_report import agreement, as_table, check_count
-from agents.blind_policies import OF_MAZES
 from agents.comparison import WORLDS
 from agents.evaluate import Evaluation
 from agents.kept_evaluations import digest, is_kept, keep_or_make
-from agents.named_policies import NamedPolicy, split_share
-from agents.policy_roster import gather_policies
+from agents.named_policies import NamedPolicy
+from agents.policy_roster import NOT_ELSEWHERE, gather_policies, of_mazes
 from agents.results import told_checkpoint, write_result
 from agents.run_lock import only_run_in
 from agents.two_worlds import World, measure
@@ -131,7 +130,8 @@ def prepared(args: Args) -> tuple[list[NamedPolicy], list[Moment]]:
     if args.starts is not None:
         advice = "only there recorded walks can be taken again. Fix: leave --starts away."
         refuse_other_world(args.checkpoint, "--starts", advice, REAL_MAZE)
-    refuse_maze_policies(args)
+    for name in of_mazes(args.policies):
+        refuse_other_world(args.checkpoint, f"--policies {name}", NOT_ELSEWHERE)
     known = {"world_model": fingerprint(args.checkpoint), "tokenizer": tokenizer_fingerprint(args.checkpoint)}
     found = gather_policies(args.policies, args.blend, bursts=args.bursts, **known)
     check_count(len(found))
@@ -143,14 +143,6 @@ def prepared(args: Args) -> tuple[list[NamedPolicy], list[Moment]]:
         if count < ADVISED[name]:
             print(f"{count} {name.replace('_', ' ')}: a report to rely on has {ADVISED[name]} or more.")
     return found, moments_of(args)
-
-
-def refuse_maze_policies(args: Args) -> None:
-    """Refuse policies that take the maze's actions where actions mean something else."""
-    for name in args.policies:
-        if split_share(name)[0] in OF_MAZES:
-            advice = "elsewhere its action means something else. Fix: leave it away."
-            refuse_other_world(args.checkpoint, f"--policies {name}", advice)
 
 
 def moments_of(args: Args) -> list[Moment]:

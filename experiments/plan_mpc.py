@@ -33,11 +33,12 @@ from agents.interfaces import Policy
 from agents.plan_film import film_plans
 from agents.planner_guides import PRIOR_ALONE, Guides, load_guides
 from agents.planner_settings import NAMES, Planner, PlannerSettings
+from agents.pretrained import folder_of
 from agents.results import file_digest, told_checkpoint, write_result
 from agents.rounds import MakePolicy, Measured, measure_in_rounds
 from agents.run_lock import only_run_in
 from agents.sb3 import SB3Policy
-from agents.training_folder import POLICY_FILE
+from agents.training_folder import policy_file
 from agents.two_worlds import World
 from agents.watching import ShownInstead, WatchingPolicy
 from wmgym.arguments import SEEDS, Range, check_ranges
@@ -82,7 +83,8 @@ class Args:
     also_without_critic: bool = False
     """Measure the same planner without its critic, too: what is the critic good for?"""
     prior: Path | None = None
-    """Folder of a policy without an LSTM, trained or cloned: a tree tries first what it would do."""
+    """Folder of a policy without an LSTM, trained or cloned, or pretrained-clone, which ships with wmgym: a tree tries
+    first what it would do."""
     also_prior_alone: bool = False
     """Measure the policy of --prior without planning, too, with the planner's bursts. What differs is planning, and
     that a tree does not visit actions that the policy takes in less than one of --candidates steps."""
@@ -319,9 +321,10 @@ def settings_of(args: Args, guides: Guides) -> dict[str, Any]:
     """Return what decides the result, without where things lie on this machine."""
     chosen = asdict(args) | {"discount": guides.settings.discount}
     del chosen["output"]
-    for name, file in (("critic", WEIGHTS_FILE), ("prior", POLICY_FILE)):
-        if (folder := getattr(args, name)) is not None:
-            chosen[name] = f"{folder.name} {file_digest(folder / file)}"
+    if args.critic is not None:
+        chosen["critic"] = f"{args.critic.name} {file_digest(args.critic / WEIGHTS_FILE)}"
+    if args.prior is not None:
+        chosen["prior"] = f"{args.prior.name} {file_digest(policy_file(folder_of(args.prior)))}"
     if args.checkpoint is not None:
         chosen["checkpoint"] = told_checkpoint(args.checkpoint)
     return chosen | {"world_model": fingerprint(args.checkpoint)}

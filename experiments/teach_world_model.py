@@ -53,13 +53,13 @@ from wmgym.clips import long_enough
 from wmgym.fidelity import dream_against_reality, read_all
 from wmgym.fitting import diverged
 from wmgym.heap import keep_freed_memory
-from wmgym.lessons import MIRRORED, keep_apart, state_in, usable_files
+from wmgym.lessons import MIRRORED, check_one_length, keep_apart, state_in, usable_files
 from wmgym.plain_errors import plain_errors
 from wmgym.recording import Episode
 from wmgym.taught_runs import BEGAN_WITH, copy_starts, put_aside, refuse_another_start
 from wmgym.taught_walks import Walks, read_steps, share_right
 from wmgym.watched_mazes import refuse_other_world
-from wmgym.watched_recordings import watch_recordings
+from wmgym.watched_recordings import place_watched, watch_recordings
 
 RANGES: dict[str, Range] = {
     "episodes_at_once": (1, math.inf), "stretch": (2, math.inf), "rehearse_every": (1, math.inf),
@@ -155,6 +155,8 @@ def main(args: Args) -> dict[str, float]:
     files = {"train": usable_files(args.recordings), "validation": usable_files((args.validation,))}
     keep_apart(files["train"], files["validation"])
     files["validation"] = files["validation"][:JUDGED_EPISODES]
+    for name, paths in files.items():
+        check_one_length(paths, name)
     source = find_checkpoint(DEFAULT_CHECKPOINT if args.checkpoint is None else args.checkpoint)
     if source.resolve() == (args.output / "checkpoint").resolve():
         raise ValueError(
@@ -182,7 +184,7 @@ def teach(args: Args, source: Path, files: dict[str, list[Path]]) -> dict[str, f
     answers = {name: ask_all(args.teacher, paths, read, args.workers, tqdm, name) for name, paths in files.items()}
     held_out = long_enough(read_all(files["validation"]), CONTEXT + HORIZON, print)
     world.to(fabric.device)
-    place = args.output / "watched" / f"latent-{fingerprint(source)}"
+    place = place_watched(args.output, "latent", source)
     walks, unseen = (
         walks_in(world, place, paths, answers[name], args.mirror and name == "train") for name, paths in files.items()
     )

@@ -35,11 +35,11 @@ from wmgym.checkpoint import fingerprint, open_checkpoint
 from wmgym.dreamed_recordings import dream_recordings
 from wmgym.errors import RecordingError
 from wmgym.heap import keep_freed_memory
-from wmgym.lessons import MIRRORED, keep_apart, refuse_to_mirror_others, usable_files
+from wmgym.lessons import MIRRORED, check_one_length, keep_apart, refuse_to_mirror_others, usable_files
 from wmgym.plain_errors import plain_errors
 from wmgym.recording import read_state
 from wmgym.watched_mazes import refuse_other_world
-from wmgym.watched_recordings import read_watched, watch_recordings
+from wmgym.watched_recordings import place_watched, read_watched, watch_recordings
 
 RANGES: dict[str, Range] = {
     "discount": (0, 1), "epochs": (1, math.inf), "learning_rate": (0, 1), "dropout": (0, 0.99), "hidden": (1, 65_536),
@@ -93,6 +93,8 @@ def main(args: Args) -> dict[str, Any]:
     keep_apart(files["train"], files["validation"])
     if args.mirror:
         refuse_to_mirror_others(files["train"])
+    for name, each in files.items():
+        check_one_length(each, name)
     rewards = {name: rewards_of(each) for name, each in files.items()}
     known = {name: known_frames(each.shape[1], args.discount) for name, each in rewards.items()}
     with only_run_in(args.output):
@@ -152,15 +154,8 @@ def learn(
 
 
 def rewards_of(files: list[Path]) -> NDArray[np.float32]:
-    """Return the rewards of episodes, `[episodes t]`; refuse those of several lengths, and those without any."""
-    found = [read_state(file, ("reward",))[0]["reward"] for file in files]
-    lengths = sorted({len(rewards) for rewards in found})
-    if len(lengths) > 1:
-        raise RecordingError(
-            f"episodes of {', '.join(map(str, lengths))} frames given, expected one length. Most likely some were "
-            "ended early: move them away."
-        )
-    rewards = np.stack(found)
+    """Return the rewards of episodes of one length, `[episodes t]`; refuse those without any."""
+    rewards = np.stack([read_state(file, ("reward",))[0]["reward"] for file in files])
     if not rewards.any():
         raise RecordingError(
             f"no reward in {len(files)} episodes such as {files[0]}, expected some: there is nothing to learn. Fix: "
@@ -171,14 +166,14 @@ def rewards_of(files: list[Path]) -> NDArray[np.float32]:
 
 def watched(args: Args, files: list[Path], name: str) -> dict[str, NDArray[np.float16]]:
     """Return what the critic would have seen in episodes, "observed" and "dreamed", mirrored ones last."""
-    world, place = open_checkpoint(args.checkpoint).world, args.output / "watched"
-    model = f"{args.observation}-{fingerprint(args.checkpoint)}"
+    world, place = open_checkpoint(args.checkpoint).world, place_watched(args.output, args.observation, args.checkpoint)
     sides = [None, MIRRORED] if args.mirror and name == "train" else [None]
     with tqdm(desc=f"{args.observation}, {name}", unit="frame", unit_scale=True) as bar:
-        watch = partial(watch_recordings, world, files, place / model, args.observation, progress=bar.update)
+        watch = partial(watch_recordings, world, files, place, args.observation, progress=bar.update)
         found = {"observed": [file for side in sides for file in watch(mirror=side)]}
         if args.dream_steps:
-            place = place / f"{model}-{args.dream_steps}-dreamed"
+            model = f"{args.observation}-{fingerprint(args.checkpoint)}"
+            place = place.parent / f"{model}-{args.dream_steps}-dreamed"
             dream = partial(dream_recordings, world, files, place, args.observation, args.dream_steps)
             found["dreamed"] = [file for side in sides for file in dream(mirror=side, progress=bar.update)]
     return {kind: read_watched(paths) for kind, paths in found.items()}

@@ -15,8 +15,8 @@ from typing import Any
 
 import tyro
 
-from agents.blind_policies import BLIND
 from agents.found_results import find_results
+from agents.named_policies import asked_policy
 from agents.results import RESULT_FILE, is_of
 from agents.results_digest import digest
 from agents.results_page import agreement_table, page
@@ -46,6 +46,11 @@ READ_AGREEMENT = (
 )
 REHEARSED_AT_FIRST = {"rehearsal_frames": 8, "rehearsal_dreamed": 0.5}
 """What teaching did with the windows that it rehearsed before its records said so."""
+MARKED = {
+    AGENTS_PAGE: ("agents",), OWN_PAGE: ("room",), MEASUREMENTS: ("results",), MEMORY_PAGE: ("memory",),
+    Path("README.md"): ("digest",), CARD / "README.md": ("numbers", "recipe"),
+}  # fmt: skip
+"""Between which markers each page is written anew."""
 KEPT = ("direction", "both")
 """Rows of the table of the scan that are shown."""
 WORLDS = {"TextureWorld": "", "MemoryMaze": "WORLD=maze "}
@@ -62,6 +67,9 @@ class Args:
 
 def main(args: Args) -> None:
     """Fills the markers from every result that is there."""
+    for place, markers in MARKED.items():
+        for marker in markers:
+            parts_of(args.root / place, marker)  # if one is missing, say so before anything is written
     shipped = weights_digest(args.root / CARD)
     fidelity = fidelity_of(args.root, shipped)
     agents = find_results(args.root / RESULTS)
@@ -92,7 +100,7 @@ def measurements(root: Path, agents: dict[str, dict[str, Any]], shipped: str, fi
     if diagnosis := table_of(root, "diagnose_agent"):
         result = result_of(root, "diagnose_agent")
         config, whose = result["config"], "" if is_of(result, shipped) else ", of an earlier checkpoint"
-        named = " ".join(name if name in BLIND else f"runs/{name}" for name in config["policies"])
+        named = " ".join(map(asked_policy, config["policies"]))
         more = " ".join(flag(name, config[name]) for name in ("teachers", "episodes", "bursts") if config.get(name))
         parts += [f"### What agents fail at, in {config['mazes']} mazes{whose}"]
         parts += [f"`experiments/diagnose_agent.py --policies {named} {more}`", diagnosis + READ_DIAGNOSIS]
@@ -301,11 +309,27 @@ def taught_run_of(record: dict[str, Any]) -> str:
     )
 
 
+def parts_of(path: Path, marker: str) -> tuple[str, str]:
+    """Returns a page up to the first of two markers, and from the second one on.
+
+    Raises:
+        ValueError: The page has not both of them, in this order.
+    """
+    begin, end = f"<!-- {marker} -->", f"<!-- /{marker} -->"
+    head, found, rest = path.read_text().partition(begin)
+    _, closed, tail = rest.partition(end)
+    if not (found and closed):
+        raise ValueError(
+            f"{path}: no {begin if not found else f'{end} after {begin}'}, expected both, around what is written anew. "
+            f"Likely cause: one was taken out by hand. Fix: put it back, or git checkout -- {path.name}."
+        )
+    return head + begin, end + tail
+
+
 def replace(path: Path, marker: str, content: str) -> None:
     """Replaces what stands between two markers of a page."""
-    begin, end = f"<!-- {marker} -->", f"<!-- /{marker} -->"
-    head, rest = path.read_text().split(begin, 1)
-    path.write_text(f"{head}{begin}\n{content}\n{end}{rest.split(end, 1)[1]}")
+    head, tail = parts_of(path, marker)
+    path.write_text(f"{head}\n{content}\n{tail}")
 
 
 if __name__ == "__main__":

@@ -58,14 +58,22 @@ class Memory:
         Rings that grow are made equally long first, with empty places before the oldest frame.
         """
         pairs = zip(self.to_dict().items(), other.to_dict().values(), strict=True)
-        levelled = {key: _equally_long(key, ours, theirs) for (key, ours), theirs in pairs}
+        levelled = {key: _equally_long(key, [ours, theirs]) for (key, ours), theirs in pairs}
         return Memory.from_dict({key: ours.index_copy(0, indices, theirs) for key, (ours, theirs) in levelled.items()})
 
     @classmethod
     def joined(cls, memories: Sequence["Memory"]) -> "Memory":
-        """The dreams of several memories as one, copied; rings are equally long."""
+        """The dreams of several memories as one, copied.
+
+        Rings that grow are made equally long first, with empty places before the oldest frame.
+        """
         each = [memory.to_dict() for memory in memories]
-        return cls.from_dict({key: torch.cat([tensors[key] for tensors in each]) for key in each[0]})
+        return cls.from_dict({key: torch.cat(_equally_long(key, [v[key] for v in each])) for key in each[0]})
+
+    def split(self) -> list["Memory"]:
+        """Each dream's memory; all share the storage of this one."""
+        rows = {key: v.split(1) for key, v in self.to_dict().items()}
+        return [Memory.from_dict({key: v[row] for key, v in rows.items()}) for row in range(self.batch)]
 
     def shapes(self, grows: bool = False) -> dict[str, tuple[int, ...]]:
         """The shape of each tensor of one dream, equal for dreams of one model.
@@ -111,10 +119,10 @@ def _is_ring(key: str) -> bool:
     return key.startswith(("keys.", "values.", "gates."))
 
 
-def _equally_long(key: str, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
-    """Both with empty places before the oldest frame of the shorter ring."""
-    if not _is_ring(key) or first.shape[1] == second.shape[1]:
-        return first, second
-    longest = max(first.shape[1], second.shape[1])
-    padded = [torch.cat([v.new_zeros(len(v), longest - v.shape[1], *v.shape[2:]), v], 1) for v in (first, second)]
-    return padded[0], padded[1]
+def _equally_long(key: str, tensors: list[Tensor]) -> list[Tensor]:
+    """The same with empty places before the oldest frames of shorter rings."""
+    lengths = {v.shape[1] for v in tensors} if _is_ring(key) else set()
+    if len(lengths) < 2:
+        return tensors
+    longest = max(lengths)
+    return [torch.cat([v.new_zeros(len(v), longest - v.shape[1], *v.shape[2:]), v], 1) for v in tensors]

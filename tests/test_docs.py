@@ -6,7 +6,14 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "wmgym").rglob("*.md")])
+PAGES = sorted(
+    [
+        *ROOT.glob("*.md"),
+        *(ROOT / "docs").rglob("*.md"),
+        *(ROOT / "wmgym").rglob("*.md"),
+        *(ROOT / "agents").rglob("*.md"),
+    ]
+)
 HISTORY = {ROOT / "CHANGELOG.md", ROOT / "docs/log.md"}  # may name what has gone since
 TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
 CODE_BLOCK = re.compile(r"```.*?```", re.DOTALL)

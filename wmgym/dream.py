@@ -29,7 +29,7 @@ from wmgym.checkpoint import refuse_unsteppable
 from wmgym.codec import tensor_to_frames
 from wmgym.context import Context
 from wmgym.disagreement import Disagreement
-from wmgym.dream_state import DreamState, Indices, as_rows
+from wmgym.dream_state import DreamState, Indices, as_rows, check_is_state
 from wmgym.observing import take_in
 from wmgym.start_memories import StartMemories
 from wmgym.stepping import make_stepping
@@ -253,6 +253,11 @@ class Dreams:
             digest=self._digest,
         )
 
+    @property
+    def grows(self) -> bool:
+        """Whether the model's memory does, frame by frame."""
+        return self._world.config.dynamics.attention == "full"
+
     @torch.inference_mode()
     def restore(self, state: DreamState, indices: Indices | None = None) -> None:
         """Put dreams back; the state stays as it is and can be restored again.
@@ -265,18 +270,14 @@ class Dreams:
             IndexError: There is no such dream.
             ValueError: The numbers do not fit, or the state comes from another model, or is none.
         """
-        if not isinstance(state, DreamState):
-            raise ValueError(
-                f"a state of type {type(state).__name__} given, expected a DreamState. Fix: pass what clone_state "
-                "returned."
-            )
+        check_is_state(state)
         rows = as_rows(indices, self.num_dreams).tolist()
         if len(set(rows)) < len(rows):
             raise ValueError(
                 f"indices {rows} name a dream more than once, expected each at most once: only one state fits into a "
                 "place. Fix: name each place once."
             )
-        state.check_fits(len(rows), self.clone([0]), grows=self._world.config.dynamics.attention == "full")
+        state.check_fits(len(rows), self.clone([0]), grows=self.grows)
         if state.batch != len(rows):
             state = state.select(np.zeros(len(rows), np.int64))
         device = self._world.device

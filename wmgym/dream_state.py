@@ -100,6 +100,39 @@ class DreamState:
         times = read_integer(times, "times", least=1)
         return self._changed(self.memory.repeat(times), lambda v: v.repeat_interleave(times, dim=0))
 
+    @classmethod
+    def joined(cls, states: Sequence["DreamState"], grows: bool = False) -> "DreamState":
+        """Return the dreams of several states as one, copied to where the first of them is, in the given order.
+
+        Args:
+            states: At least one; the same may occur more than once.
+            grows: Whether the model's memory does, as full attention's; states may then be of any age.
+
+        Raises:
+            ValueError: There is none, one is no state, or they come from different models.
+        """
+        if not states:
+            raise ValueError("no states given, expected at least one. Likely cause: a filter that left none.")
+        for state in {id(state): state for state in states}.values():
+            check_is_state(state)
+            state.check_same_model(states[0], grows)
+        device = states[0].latent.device
+        each = [state._tensors() for state in states]
+        tensors = {key: torch.cat([v[key].to(first.device) for v in each]) for key, first in each[0].items()}
+        memory = Memory.joined([state.memory.to(device) for state in states])
+        return cls(memory, digest=states[0].digest, **tensors)
+
+    def split(self) -> list["DreamState"]:
+        """Return each dream as a state of its own.
+
+        All share this one's storage, which lasts as long as any of them does. Copies and pickles hold one dream alone.
+        """
+        rows = {key: v.split(1) for key, v in self._tensors().items()}
+        return [
+            DreamState(memory, digest=self.digest, **{key: v[row] for key, v in rows.items()})
+            for row, memory in enumerate(self.memory.split())
+        ]
+
     def shapes(self, grows: bool = False) -> dict[str, tuple[int, ...]]:
         """Return the shape of each tensor of one dream; equal for states of the same checkpoint.
 
@@ -125,6 +158,18 @@ class DreamState:
                 f"A state of {self.batch} dreams cannot be restored into {room}; expected a state of {wanted}. "
                 "Pass indices, or use state.select or state.repeat."
             )
+        self.check_same_model(example, grows)
+
+    def check_same_model(self, example: "DreamState", grows: bool = False) -> None:
+        """Refuse to be put where states of another model are.
+
+        Args:
+            example: Such a state.
+            grows: Whether the model's memory does; the lengths of rings are then not compared.
+
+        Raises:
+            ValueError: This is of another model.
+        """
         given, expected = self.shapes(grows), example.shapes(grows)
         if expected != given:
             wrong = next(key for key in expected | given if expected.get(key) != given.get(key))
@@ -138,9 +183,42 @@ class DreamState:
                 f"{example.digest[:16]}. Restore it into an environment of the checkpoint it was cloned from."
             )
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copies and pickles hold these dreams alone, whatever else shares their storage."""
+        return DreamState, (self.memory.clone(), *(v.clone() for v in self._tensors().values()), self.digest)
+
     def _tensors(self) -> dict[str, Tensor]:
         return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("memory", "digest")}
 
     def _changed(self, memory: Memory, change: Callable[[Tensor], Tensor]) -> "DreamState":
         tensors = {key: change(v) for key, v in self._tensors().items()}
         return DreamState(memory, digest=self.digest, **tensors)
+
+
+def check_is_state(given: Any) -> None:
+    """Refuse what no state is.
+
+    Raises:
+        ValueError: It is none.
+    """
+    if not isinstance(given, DreamState):
+        raise ValueError(
+            f"a state of type {type(given).__name__} given, expected a DreamState. Fix: pass what clone_state "
+            "returned, or a list of states to restore_states."
+        )
+
+
+def check_each_fits(states: Sequence[Any], example: DreamState, grows: bool) -> None:
+    """Refuse states of which not each would fit into one place.
+
+    Args:
+        states: Given to be restored; the same may occur more than once.
+        example: A state made there.
+        grows: Whether the model's memory does.
+
+    Raises:
+        ValueError: One is no state, of several dreams, or of another model.
+    """
+    for state in {id(state): state for state in states}.values():
+        check_is_state(state)
+        state.check_fits(1, example, grows)

@@ -100,7 +100,7 @@ class FollowedDreams:
         """
         if not self._dreams.started.all():
             raise ResetNeeded("Call observe() before states(): nothing was seen yet.")
-        return [self._dreams.clone([row]) for row in range(self._shape[0])]
+        return self._dreams.clone().split()
 
     def observations(self, kind: str) -> NDArray[Any]:
         """Return `[n ...]` what dreams that go on from here show of the newest frames.

@@ -1,6 +1,7 @@
 """Recordings that agents learn from, and those that tell how well: found, checked, and kept apart."""
 
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ from gymnasium.spaces import Discrete
 from numpy.typing import NDArray
 
 from wmgym.errors import RecordingError
-from wmgym.recording import SEED_RANGES, read_episode, read_state, scan
+from wmgym.recording import SEED_RANGES, read_episode, read_state, read_summary, scan
 
 MIRRORED = (0, 1, 3, 2, 5, 4)
 """Memory Maze's actions, left for right."""
@@ -40,6 +41,44 @@ def state_in(path: Path, keys: Sequence[str]) -> dict[str, NDArray[Any]]:
         RecordingError: The file cannot be read.
     """
     return read_state(path, keys)[0]
+
+
+def refuse_other_lengths(lengths: Mapping[Path, int], name: str) -> None:
+    """Refuse to learn from episodes that are not all as long as the first.
+
+    Args:
+        lengths: How many frames each episode has.
+        name: What they are for: "train", say.
+
+    Raises:
+        RecordingError: There is none, or some are longer or shorter.
+    """
+    of_length: dict[int, list[Path]] = defaultdict(list)
+    for path, frames in lengths.items():
+        of_length[frames].append(path)
+    if not of_length:
+        raise RecordingError(f"no {name} episodes given, expected one or more. Fix: name folders that hold some.")
+    if len(of_length) > 1:
+        given = " and ".join(
+            f"{len(of_length[n])} of {n} frames (such as {of_length[n][0]})" for n in sorted(of_length)
+        )
+        raise RecordingError(
+            f"{name} episodes, {given}, given, expected one length. Likely cause: some were ended early, or recorded "
+            "with another --max-steps. Fix: move away those of one length."
+        )
+
+
+def check_one_length(files: Sequence[Path], name: str) -> None:
+    """Refuse episodes that are not all as long as the first, before anything is made of them.
+
+    Args:
+        files: Episodes.
+        name: What they are for; see `refuse_other_lengths`.
+
+    Raises:
+        RecordingError: There is none, some are longer or shorter, or one cannot be read.
+    """
+    refuse_other_lengths({path: read_summary(path)[0] for path in files}, name)
 
 
 def keep_apart(train: Sequence[Path], held_out: Sequence[Path]) -> None:

@@ -19,6 +19,7 @@ from model.pupil import Lesson
 from model.training import Windows
 from wmgym.episode_files import check_headers, open_arrays, read_actions, read_headers, read_space
 from wmgym.errors import RecordingError
+from wmgym.lessons import refuse_other_lengths
 from wmgym.watched_recordings import open_watched
 
 
@@ -162,12 +163,7 @@ def read_steps(files: Sequence[Path]) -> tuple[NDArray[np.int64], NDArray[np.flo
         RecordingError: They differ in length, or one cannot be read.
     """
     steps = [_steps_of(path) for path in files]
-    lengths = sorted({len(reward) for _, reward in steps})
-    if len(lengths) != 1:
-        raise RecordingError(
-            f"episodes of {', '.join(map(str, lengths)) or 'no'} frames given, expected one length. Most likely some "
-            "were ended early: move them away."
-        )
+    refuse_other_lengths({path: len(reward) for path, (_, reward) in zip(files, steps, strict=True)}, "recorded")
     led = np.stack([action for action, _ in steps]).astype(np.int64)
     led[:, 0] = START_ACTION
     return led, np.stack([reward for _, reward in steps])

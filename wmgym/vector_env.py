@@ -16,7 +16,7 @@ from wmgym.checkpoint import Checkpoint, open_checkpoint
 from wmgym.chosen_actions import count_context, counted_from_zero
 from wmgym.context import read_contexts
 from wmgym.dream import DEFAULT_DENOISING_STEPS, Bools, Dreams
-from wmgym.dream_state import DreamState, Indices, as_rows
+from wmgym.dream_state import DreamState, Indices, as_rows, check_each_fits
 from wmgym.observations import observation_space
 from wmgym.vector_inputs import read_actions, read_reset_mask, read_seeds
 from wmgym.window import Window
@@ -257,6 +257,48 @@ class DreamVectorEnv(VectorEnv[NDArray[Any], NDArray[Any], NDArray[Any]]):
         with self._dreams.all_or_nothing():
             self._dreams.restore(state, indices)
         self._seeded |= self._dreams.started
+
+    def clone_states(self, indices: Indices | None = None) -> list[DreamState]:
+        """Return dreams as values, each of its own: `clone_state([i])` for each `i`, copied all at once.
+
+        They share storage, which lasts as long as any of them does. To keep one for long, keep `state.select([0])`.
+
+        Args:
+            indices: Which dreams, as numbers or mask; None means all.
+
+        Raises:
+            IndexError: There is no such dream.
+            ResetNeeded: One of them was never started.
+        """
+        return self.clone_state(indices).split()
+
+    def restore_states(self, states: Sequence[DreamState], indices: Indices | None = None) -> None:
+        """Put dreams back as they were, each in a state of its own, copied all at once.
+
+        Meanwhile there is room needed for three times the states: them, joined, and as they will be stepped.
+
+        Args:
+            states: Of one dream each, as many as are meant by `indices`; the same may occur more than once.
+            indices: Where to, as numbers, each at most once, or as a mask; None means everywhere.
+
+        Raises:
+            IndexError: There is no such dream.
+            ValueError: The numbers do not fit, or a state comes from another model, is none, or of several dreams.
+        """
+        if isinstance(states, DreamState):
+            raise ValueError(
+                f"a state of {states.batch} dreams given, expected a list of states of one dream each. Fix: "
+                "restore_state, or what clone_states returned."
+            )
+        rows, given = as_rows(indices, self.num_envs), list(states)
+        if len(given) != len(rows):
+            raise ValueError(
+                f"{len(given)} states given, expected {len(rows)}: one for each dream to put back. Likely cause: other "
+                "indices than when they were cloned. Fix: pass the places that these states are for."
+            )
+        if given:
+            check_each_fits(given, self._dreams.clone([0]), self._dreams.grows)
+            self.restore_state(DreamState.joined(given, grows=self._dreams.grows), rows)
 
     def _seed(self, rows: Sequence[int], seeds: Sequence[int | None]) -> None:
         """Seed the dreams' generators; those that never were draw from `np_random` when no seed is given."""

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from model.world_model import WorldModel
+from wmgym.checkpoint import fingerprint, tokenizer_fingerprint
 from wmgym.errors import RecordingError
 from wmgym.fidelity import encode, read_all, refuse_other_worlds
 from wmgym.recorded_features import features_of
@@ -22,6 +23,18 @@ from wmgym.recording import Episode, content_digest
 
 AT_ONCE = 64
 """Frames that are encoded at a time."""
+
+
+def place_watched(output: Path, observation: str, checkpoint: str | Path | None) -> Path:
+    """Return the folder of a run for what a checkpoint shows of recordings; latents are the tokenizer's alone.
+
+    Args:
+        output: Of the run.
+        observation: "latent" or "features".
+        checkpoint: See `wmgym.checkpoint.open_checkpoint`.
+    """
+    maker = tokenizer_fingerprint if observation == "latent" else fingerprint
+    return output / "watched" / f"{observation}-{maker(checkpoint)}"
 
 
 def watch_recordings(

@@ -10,6 +10,7 @@ from agents import dream_settings
 from agents.dream_settings import PRESETS, options_of
 
 OTHERS = {"observation": "latent", "starts": "first_frames", "mazes": "validation", "precision": "bfloat16"}
+OTHERS |= {"beside": ("pretrained-clone", "clone")}
 OTHERS |= {"device": "cuda", "checkpoint": "mine", "evaluate": "mine", "start_from": "clone", "algorithm": "a2c"}
 
 

@@ -34,10 +34,10 @@ def test_it_dreams_as_much_and_as_often_as_it_says(planner):
 def test_no_more_branches_than_allowed_and_none_that_stay_empty():
     settings = PlannerSettings(candidates=64)
     assert [settings.places(branches, 4) for branches in (1, 100, 256, 1000)] == [1, 100, 256, 256]
-    assert settings.states_at_once(100, 4) == 100 + 4 * 2
+    assert settings.states_at_once(100, 4) == 3 * 100 + 4 * 2
     tree = PlannerSettings("tree", candidates=64)
     assert [tree.places(branches, 4) for branches in (1, 16, 1000)] == [1, 16, 32]
-    assert tree.states_at_once(16, 4) == 16 + 4 * (2 + 64)
+    assert tree.states_at_once(16, 4) == 3 * 16 + 4 * (2 + 64)
     assert tree.tree(16, 4).parallel == 4
 
 

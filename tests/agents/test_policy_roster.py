@@ -10,7 +10,7 @@ from gymnasium.vector import AutoresetMode
 
 from agents.behaviour_cloning import sharpen
 from agents.exploration import start_for_share
-from agents.named_policies import named_policy
+from agents.named_policies import asked_policy, named_policy, told_policy
 from agents.policy_roster import gather_policies
 from agents.sb3 import SB3Policy, load_ppo, make_ppo
 from agents.time_budget import TrainingProgress
@@ -146,3 +146,21 @@ def test_mistakes_are_named(clone, tmp_path):
     (tmp_path / "damaged" / "policy.zip").write_bytes(b"none")
     with pytest.raises(ValueError, match=r"policy\.zip: cannot be read"):
         gather(tmp_path / "damaged")
+
+
+@pytest.mark.parametrize(
+    ("given", "told", "asked"),
+    [
+        ("somewhere/runs/clone", "clone", "runs/clone"),
+        ("runs/clone/stages/epoch-1.zip", "clone/stages/epoch-1.zip", "runs/clone/stages/epoch-1.zip"),
+        ("runs/clone@0.5", "clone@0.5", "runs/clone@0.5"),
+        ("random-with-bursts", "random-with-bursts", "random-with-bursts"),
+        ("sticky@0.5", "sticky@0.5", "sticky@0.5"),
+        ("pretrained-clone", "pretrained-clone", "pretrained-clone"),
+        ("pretrained-clone@0.1", "pretrained-clone@0.1", "pretrained-clone@0.1"),
+    ],
+)
+def test_results_tell_policies_without_places_and_commands_ask_for_them_again(given, told, asked):
+    assert told_policy(given) == told
+    assert asked_policy(told) == asked
+    assert told_policy(asked) == told

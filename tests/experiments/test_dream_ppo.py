@@ -88,6 +88,28 @@ def test_a_saved_policy_is_evaluated_again_to_the_same_returns(dreamed, capsys):
     assert "PPO trained in dreams - random policy" in capsys.readouterr().out
 
 
+def test_policies_beside_are_measured_as_they_were_by_themselves(dreamed, tmp_path):
+    args, before = dreamed
+    own = replace(args, output=tmp_path / "own", beside=(str(args.output), "sticky@0.5"))
+    result = main(own)
+    found = result["metrics"]["episode_returns"]
+    assert list(found) == [
+        "random policy", "random policy with bursts", "run", "sticky@0.5", "PPO trained in dreams"
+    ]  # fmt: skip
+    assert found["run"] == before["metrics"]["episode_returns"]["PPO trained in dreams"]
+    assert result["config"]["beside"] == ["run", "sticky@0.5"]
+    assert "--beside runs/run sticky@0.5" in " ".join(options_of(result["config"]))
+
+
+def test_policies_that_do_not_fit_are_refused_before_anything_is_done(checkpoint, tmp_path):
+    args = replace(PRESETS["tiny"], checkpoint=checkpoint, output=tmp_path / "run", real_episodes=0)
+    with pytest.raises(ValueError, match=r"pretrained-clone: its policy was trained with another world model"):
+        main(replace(args, beside=("pretrained-clone",)))
+    with pytest.raises(FileNotFoundError, match=r"policy 'nobody' given, .*pretrained-clone"):
+        main(replace(args, beside=("nobody",)))
+    assert not args.output.exists()
+
+
 def test_a_training_goes_on_where_it_ended_with_its_own_settings(dreamed, tmp_path, capsys):
     args, result = dreamed
     folder = tmp_path / "continued"

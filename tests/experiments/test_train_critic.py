@@ -77,7 +77,10 @@ def test_mistakes_are_named_before_anything_is_watched(args, tmp_path):
     longer = write(tmp_path / "longer", range(2), frames=31)
     for changes, message in (
         ({"recordings": (tmp_path / "empty",)}, r"no episode in .*empty, expected some"),
-        ({"recordings": (*args.recordings, longer)}, r"episodes of 30, 31 frames given, expected one length"),
+        (
+            {"recordings": (*args.recordings, longer)},
+            r"^train episodes, 6 of 30 frames \(such as .*\) and 2 of 31 frames \(such as .*longer.*\)",
+        ),
         (
             {"recordings": (write(tmp_path / "poor", range(2), rewards=0),)},
             r"no reward in 2 episodes.*--walkers explorer",

@@ -150,6 +150,22 @@ def test_dreams_of_another_checkpoint_are_refused_on_the_card(copy):
         main(Args(copy))
 
 
+@pytest.mark.parametrize(
+    ("page", "taken", "message"),
+    [
+        (AGENTS_PAGE, "<!-- agents -->", "no <!-- agents -->, expected"),
+        (CARD / "README.md", "<!-- /recipe -->", "no <!-- /recipe --> after <!-- recipe -->, expected"),
+    ],
+)
+def test_a_page_without_its_markers_is_named_and_no_page_is_touched(copy, page, taken, message):
+    of_world_model(copy / RESULTS / "dream_ppo_demo", "0123456789abcdef")  # something to write anew
+    (copy / page).write_text((copy / page).read_text().replace(taken, ""))
+    before = {each: (copy / each).read_text() for each in WRITTEN}
+    with pytest.raises(ValueError, match=f"{page.name}: {message}"):
+        main(Args(copy))
+    assert {each: (copy / each).read_text() for each in WRITTEN} == before
+
+
 def of_world_model(folder, digest):
     """Rewrite a result as one of another world model."""
     path = folder / "result.json"

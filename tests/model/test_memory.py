@@ -30,6 +30,26 @@ def test_repeat_keeps_copies_of_a_dream_together(memory):
     assert_same(memory.repeat(2), memory.select(torch.tensor([0, 0, 1, 1, 2, 2])))
 
 
+def test_split_and_joined_are_each_other_s_inverse(memory):
+    parts = memory.split()
+    assert [part.batch for part in parts] == [1, 1, 1]
+    for row, part in enumerate(parts):
+        assert_same(part, memory.select(torch.tensor([row])))
+    assert_same(Memory.joined(parts), memory)
+    assert_same(Memory.joined([parts[2], memory]), memory.select(torch.tensor([2, 0, 1, 2])))
+
+
+def test_rings_that_grew_differently_are_joined_with_empty_places_before_the_oldest_frame():
+    def ring(frames):
+        filled = torch.arange(1.0, frames + 1).reshape(1, frames, 1, 1, 1)
+        return Memory((), (filled,), (-filled,), (), torch.tensor([frames]))
+
+    joined = Memory.joined([ring(3), ring(1), ring(2)])
+    assert joined.keys[0].flatten(1).tolist() == [[1, 2, 3], [0, 0, 1], [0, 1, 2]]
+    assert joined.values[0].flatten(1).tolist() == [[-1, -2, -3], [0, 0, -1], [0, -1, -2]]
+    assert joined.seen.tolist() == [3, 1, 2]
+
+
 def test_replace_changes_the_given_rows_of_a_copy(memory):
     before, other = memory.clone(), memory.select(torch.tensor([2, 2]))
     changed = memory.replace(torch.tensor([0, 1]), other)
@@ -38,7 +58,9 @@ def test_replace_changes_the_given_rows_of_a_copy(memory):
     assert_same(memory.replace(torch.tensor([1]), memory.select(torch.tensor([1]))), memory)
 
 
-@pytest.mark.parametrize("copy", [Memory.clone, lambda m: m.select(torch.arange(3)), lambda m: m.repeat(1)])
+@pytest.mark.parametrize(
+    "copy", [Memory.clone, lambda m: m.select(torch.arange(3)), lambda m: m.repeat(1), lambda m: Memory.joined([m])]
+)
 def test_copies_share_no_storage(memory, copy):
     before, copied = memory.clone(), copy(memory)
     for value in copied.to_dict().values():

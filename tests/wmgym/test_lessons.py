@@ -1,10 +1,12 @@
 """Episodes to learn from and to be judged on are kept apart, both ways."""
 
+from pathlib import Path
+
 import pytest
 
 from tests.wmgym.maze_walks import write_walks
 from wmgym.errors import RecordingError
-from wmgym.lessons import keep_apart, usable_files
+from wmgym.lessons import keep_apart, refuse_other_lengths, usable_files
 
 HELD_OUT = 1_000_000
 
@@ -40,3 +42,15 @@ def test_what_cannot_be_read_is_told_and_nothing_is_refused(walks, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(RecordingError, match="no episode in"):
         usable_files([tmp_path / "empty"])
+
+
+def test_an_episode_of_each_length_is_named():
+    a, b, c = map(Path, "abc")
+    refuse_other_lengths({a: 5, b: 5}, "train")
+    told = (
+        r"^held-out episodes, 1 of 5 frames \(such as b\) and 2 of 7 frames \(such as a\), given, expected one length"
+    )
+    with pytest.raises(RecordingError, match=told):
+        refuse_other_lengths({a: 7, b: 5, c: 7}, "held-out")
+    with pytest.raises(RecordingError, match=r"^no train episodes given, expected one or more"):
+        refuse_other_lengths({}, "train")

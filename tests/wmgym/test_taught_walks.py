@@ -151,7 +151,10 @@ def test_what_led_to_frames_and_came_with_them_is_read_as_recordings_are(tmp_pat
     assert (led[:, 0] == START_ACTION).all()
     assert set(state_in(files[0], ("agent_pos", "nothing"))) == {"agent_pos"}
     longer = usable_files([write_walks(tmp_path / "longer", range(1), frames=10)])
-    with pytest.raises(RecordingError, match="episodes of 9, 10 frames given, expected one length"):
+    with pytest.raises(
+        RecordingError,
+        match=r"^recorded episodes, 3 of 9 frames \(such as .*\) and 1 of 10 frames \(such as .*longer.*\)",
+    ):
         read_steps([*files, *longer])
 
 

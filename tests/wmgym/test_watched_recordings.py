@@ -1,16 +1,18 @@
 """What is kept of recordings is what the real environment's wrapper shows, frame by frame."""
 
+import shutil
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from safetensors.torch import load_file, save_file
 
 from tests.wmgym.maze_walks import write_walks
 from wmgym.context import Context, first_frame
 from wmgym.dream import Dreams
 from wmgym.errors import ContextError, RecordingError
 from wmgym.recording import Episode, read_episode, scan, write_episode
-from wmgym.watched_recordings import read_watched, watch_recordings
+from wmgym.watched_recordings import place_watched, read_watched, watch_recordings
 
 MIRROR = (0, 1, 3, 2, 5, 4)
 FRAMES = 23  # more than are observed at once
@@ -92,3 +94,17 @@ def test_what_was_kept_and_is_not_whole_is_named_and_made_again(micro, walks, tm
     files[which].unlink()
     watch_recordings(micro.world, walks[:2], tmp_path, "latent")
     assert files[which].read_bytes() == whole
+
+
+def test_latents_are_shared_by_models_of_one_tokenizer_and_features_are_not(micro_folder, tmp_path):
+    twin = shutil.copytree(micro_folder, tmp_path / "twin")
+    weights = load_file(twin / "model.safetensors")
+    name = next(key for key, value in weights.items() if key.startswith("dynamics.") and value.numel() > 1)
+    weights[name].view(-1)[0] += 1
+    save_file(weights, twin / "model.safetensors")
+    places = {
+        kind: [place_watched(tmp_path, kind, each) for each in (micro_folder, twin)] for kind in ("latent", "features")
+    }
+    assert places["latent"][0] == places["latent"][1]
+    assert len({*places["latent"], *places["features"]}) == 3
+    assert {place.parent for place in places["features"]} == {tmp_path / "watched"}
