@@ -21,6 +21,8 @@ def check_files():
             sys.exit(f"{package.__name__} was imported from {folder}, not from the installation")
         if not (folder / "py.typed").is_file():
             sys.exit(f"{package.__name__} was installed without py.typed")
+    if not list(Path(agents.__file__).parent.glob("policies/*/policy.safetensors")):
+        sys.exit("agents was installed without the policies that ship")
     for name in ("experiments", "tests", *EXTRAS):
         if importlib.util.find_spec(name) is not None:
             sys.exit(f"{name} is importable: this is no base installation")

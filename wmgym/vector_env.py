@@ -272,7 +272,7 @@ class DreamVectorEnv(VectorEnv[NDArray[Any], NDArray[Any], NDArray[Any]]):
         """
         return self.clone_state(indices).split()
 
-    def restore_states(self, states: Sequence[DreamState], indices: Indices | None = None) -> None:
+    def restore_states(self, states: Any, indices: Indices | None = None) -> None:
         """Put dreams back as they were, each in a state of its own, copied all at once.
 
         Meanwhile there is room needed for three times the states: them, joined, and as they will be stepped.

@@ -67,15 +67,22 @@ def test_nothing_is_asked_for_no_places():
 
 @pytest.mark.parametrize("num_envs", [3, 16])
 def test_a_tree_is_the_same_either_way(num_envs):
-    found = []
-    for env in both(num_envs, start=13):
-        states = [env.clone_state([0])] * 3
-        asked = getattr(env, "asked_for_one", 0)
-        found.append(tree_search(env, states, 4, TreeSearch(60, parallel=4)))
+    one_by_one, at_once = both(num_envs, start=13)
+    found = [
+        tree_search(env, [env.clone_state([0])] * 3, 4, TreeSearch(60, parallel=4)) for env in (one_by_one, at_once)
+    ]
     np.testing.assert_array_equal(found[0].visits, found[1].visits)
     np.testing.assert_array_equal(found[0].values, found[1].values)
-    assert env.asked_for_one == asked
-    assert 0 < env.asked_for_many < 3 * 60  # the number of leaves; one by one it would be twice that
+    assert at_once.asked_for_one == 1  # for the root, above
+    assert 0 < at_once.asked_for_many < 3 * 60  # the number of leaves; one by one it would be twice that
+
+
+@pytest.mark.parametrize("make", [BranchingMaze, AtOnce])
+def test_as_many_states_as_places_are_wanted(make):
+    env = make(4)
+    env.reset()
+    with pytest.raises(ValueError, match="3 states given for 2 places"):
+        put(env, take(env, [0, 1, 2]), [0, 1])
 
 
 def test_branches_are_the_same_either_way():

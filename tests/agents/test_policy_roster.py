@@ -12,6 +12,7 @@ from agents.behaviour_cloning import sharpen
 from agents.exploration import start_for_share
 from agents.named_policies import asked_policy, named_policy, told_policy
 from agents.policy_roster import gather_policies
+from agents.pretrained import PRETRAINED
 from agents.sb3 import SB3Policy, load_ppo, make_ppo
 from agents.time_budget import TrainingProgress
 from agents.training_folder import save_training
@@ -154,6 +155,9 @@ def test_mistakes_are_named(clone, tmp_path):
         ("somewhere/runs/clone", "clone", "runs/clone"),
         ("runs/clone/stages/epoch-1.zip", "clone/stages/epoch-1.zip", "runs/clone/stages/epoch-1.zip"),
         ("runs/clone@0.5", "clone@0.5", "runs/clone@0.5"),
+        ("runs/clone/policy.zip", "clone", "runs/clone"),
+        ("runs/random", "./random", "runs/random"),
+        ("elsewhere/pretrained-clone@0.5", "./pretrained-clone@0.5", "runs/pretrained-clone@0.5"),
         ("random-with-bursts", "random-with-bursts", "random-with-bursts"),
         ("sticky@0.5", "sticky@0.5", "sticky@0.5"),
         ("pretrained-clone", "pretrained-clone", "pretrained-clone"),
@@ -164,3 +168,7 @@ def test_results_tell_policies_without_places_and_commands_ask_for_them_again(gi
     assert told_policy(given) == told
     assert asked_policy(told) == asked
     assert told_policy(asked) == told
+
+
+def test_the_folder_of_what_ships_is_told_by_its_name():
+    assert told_policy(str(PRETRAINED["pretrained-clone"])) == "pretrained-clone"

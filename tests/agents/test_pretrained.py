@@ -1,13 +1,19 @@
 """The agent that ships with wmgym fits the world model that does, and acts by what it sees."""
 
+from pathlib import Path
+
 import gymnasium
 import numpy as np
 import pytest
+import safetensors.torch
+import torch
+from gymnasium.vector import AutoresetMode
 
 import wmgym  # noqa: F401  (registers the ids)
 from agents.named_policies import named_policy
 from agents.policy_prior import prior_of
-from agents.pretrained import PRETRAINED, load_pretrained
+from agents.pretrained import PRETRAINED, WEIGHTS_FILE, folder_of, load_pretrained, load_weights, save_weights
+from agents.sb3 import load_learner, make_ppo
 from agents.training_folder import read_training
 from wmgym.checkpoint import fingerprint
 
@@ -45,3 +51,39 @@ def test_it_can_lead_a_tree(name):
     found = prior(np.random.default_rng(0).normal(size=(5, 512)).astype(np.float32))
     assert found.shape == (5, 6)
     np.testing.assert_allclose(found.sum(axis=1), 1, atol=1e-6)
+
+
+def test_weights_make_the_same_actor_and_draw_nothing(tmp_path):
+    kwargs = {"autoreset_mode": AutoresetMode.SAME_STEP}
+    learner = make_ppo(gymnasium.make_vec("CartPole-v1", 2, "sync", vector_kwargs=kwargs), seed=3)
+    save_weights(learner, tmp_path / WEIGHTS_FILE)
+    before = torch.get_rng_state()
+    loaded = load_learner(tmp_path / WEIGHTS_FILE, "ppo")
+    assert torch.equal(torch.get_rng_state(), before)
+    seen = np.random.default_rng(0).normal(size=(200, 4)).astype(np.float32)
+    np.testing.assert_array_equal(prior_of(loaded)(seen), prior_of(learner)(seen))
+    assert loaded.observation_space.shape == (4,)
+    assert loaded.action_space == learner.action_space
+
+
+def test_what_holds_no_actor_is_named(tmp_path):
+    file = tmp_path / WEIGHTS_FILE
+    with pytest.raises(FileNotFoundError, match=r"policy\.safetensors: no such file"):
+        load_weights(file)
+    whole = (PRETRAINED["pretrained-clone"] / WEIGHTS_FILE).read_bytes()
+    file.write_bytes(whole[:1000])
+    with pytest.raises(ValueError, match=r"policy\.safetensors: cannot be read .* install wmgym again"):
+        load_weights(file)
+    for part in ("mlp_extractor.policy_net.0.weight", "action_net.weight", "action_net.bias"):
+        weights = safetensors.torch.load(whole)
+        del weights[part]
+        safetensors.torch.save_file(weights, file)
+        with pytest.raises(ValueError, match=r"policy\.safetensors: cannot be read"):
+            load_weights(file)
+    with pytest.raises(ValueError, match="name = 'nobody', expected one of 'pretrained-clone'"):
+        load_pretrained("nobody")
+
+
+def test_names_stand_for_folders():
+    assert folder_of("pretrained-clone") == PRETRAINED["pretrained-clone"]
+    assert folder_of("runs/clone") == Path("runs/clone")

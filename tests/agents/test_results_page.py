@@ -130,6 +130,17 @@ def test_what_an_agent_learned_from_is_told_from_its_run(config, metrics, expect
     assert show(run=result)[1]["run", "good"][0] == expected
 
 
+def test_policies_beside_did_not_learn_in_the_run_and_are_not_counted(show):
+    other = ("sticky", *SAME[1:])
+    result = result_of(RANDOM, GOOD, other, ("PPO", *GOOD[1:]), training={"steps": 10, "minutes": 2})
+    result["config"]["beside_are"] = {"good": {"weights": "0123456789"}, "sticky": {"scripted": "sticky"}}
+    text, rows = show(run=result)
+    assert rows["run", "good"][0] == "before this run (weights 01234567)"
+    assert rows["run", "sticky"][0] == "nothing"
+    assert rows["run", "PPO"][0] == "10 steps in dreams, 2 minutes"
+    assert "in reality: 1. They beat it: 1; not shown to differ: 0; worse: 0." in text
+
+
 def test_what_planners_are_compared_with_is_told_apart(show):
     names = ("prior alone", "tree planner with prior, without critic", "tree planner with prior and critic")
     policies = [(name, *GOOD[1:]) for name in names]

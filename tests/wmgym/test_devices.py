@@ -40,7 +40,7 @@ def test_a_compiled_dream_is_the_same_dream(micro_folder):
 @pytest.mark.gpu
 def test_a_dream_on_the_gpu_is_the_same_dream(micro):
     """The noise is drawn on the CPU in both cases."""
-    courses = []
+    courses, states = [], []
     for device in ("cpu", "cuda"):
         envs = DreamVectorEnv(4, checkpoint=micro, observation="latent", device=device, max_episode_steps=5)
         actions = np.random.default_rng(0).integers(0, 6, (8, 4))
@@ -49,6 +49,11 @@ def test_a_dream_on_the_gpu_is_the_same_dream(micro):
         expected = envs.step(actions[0])[0]
         envs.restore_state(state)
         np.testing.assert_array_equal(envs.step(actions[0])[0], expected)
+        envs.restore_state(state)
+        states += envs.clone_states([0, 1])
+        envs.restore_states([*states[:2], *states[-2:]])  # on the GPU, two of them from the processor
+        shown = envs.step(actions[0][[0, 1, 0, 1]])[0]
+        np.testing.assert_allclose(shown[:2], shown[2:], atol=1e-2)
     np.testing.assert_allclose(*courses, atol=1e-2)
 
 

@@ -1,6 +1,7 @@
 """States of many dreams, cloned and restored at once: what they are one by one."""
 
 import copy
+import pickle
 from dataclasses import replace
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 from agents.interfaces import BranchingVectorEnv, ManyStatesVectorEnv
 from model.config import PRESETS
 from model.world_model import WorldModel
-from tests.wmgym.test_dream_state import assert_equal_states, assert_same_course, go_on, some_actions
+from tests.wmgym.test_dream_state import assert_equal_states, assert_same_course, go_on, some_actions, tensors_of
 from wmgym.checkpoint import Checkpoint
 from wmgym.dream_state import DreamState
 from wmgym.vector_env import DreamVectorEnv
@@ -75,6 +76,14 @@ def test_splitting_and_joining_are_each_other_s_inverse(envs):
     )
 
 
+def test_copies_and_pickles_of_one_of_many_states_hold_it_alone(envs):
+    alone, among = envs.clone_state([2]), envs.clone_states()[2]
+    for copied in (copy.copy(among), copy.deepcopy(among), pickle.loads(pickle.dumps(among))):
+        assert_equal_states(copied, alone)
+        assert sum(v.untyped_storage().nbytes() for v in tensors_of(copied).values()) == alone.nbytes
+    assert abs(len(pickle.dumps(among)) - len(pickle.dumps(alone))) < 100
+
+
 def test_joined_states_are_copies(envs):
     state = envs.clone_state()
     before, joined = copy.deepcopy(state), DreamState.joined([state])
@@ -116,6 +125,9 @@ def test_what_cannot_be_restored_changes_nothing(envs, toy):
         ([states[0], "a state"], [0, 1], "a state of type str given"),
         ([before], [2], "4 dreams cannot be restored into 1 place"),
         (states[:2], [1, 1], "more than once"),
+        (before, None, "a state of 4 dreams given, expected a list of states of one dream each"),
+        ([before.select([0, 1]), before.select([])], [0, 1], "2 dreams cannot be restored into 1 place"),
+        ([states[0], before.select([])], [0, 1], "0 dreams cannot be restored into 1 place"),
     ):
         with pytest.raises(ValueError, match=match):
             envs.restore_states(wrong, places)
@@ -126,6 +138,21 @@ def test_what_cannot_be_restored_changes_nothing(envs, toy):
     assert_equal_states(envs.clone_state(), before)
     with pytest.raises(ValueError, match="no states given"):
         DreamState.joined([])
+
+
+def test_states_of_a_longer_window_are_refused_together_as_they_are_alone(envs, micro):
+    """Of the same weights: windows have none."""
+    dynamics = micro.world.config.dynamics
+    shorter = replace(micro.world.config, dynamics=replace(dynamics, attention_window=dynamics.attention_window - 1))
+    world = WorldModel(shorter).eval()
+    world.load_state_dict(micro.world.state_dict())
+    others = DreamVectorEnv(4, checkpoint=Checkpoint(world, micro.first_frames))
+    others.reset(seed=0)
+    mixed = [*envs.clone_states([0, 1]), *others.clone_states([2, 3])]
+    assert len({state.digest for state in mixed}) == 1
+    for give in (envs.restore_states, DreamState.joined):
+        with pytest.raises(ValueError, match=r"of another model: 'keys\.0'"):
+            give(mixed)
 
 
 def test_searches_find_both_methods(envs):
