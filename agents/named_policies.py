@@ -23,6 +23,8 @@ from agents.training_folder import POLICY_FILE, policy_file, read_training, sett
 
 RANDOM_WITH_BURSTS = "random-with-bursts"
 STAGES = "stages"
+CRITICS = ("mlp_extractor.value_net.", "value_net.", "vf_features_extractor.", "lstm_critic.", "critic.")
+"""How the names of weights begin by which no policy of SB3's acts."""
 TRAINED_WITH = ("observation", "algorithm", "denoising_steps", "precision")
 
 
@@ -97,13 +99,25 @@ def split_share(text: str) -> tuple[str, float | None]:
     )
 
 
+def weights_that_act(learner: Any) -> str:
+    """Return 16 hexadecimal digits that tell the weights by which a policy acts; a critic's are none of them."""
+    hashed = hashlib.sha256()
+    for key, value in sorted(learner.policy.state_dict().items()):
+        if not key.startswith(CRITICS):
+            hashed.update(f"{key} {tuple(value.shape)} {value.dtype}".encode())
+            hashed.update(value.cpu().numpy().tobytes())
+    return hashed.hexdigest()[:16]
+
+
 def told_policy(text: str) -> str:
     """Return how a result names a policy: without where its folder lies on this machine."""
-    base, at, share = text.partition("@") if not Path(text).exists() else (text, "", "")
+    base, at, share = text.rpartition("@")
+    if not at or "/" in share or Path(text).exists():
+        base, at, share = text, "", ""
     if is_known(base):
         return text
     parts = folder_of(base).resolve().parts
-    parts = parts[:-1] if parts[-1] == POLICY_FILE else parts
+    parts = parts[:-1] if parts[-1] in (POLICY_FILE, WEIGHTS_FILE) else parts
     told = "/".join(parts[-3:] if parts[-2:-1] == (STAGES,) else parts[-1:])
     lies_elsewhere = is_known(told) and PRETRAINED.get(told) != Path(*parts)
     return f"{'./' if lies_elsewhere else ''}{told}{at}{share}"
@@ -111,7 +125,7 @@ def told_policy(text: str) -> str:
 
 def asked_policy(told: str) -> str:
     """Return how a command names a policy that a result tells of; folders are taken to lie in `runs`."""
-    return told if is_known(told.partition("@")[0]) else f"runs/{told.removeprefix('./')}"
+    return told if is_known(told.rpartition("@")[0] or told) else f"runs/{told.removeprefix('./')}"
 
 
 def is_known(name: str) -> bool:
@@ -156,11 +170,7 @@ def trained(path: Path, start: float, world_model: str, *, tokenizer: str | None
     learner: Any = load_learner(file, settings["algorithm"])
     if is_stage:
         sharpen(learner, read_training(folder)["config"].get("temperature", 1.0))  # stages are saved before that
-    hashed = hashlib.sha256()
-    for key, value in sorted(learner.policy.state_dict().items()):
-        hashed.update(f"{key} {tuple(value.shape)} {value.dtype}".encode())
-        hashed.update(value.cpu().numpy().tobytes())
-    decides = {"weights": hashed.hexdigest()[:16], "observation": settings["observation"], "bursts": start}
+    decides = {"weights": weights_that_act(learner), "observation": settings["observation"], "bursts": start}
     parts = folder.resolve().parts
     place = (*parts[:-1], f"{parts[-1]}/{file.stem}") if file.name not in (POLICY_FILE, WEIGHTS_FILE) else parts
     return NamedPolicy(

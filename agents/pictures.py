@@ -37,14 +37,19 @@ def plot_learning_and_returns(metrics: dict[str, Any], path: Path) -> None:
     training, policies = metrics["training"], metrics["policies"]
     figure = Figure(figsize=(6 + 1.4 * len(policies), 4), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=(5, 1.4 * len(policies)))
-    left.plot([p["steps"] for p in training["curve"]], [p["return"] for p in training["curve"]])
+    curve = training["curve"]
+    left.plot([p["steps"] for p in curve], [p["return"] for p in curve], marker="." if len(curve) < 10 else None)
     left.set(xlabel="steps in dreams", ylabel=f"return of {training['horizon']} steps", title="learning in dreams")
-    for i, world in enumerate(("imagined", "real")):
+    worlds = [world for world in ("imagined", "real") if any(world in row for row in policies)]
+    for i, world in enumerate(worlds):
         found = [row[world] for row in policies if world in row]
         means = np.array([row["mean"] for row in found])
         errors = np.abs(np.array([row["ci95"] for row in found]).reshape(-1, 2).T - means)
         right.bar(np.arange(len(found)) + 0.4 * i, means, 0.38, yerr=errors, capsize=4, label=world)
-    places, names = np.arange(len(policies)) + 0.2, [textwrap.fill(row["name"], 16) for row in policies]
+    places, names = (
+        np.arange(len(policies)) + 0.2 * (len(worlds) - 1),
+        [textwrap.fill(row["name"], 16) for row in policies],
+    )
     right.set(xticks=places, xticklabels=names, title="evaluation")
     right.set(ylabel=f"mean return of {said_steps(policies)}, 95 % interval")
     right.legend()

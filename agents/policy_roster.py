@@ -40,6 +40,43 @@ def gather_policies(
     return with_short_names(without_twins(found, say))
 
 
+def policies_beside(
+    texts: Sequence[str],
+    names: Sequence[str],
+    *,
+    bursts: float,
+    world_model: str,
+    tokenizer: str | None = None,
+    say: Callable[[str], object] = print,
+) -> list[NamedPolicy]:
+    """Return the policies that shall be measured beside others, which random ones are among.
+
+    Args:
+        texts: What `named_policy` calls them by.
+        names: Of those others.
+        bursts: See `named_policy`.
+        world_model: Likewise.
+        tokenizer: Likewise.
+        say: Gets a line for each that is left out, because it is measured anyway.
+
+    Raises:
+        FileNotFoundError: One is not there.
+        ValueError: One cannot be run, or is called as one of the others.
+    """
+    try:
+        found = gather_policies(texts, bursts=bursts, world_model=world_model, tokenizer=tokenizer, say=say)
+    except (FileNotFoundError, ValueError) as error:
+        told = f"--beside {' '.join(texts)} given: {error} Or measure none: --beside with nothing after it."
+        raise type(error)(told) from error
+    if taken := [policy.name for policy in found if policy.name in names]:
+        raise ValueError(f"--beside {taken[0]} given, a name that another policy has here. Fix: rename its folder.")
+    measured = [{"scripted": "random", "bursts": start} for start in (0.0, bursts)]
+    known = [policy for policy in found if policy.decides in measured]
+    for policy in known:
+        say(f"left out {policy.given}: it is measured anyway")
+    return [policy for policy in found if policy not in known]
+
+
 def of_mazes(texts: Sequence[str]) -> list[str]:
     """Return those of some names whose policies take the maze's actions, which mean something else elsewhere."""
     return [text for text in texts if split_share(text)[0] in OF_MAZES]

@@ -4,6 +4,7 @@ folder -> policy.safetensors -> a learner of Stable-Baselines3 whose actor has t
 """
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -34,14 +35,30 @@ class _Spaces(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         self.single_observation_space, self.single_action_space = observations, actions
         self.observation_space, self.action_space = (batch_space(space, 1) for space in (observations, actions))
 
+    def reset(self, **_: Any) -> Any:
+        """Refuse to."""
+        raise RuntimeError(
+            "a policy of weights alone was asked to learn, expected to act only. Fix: dream_ppo.py --start-from, or "
+            "agents.fine_tuning.continue_policy, which make a learner with a critic of its own."
+        )
+
 
 def folder_of(place: str | Path) -> Path:
-    """Return the folder that is meant by a path, or by the name of a policy that ships with wmgym."""
+    """Return the folder that is meant by a path, or by the name of a policy that ships with wmgym.
+
+    Raises:
+        ValueError: It could be both.
+    """
+    if str(place) in PRETRAINED and Path(place).exists():
+        raise ValueError(
+            f"{place} given, which is a policy that ships with wmgym and lies here, too. Fix: give the whole path, "
+            f"{Path(place).resolve()} or {PRETRAINED[str(place)]}."
+        )
     return PRETRAINED.get(str(place), Path(place))
 
 
 def load_pretrained(name: str) -> PPO:
-    """Return a policy that ships with wmgym, as a learner whose critic knows nothing.
+    """Return a policy that ships with wmgym: to `predict` with, not to learn on (`dream_ppo.py --start-from` does).
 
     Args:
         name: One of `PRETRAINED`.
@@ -49,8 +66,8 @@ def load_pretrained(name: str) -> PPO:
     Raises:
         ValueError: There is none of this name.
     """
-    if name not in PRETRAINED:
-        raise ValueError(f"name = {name!r}, expected one of {', '.join(map(repr, PRETRAINED))}.")
+    if name not in list(PRETRAINED):
+        raise ValueError(f"name = {name!r}, expected one of {', '.join(map(repr, PRETRAINED))}, without a share.")
     return load_weights(PRETRAINED[name] / WEIGHTS_FILE)
 
 
@@ -60,17 +77,23 @@ def save_weights(learner: BaseAlgorithm, file: Path) -> None:
     Args:
         learner: Of PPO or A2C; `training.json` has to be put beside the file, as its training left it.
         file: Where to.
+
+    Raises:
+        ValueError: It has a memory, sees through another network first, or does not act by tanh layers.
     """
-    weights = {
-        name: value.detach().cpu().contiguous()
-        for name, value in learner.policy.state_dict().items()
-        if name.startswith((LAYERS, ACTIONS))
-    }
-    save_file(weights, file)
+    policy: Any = learner.policy
+    kept = {name for name in policy.state_dict() if name.startswith((LAYERS, ACTIONS))}
+    others = [name for name in policy.state_dict() if name not in kept and "value_net" not in name]
+    if others or not any(name.startswith(LAYERS) for name in kept) or policy.activation_fn is not torch.nn.Tanh:
+        raise ValueError(
+            f"a policy of {type(policy).__name__} with {', '.join(others[:3]) or policy.activation_fn.__name__} given, "
+            "expected SB3's MlpPolicy of tanh layers: no other is made of its weights again. Ship its policy.zip."
+        )
+    save_file({name: policy.state_dict()[name].detach().cpu().contiguous() for name in sorted(kept)}, file)
 
 
 def load_weights(file: Path) -> PPO:
-    """Return a learner whose actor has the weights of a file; its critic knows nothing.
+    """Return a policy whose actor has the weights of a file; its critic knows nothing, and it cannot learn as it is.
 
     Args:
         file: As `save_weights` wrote it.
@@ -91,7 +114,10 @@ def load_weights(file: Path) -> PPO:
         layers = [weights[f"{LAYERS}{number}.weight"] for number in numbers]
         observations = Box(-np.inf, np.inf, (layers[0].shape[1],), np.float32)
         actions = Discrete(len(weights[f"{ACTIONS}weight"]))
+        if not all(torch.isfinite(value).all() for value in weights.values()):
+            raise ValueError("not all weights are finite")
         with torch.random.fork_rng([]):  # the critic's weights are drawn
+            torch.manual_seed(0)
             learner = PPO(
                 "MlpPolicy", SB3VecEnv(_Spaces(observations, actions)), n_steps=2, batch_size=2, device="cpu",
                 policy_kwargs={"net_arch": [len(layer) for layer in layers]},

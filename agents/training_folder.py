@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from stable_baselines3.common.base_class import BaseAlgorithm
 
 from agents.algorithms import LABELS
-from agents.pretrained import WEIGHTS_FILE
+from agents.pretrained import PRETRAINED, WEIGHTS_FILE
 from agents.results import write_json
 from agents.time_budget import TrainingProgress
 from agents.training_guard import check_weights
@@ -78,7 +78,8 @@ def read_training(folder: Path) -> dict[str, Any]:
     except (FileNotFoundError, NotADirectoryError) as error:
         if not folder.exists():
             raise FileNotFoundError(
-                f"{folder}: there is no {TRAINING_FILE}, for there is no such folder; {expected}. Check the path."
+                f"{folder}: there is no {TRAINING_FILE}, for there is no such folder; {expected}, or what ships with "
+                f"wmgym: {', '.join(PRETRAINED)}. Check the path."
             ) from error
         raise FileNotFoundError(
             f"{folder}: there is no {TRAINING_FILE} in it, {expected}. One that was killed within its first minute "
@@ -107,10 +108,12 @@ def settings_of_training(
     config = read_training(folder)["config"]
     if config.get("world_model") != world_model and (why := why_it_does_not_fit(config, tokenizer)):
         place = config.get("checkpoint") or "that shipped with wmgym then"
+        fix = "the same --checkpoint as in training, or train again"
+        if name := next((name for name, ours in PRETRAINED.items() if ours == folder), None):
+            fix = f"leave --checkpoint away, with which alone {name} fits, or clone one with clone_behaviour.py"
         raise ValueError(
             f"{folder}: its policy was trained with another world model (checkpoint {place!r}, weights "
-            f"{config.get('world_model', 'not told')}) than the one chosen now ({world_model}), and {why}. Fix: the "
-            "same --checkpoint as in training, or train again."
+            f"{config.get('world_model', 'not told')}) than the one chosen now ({world_model}), and {why}. Fix: {fix}."
         )
     if missing := [name for name in names if name not in config]:
         raise ValueError(

@@ -122,16 +122,16 @@ def main(args: Args) -> dict[str, Any]:
     check_ranges(args, RANGES)
     keep_freed_memory()
     args = prepared(args)
+    files = {} if args.evaluate else files_of(args)
     with only_run_in(args.output):
-        return clone_and_judge(args, started)
+        return clone_and_judge(args, files, started)
 
 
-def clone_and_judge(args: Args, started: float) -> dict[str, Any]:
+def clone_and_judge(args: Args, files: dict[str, list[Path]], started: float) -> dict[str, Any]:
     """Do so in the folder of the output, which is there."""
     with closing(make_dreams(args)) as dreams:
-        learner = (
-            load_ppo(args.output / POLICY_FILE, recurrent=args.recurrent) if args.evaluate else learn(args, dreams)
-        )
+        kept = args.output / POLICY_FILE
+        learner = load_ppo(kept, recurrent=args.recurrent) if args.evaluate else learn(args, files, dreams)
         space = dreams.single_action_space
 
         def explore(policy: Policy) -> Policy:
@@ -206,15 +206,24 @@ def read_cloning(folder: Path) -> dict[str, Any]:
         ) from error
 
 
-def learn(args: Args, dreams: Any) -> Any:
-    """Clone, save, and return the learner."""
-    sizes = {"lstm_hidden_size": args.hidden} if args.recurrent else {}
-    learner = make_ppo(dreams, seed=args.seed, recurrent=args.recurrent, policy_kwargs=sizes | {"net_arch": [128]})
+def files_of(args: Args) -> dict[str, list[Path]]:
+    """Return the episodes to learn from, and those to tell on how well; refuse those that will not do.
+
+    Raises:
+        RecordingError: There are none, they are not kept apart, or not of one length.
+    """
     assert args.validation is not None  # see prepared()
     files = {"train": usable_files(args.recordings), "validation": usable_files((args.validation,))}
     keep_apart(files["train"], files["validation"])
     for name, paths in files.items():
         check_one_length(paths, name)
+    return files
+
+
+def learn(args: Args, files: dict[str, list[Path]], dreams: Any) -> Any:
+    """Clone, save, and return the learner."""
+    sizes = {"lstm_hidden_size": args.hidden} if args.recurrent else {}
+    learner = make_ppo(dreams, seed=args.seed, recurrent=args.recurrent, policy_kwargs=sizes | {"net_arch": [128]})
     labels = {name: ask(args, name, paths) for name, paths in files.items()}
     taught, unseen = (demonstrations(args, name, files[name], labels[name]) for name in ("train", "validation"))
     recorded = labels["train"].size

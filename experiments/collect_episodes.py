@@ -106,8 +106,8 @@ class Args:
     returns an action; what the world itself shows is in env.last_observation."""
 
     agent: str | None = None
-    """A trained or cloned policy walks: its FOLDER, FOLDER/stages/FILE.zip, or random, sticky, forward, still or
-    random-with-bursts; FOLDER@0.2 acts at random in a fifth of all steps."""
+    """A trained or cloned policy walks: its FOLDER, FOLDER/stages/FILE.zip, pretrained-clone (which ships with wmgym),
+    random, sticky, forward, still or random-with-bursts; FOLDER@0.2 acts at random in a fifth of all steps."""
 
     checkpoint: str | None = None
     """World model that the agent sees by: a folder or a Hugging Face Hub id; the shipped one by default."""

@@ -49,7 +49,7 @@ from agents.learning_time import as_sentence, watch_learning
 from agents.named_policies import NamedPolicy, told_policy
 from agents.pessimism import Pessimism
 from agents.pictures import dream_on, plot_learning_and_returns, record
-from agents.policy_roster import NOT_ELSEWHERE, gather_policies, of_mazes
+from agents.policy_roster import NOT_ELSEWHERE, of_mazes, policies_beside
 from agents.pretrained import folder_of
 from agents.results import RESULT_FILE, file_digest, told_checkpoint, write_result
 from agents.run_lock import only_run_in
@@ -78,6 +78,7 @@ from wmgym.watched_mazes import longest_episode, refuse_other_world, watched_maz
 DREAM = "LSSVWM-MemoryMaze-v0"
 DISAGREEMENT_SAMPLES = 2  # enough, because a latent has a thousand numbers
 PICTURE_FILE, FILM_FILE = "dream_ppo.png", "dream_beside_reality.gif"
+RANDOM = ("random policy", "random policy with bursts")
 RESERVE = 45.0  # seconds kept for starting processes, pictures, loading and saving
 COUNTS = ("num_envs", "horizon", "rollout", "dream_episodes", "workers")
 RANGES: dict[str, Range] = dict.fromkeys(COUNTS, (1, math.inf)) | {
@@ -117,13 +118,14 @@ def train_and_judge(args: Args, started: float) -> dict[str, Any]:
     with closing(make_dreams(args, min(args.dream_episodes, 64), args.steps)) as dreams:
         space = dreams.single_action_space
         explore = partial(WithBursts, action_space=space, start=args.bursts, seed=args.seed)
-        makers: dict[str, Callable[[], Policy]] = {"random policy": lambda: RandomPolicy(space, args.seed)}
+        makers: dict[str, Callable[[], Policy]] = {RANDOM[0]: lambda: RandomPolicy(space, args.seed)}
         if args.bursts:
-            makers["random policy with bursts"] = lambda: explore(RandomPolicy(space, args.seed))
+            makers[RANDOM[1]] = lambda: explore(RandomPolicy(space, args.seed))
         blind = replace(args, observation="pixels")  # what looks at nothing needs no model that watches the maze
         compared = partial(measure, steps=args.steps, seed=SEED_RANGES[args.mazes].start)
         found = {name: compared(name, make_policy, worlds_of(blind, dreams)) for name, make_policy in makers.items()}
-        for policy in (beside := policies_beside(args)):
+        others = beside(args, lambda line: None)
+        for policy in others:
             make = partial(policy.make, space, args.seed)
             found[policy.name] = compared(policy.name, make, seen_by(policy, args, dreams))
         if args.evaluate is None:
@@ -141,7 +143,7 @@ def train_and_judge(args: Args, started: float) -> dict[str, Any]:
     if args.real_episodes:
         save_side_by_side(args, explore(SB3Policy(learner, args.seed)), args.output / FILM_FILE)
     config = settings_of(args, training["config"]["start_from_policy"])
-    config |= {"beside_are": {policy.name: policy.decides for policy in beside}} if beside else {}
+    config |= {"beside_are": {policy.name: policy.decides for policy in others}} if others else {}
     result = write_result(
         args.output, experiment="dream_ppo", config=config, seed=args.seed,
         minutes=(time.monotonic() - started) / 60, metrics=metrics,
@@ -183,27 +185,21 @@ def prepared(args: Args) -> Args:
         check_rollout(args.algorithm, args.rollout or 1, args.num_envs)
     if args.resume or args.evaluate is not None:
         load_learner(args.output / POLICY_FILE, args.algorithm)  # if it is damaged, say so now
-    policies_beside(args)  # if one does not fit, say so now
+    beside(args, print)  # if one does not fit, say so now
     if args.evaluate is None:
         open_checkpoint(args.checkpoint).starts(args.starts)  # if there are none, say so now
     return args
 
 
-def policies_beside(args: Args) -> list[NamedPolicy]:
-    """Return the policies to measure beside what learns.
-
-    Raises:
-        FileNotFoundError: One is not there.
-        ValueError: One cannot be run, belongs to another world model, or takes actions of the maze in another world.
-    """
+def beside(args: Args, say: Callable[[str], object]) -> list[NamedPolicy]:
+    """Return the policies to measure beside what learns; see `policies_beside` for what is refused."""
+    models = {"world_model": fingerprint(args.checkpoint), "tokenizer": tokenizer_fingerprint(args.checkpoint)}
+    begun = args.start_from and told_policy(str(args.start_from))
+    names = (*RANDOM, name_of_agent({"algorithm": args.algorithm, "start_from": begun}))
+    found = policies_beside(args.beside, names, bursts=args.bursts, say=say, **models)
     for text in of_mazes(args.beside):
         refuse_other_world(args.checkpoint, f"--beside {text}", NOT_ELSEWHERE)
-    models = {"world_model": fingerprint(args.checkpoint), "tokenizer": tokenizer_fingerprint(args.checkpoint)}
-    try:
-        return gather_policies(args.beside, bursts=args.bursts, **models)
-    except (FileNotFoundError, ValueError) as error:
-        told = f"--beside {' '.join(args.beside)} given: {error} Or measure none: --beside with nothing after it."
-        raise type(error)(told) from error
+    return found
 
 
 def seen_by(policy: NamedPolicy, args: Args, dreams: VectorEnv[Any, Any, Any]) -> dict[str, World]:
@@ -332,7 +328,8 @@ def settings_of(args: Args, begun_with: str | None = None) -> dict[str, Any]:
     if args.checkpoint is not None:
         chosen["checkpoint"] = told_checkpoint(args.checkpoint)
     chosen["beside"] = [told_policy(text) for text in args.beside]
-    chosen |= {name: folder.name for name in ("start_from", "evaluate") if (folder := getattr(args, name)) is not None}
+    folders = {name: getattr(args, name) for name in ("start_from", "evaluate")}
+    chosen |= {name: folder and told_policy(str(folder)) for name, folder in folders.items()}
     known = {"world_model": fingerprint(args.checkpoint), "tokenizer": tokenizer_fingerprint(args.checkpoint)}
     return chosen | {"start_from_policy": begun_with} | known
 

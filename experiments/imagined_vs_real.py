@@ -9,6 +9,7 @@ A policy is called by
                                      then a turn, by chance; nothing
     random-with-bursts               random, with --bursts, as dream_ppo.py measures it
     FOLDER                           what clone_behaviour.py or dream_ppo.py trained there, with --bursts
+    pretrained-clone                 what ships with wmgym, cloned from a teacher, with --bursts
     FOLDER/stages/FILE.zip           the same at an earlier stage
     NAME@SHARE                       any of these, but at random in this share of all steps, such as 0.5, in bursts of 2
                                      to 8 and in place of --bursts (of which 0.08 makes a share of 0.3)

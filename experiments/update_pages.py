@@ -46,11 +46,6 @@ READ_AGREEMENT = (
 )
 REHEARSED_AT_FIRST = {"rehearsal_frames": 8, "rehearsal_dreamed": 0.5}
 """What teaching did with the windows that it rehearsed before its records said so."""
-MARKED = {
-    AGENTS_PAGE: ("agents",), OWN_PAGE: ("room",), MEASUREMENTS: ("results",), MEMORY_PAGE: ("memory",),
-    Path("README.md"): ("digest",), CARD / "README.md": ("numbers", "recipe"),
-}  # fmt: skip
-"""Between which markers each page is written anew."""
 KEPT = ("direction", "both")
 """Rows of the table of the scan that are shown."""
 WORLDS = {"TextureWorld": "", "MemoryMaze": "WORLD=maze "}
@@ -66,23 +61,30 @@ class Args:
 
 
 def main(args: Args) -> None:
-    """Fills the markers from every result that is there."""
-    for place, markers in MARKED.items():
-        for marker in markers:
-            parts_of(args.root / place, marker)  # if one is missing, say so before anything is written
-    shipped = weights_digest(args.root / CARD)
-    fidelity = fidelity_of(args.root, shipped)
-    agents = find_results(args.root / RESULTS)
-    replace(args.root / AGENTS_PAGE, "agents", page(agents, args.root / RESULTS, shipped))
-    if "room_dream_ppo" in agents:
-        replace(args.root / OWN_PAGE, "room", of_room(args.root, agents["room_dream_ppo"]))
-    replace(args.root / MEASUREMENTS, "results", "\n\n".join(measurements(args.root, agents, shipped, fidelity)))
-    replace(args.root / MEMORY_PAGE, "memory", "\n\n".join(memories(args.root, shipped)))
-    found = {path.parent.name: result_of(args.root, path.parent.name) for path in (args.root / RESULTS).glob(EACH)}
-    replace(args.root / "README.md", "digest", digest(found | agents, shipped))
-    replace(args.root / CARD / "README.md", "numbers", fidelity or "Not measured.")
-    record = json.loads((args.root / CARD / "training.json").read_text())
-    replace(args.root / CARD / "README.md", "recipe", recipe(record))
+    """Fills the markers from every result that is there; no page is written before all of them are known."""
+    pages: dict[Path, str] = {}
+    for path, marker, content in contents(args.root):
+        pages[path] = filled(path, pages.get(path) or (args.root / path).read_text(), marker, content)
+    for path, text in pages.items():
+        (args.root / path).write_text(text)
+
+
+def contents(root: Path) -> list[tuple[Path, str, str]]:
+    """What goes between which markers of which pages."""
+    shipped = weights_digest(root / CARD)
+    fidelity = fidelity_of(root, shipped)
+    agents = find_results(root / RESULTS)
+    found = {path.parent.name: result_of(root, path.parent.name) for path in (root / RESULTS).glob(EACH)}
+    record = read_json(root / CARD / "training.json")
+    parts = [
+        (AGENTS_PAGE, "agents", page(agents, root / RESULTS, shipped)),
+        (MEASUREMENTS, "results", "\n\n".join(measurements(root, agents, shipped, fidelity))),
+        (MEMORY_PAGE, "memory", "\n\n".join(memories(root, shipped))),
+        (Path("README.md"), "digest", digest(found | agents, shipped)),
+        (CARD / "README.md", "numbers", fidelity or "Not measured."),
+        (CARD / "README.md", "recipe", recipe(record)),
+    ]
+    return parts + ([(OWN_PAGE, "room", of_room(root, agents["room_dream_ppo"]))] if "room_dream_ppo" in agents else [])
 
 
 def measurements(root: Path, agents: dict[str, dict[str, Any]], shipped: str, fidelity: str | None) -> list[str]:
@@ -204,8 +206,19 @@ def heading(title: str, root: Path, name: str, given: tuple[str, ...], more: str
 
 def result_of(root: Path, name: str) -> dict[str, Any]:
     """A committed result."""
-    result: dict[str, Any] = json.loads((root / RESULTS / name / RESULT_FILE).read_text())
-    return result
+    return read_json(root / RESULTS / name / RESULT_FILE)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """What a file of JSON says.
+
+    Raises:
+        ValueError: It is none.
+    """
+    try:
+        return dict(json.loads(path.read_text()))
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{path} cannot be read ({error}), expected an object of JSON. Copy it anew.") from error
 
 
 def table_of(root: Path, name: str, file: str = "result.md") -> str | None:
@@ -309,27 +322,22 @@ def taught_run_of(record: dict[str, Any]) -> str:
     )
 
 
-def parts_of(path: Path, marker: str) -> tuple[str, str]:
-    """Returns a page up to the first of two markers, and from the second one on.
+def filled(path: Path, text: str, marker: str, content: str) -> str:
+    """A page with something else between two markers.
 
     Raises:
         ValueError: The page has not both of them, in this order.
     """
     begin, end = f"<!-- {marker} -->", f"<!-- /{marker} -->"
-    head, found, rest = path.read_text().partition(begin)
+    head, found, rest = text.partition(begin)
     _, closed, tail = rest.partition(end)
     if not (found and closed):
         raise ValueError(
             f"{path}: no {begin if not found else f'{end} after {begin}'}, expected both, around what is written anew. "
-            f"Likely cause: one was taken out by hand. Fix: put it back, or git checkout -- {path.name}."
+            f"Likely cause: one was taken out by hand. Fix: put it back, as git diff -- {path} shows it. No page was "
+            "written."
         )
-    return head + begin, end + tail
-
-
-def replace(path: Path, marker: str, content: str) -> None:
-    """Replaces what stands between two markers of a page."""
-    head, tail = parts_of(path, marker)
-    path.write_text(f"{head}\n{content}\n{tail}")
+    return f"{head}{begin}\n{content}\n{end}{tail}"
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ def as_rows(indices: Indices | None, count: int) -> Int[Tensor, " i"]:
     return torch.from_numpy(given.astype(np.int64))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class DreamState:
     """Some dreams, frozen: made by `clone_state`, put back by `restore_state`. Treat it as opaque.
 
@@ -70,6 +70,10 @@ class DreamState:
     def batch(self) -> int:
         """How many dreams there are."""
         return self.steps.shape[0]
+
+    def __repr__(self) -> str:
+        """Tell how many dreams, how old and how large; not what they remember."""
+        return f"DreamState({self.batch} dreams after {self.steps.tolist()} steps, {self.nbytes / 1e6:.1f} MB)"
 
     @property
     def nbytes(self) -> int:
@@ -111,8 +115,8 @@ class DreamState:
         Raises:
             ValueError: There is none, one is no state, or they come from different models.
         """
-        if not states:
-            raise ValueError("no states given, expected at least one. Likely cause: a filter that left none.")
+        if isinstance(states, DreamState) or not states:
+            raise ValueError(f"{states!r} given, expected a list of one or more states.")
         for state in {id(state): state for state in states}.values():
             check_is_state(state)
             state.check_same_model(states[0], grows)

@@ -59,12 +59,13 @@ def refuse_other_lengths(lengths: Mapping[Path, int], name: str) -> None:
     if not of_length:
         raise RecordingError(f"no {name} episodes given, expected one or more. Fix: name folders that hold some.")
     if len(of_length) > 1:
-        given = " and ".join(
-            f"{len(of_length[n])} of {n} frames (such as {of_length[n][0]})" for n in sorted(of_length)
-        )
+        common = sorted(of_length, key=lambda n: -len(of_length[n]))
+        told = ", ".join(f"{len(of_length[n])} have {n} frames (such as {of_length[n][0]})" for n in common[:2])
+        more = f", others {len(common) - 2} more lengths" if len(common) > 2 else ""
         raise RecordingError(
-            f"{name} episodes, {given}, given, expected one length. Likely cause: some were ended early, or recorded "
-            "with another --max-steps. Fix: move away those of one length."
+            f"{name} episodes of several lengths given: {told}{more}; expected one length. Likely cause: some were "
+            "ended early, or recorded with another --max-steps. Fix: keep those of one length in the folders, or "
+            "record them again."
         )
 
 

@@ -1,6 +1,6 @@
 """Many dreams in lock step, as a Gymnasium vector environment: seeds, ends, autoreset, clone, restore."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -237,7 +237,7 @@ class DreamVectorEnv(VectorEnv[NDArray[Any], NDArray[Any], NDArray[Any]]):
         """
         rows = as_rows(indices, self.num_envs)
         if not self._dreams.started[rows].all():
-            raise ResetNeeded("Call reset() before clone_state(): a dream that never started has no state.")
+            raise ResetNeeded("Call reset() before states are cloned: a dream that never started has none.")
         return self._dreams.clone(rows)
 
     def restore_state(self, state: DreamState, indices: Indices | None = None) -> None:
@@ -275,7 +275,7 @@ class DreamVectorEnv(VectorEnv[NDArray[Any], NDArray[Any], NDArray[Any]]):
     def restore_states(self, states: Any, indices: Indices | None = None) -> None:
         """Put dreams back as they were, each in a state of its own, copied all at once.
 
-        Meanwhile there is room needed for three times the states: them, joined, and as they will be stepped.
+        While this runs it needs memory for two more copies of all states.
 
         Args:
             states: Of one dream each, as many as are meant by `indices`; the same may occur more than once.
@@ -290,7 +290,10 @@ class DreamVectorEnv(VectorEnv[NDArray[Any], NDArray[Any], NDArray[Any]]):
                 f"a state of {states.batch} dreams given, expected a list of states of one dream each. Fix: "
                 "restore_state, or what clone_states returned."
             )
-        rows, given = as_rows(indices, self.num_envs), list(states)
+        rows = as_rows(indices, self.num_envs)
+        if not isinstance(states, Iterable):
+            raise ValueError(f"states = {states!r}, expected a list of states. Fix: pass what clone_states returned.")
+        given = list(states)
         if len(given) != len(rows):
             raise ValueError(
                 f"{len(given)} states given, expected {len(rows)}: one for each dream to put back. Likely cause: other "

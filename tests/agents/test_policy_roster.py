@@ -11,7 +11,7 @@ from gymnasium.vector import AutoresetMode
 from agents.behaviour_cloning import sharpen
 from agents.exploration import start_for_share
 from agents.named_policies import asked_policy, named_policy, told_policy
-from agents.policy_roster import gather_policies
+from agents.policy_roster import gather_policies, policies_beside
 from agents.pretrained import PRETRAINED
 from agents.sb3 import SB3Policy, load_ppo, make_ppo
 from agents.time_budget import TrainingProgress
@@ -157,6 +157,8 @@ def test_mistakes_are_named(clone, tmp_path):
         ("runs/clone@0.5", "clone@0.5", "runs/clone@0.5"),
         ("runs/clone/policy.zip", "clone", "runs/clone"),
         ("runs/random", "./random", "runs/random"),
+        ("a@b/clone@0.5", "clone@0.5", "runs/clone@0.5"),
+        ("elsewhere/pretrained-clone/policy.safetensors", "./pretrained-clone", "runs/pretrained-clone"),
         ("elsewhere/pretrained-clone@0.5", "./pretrained-clone@0.5", "runs/pretrained-clone@0.5"),
         ("random-with-bursts", "random-with-bursts", "random-with-bursts"),
         ("sticky@0.5", "sticky@0.5", "sticky@0.5"),
@@ -168,6 +170,19 @@ def test_results_tell_policies_without_places_and_commands_ask_for_them_again(gi
     assert told_policy(given) == told
     assert asked_policy(told) == asked
     assert told_policy(asked) == told
+
+
+def test_what_is_measured_anyway_or_called_as_something_else_is_not_measured_beside(clone):
+    said = []
+    settings = {"bursts": 0.08, "world_model": "here", "say": said.append}
+    texts = ["random", "sticky", "random-with-bursts", "random@0.5", str(clone)]
+    found = policies_beside(texts, ("random policy",), **settings)
+    assert [policy.name for policy in found] == ["sticky", "random@0.5", "clone"]
+    assert said == ["left out random: it is measured anyway", "left out random-with-bursts: it is measured anyway"]
+    with pytest.raises(ValueError, match="--beside clone given, a name that another policy has"):
+        policies_beside([str(clone)], ("random policy", "clone"), **settings)
+    with pytest.raises(ValueError, match=r"--beside .*clone given: .*another world model.*nothing after it"):
+        policies_beside([str(clone)], (), **settings | {"world_model": "there"})
 
 
 def test_the_folder_of_what_ships_is_told_by_its_name():

@@ -10,7 +10,7 @@ import torch
 from gymnasium.vector import AutoresetMode
 
 import wmgym  # noqa: F401  (registers the ids)
-from agents.named_policies import named_policy
+from agents.named_policies import named_policy, weights_that_act
 from agents.policy_prior import prior_of
 from agents.pretrained import PRETRAINED, WEIGHTS_FILE, folder_of, load_pretrained, load_weights, save_weights
 from agents.sb3 import load_learner, make_ppo
@@ -82,6 +82,58 @@ def test_what_holds_no_actor_is_named(tmp_path):
             load_weights(file)
     with pytest.raises(ValueError, match="name = 'nobody', expected one of 'pretrained-clone'"):
         load_pretrained("nobody")
+
+
+def test_what_is_no_plain_actor_is_not_saved(tmp_path):
+    kwargs = {"autoreset_mode": AutoresetMode.SAME_STEP}
+    env = gymnasium.make_vec("CartPole-v1", 2, "sync", vector_kwargs=kwargs)
+    for more, told in (
+        ({"recurrent": True, "policy_kwargs": {"lstm_hidden_size": 4}}, "lstm_actor"),
+        ({"policy_kwargs": {"activation_fn": torch.nn.ReLU}}, "with ReLU given"),
+    ):
+        with pytest.raises(ValueError, match=f"{told}.*expected SB3's MlpPolicy of tanh layers"):
+            save_weights(make_ppo(env, seed=0, **more), tmp_path / WEIGHTS_FILE)
+    learner = make_ppo(env, seed=0)
+    with torch.no_grad():
+        learner.policy.action_net.bias[0] = torch.nan
+    save_weights(learner, tmp_path / WEIGHTS_FILE)
+    with pytest.raises(ValueError, match="not all weights are finite"):
+        load_weights(tmp_path / WEIGHTS_FILE)
+
+
+def test_it_is_to_act_only():
+    with pytest.raises(RuntimeError, match=r"asked to learn, expected to act only.*--start-from"):
+        load_pretrained("pretrained-clone").learn(4)
+
+
+def test_it_is_the_same_policy_whenever_it_is_loaded():
+    known = []
+    for _ in range(2):
+        known.append(named_policy("pretrained-clone", bursts=0.1, world_model=fingerprint()).decides)
+        torch.randn(3)
+    assert known[0] == known[1]
+
+
+def test_a_critic_does_not_tell_policies_apart_and_an_actor_does():
+    learner = load_pretrained("pretrained-clone")
+    before = weights_that_act(learner)
+    with torch.no_grad():
+        learner.policy.value_net.bias += 1
+        learner.policy.mlp_extractor.value_net[0].weight += 1
+    assert weights_that_act(learner) == before
+    with torch.no_grad():
+        learner.policy.action_net.bias[0] += 1
+    assert weights_that_act(learner) != before
+
+
+def test_a_folder_of_the_same_name_is_not_mixed_up_with_it(tmp_path, monkeypatch):
+    (tmp_path / "pretrained-clone").mkdir()
+    monkeypatch.chdir(tmp_path)
+    for place in ("pretrained-clone", Path("./pretrained-clone")):
+        with pytest.raises(ValueError, match=r"ships with wmgym and lies here, too. Fix: give the whole path"):
+            folder_of(place)
+    whole = tmp_path / "pretrained-clone"
+    assert folder_of(whole) == whole
 
 
 def test_names_stand_for_folders():

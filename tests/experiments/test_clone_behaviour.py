@@ -110,7 +110,8 @@ def test_mistakes_are_named(args, tmp_path):
         main(replace(args, validation=write_walks(tmp_path / "other" / "validation", range(8, 10), frames=30)))
     longer = write_walks(tmp_path / "longer", range(3), frames=31)
     with pytest.raises(
-        RecordingError, match=r"train episodes, .* of 30 frames \(.*\) and .* of 31 frames \(such as .*longer.*\)"
+        RecordingError,
+        match=r"^train episodes of several.*: .* have 30 frames \(.*\), 3 have 31 frames \(such as .*longer",
     ):
         main(replace(args, recordings=(*args.recordings, longer)))
     with pytest.raises(FileNotFoundError, match=r"there is no training\.json"):

@@ -79,7 +79,7 @@ def test_mistakes_are_named_before_anything_is_watched(args, tmp_path):
         ({"recordings": (tmp_path / "empty",)}, r"no episode in .*empty, expected some"),
         (
             {"recordings": (*args.recordings, longer)},
-            r"^train episodes, 6 of 30 frames \(such as .*\) and 2 of 31 frames \(such as .*longer.*\)",
+            r"^train episodes of several lengths given: 6 have 30 frames \(.*\), 2 have 31 frames \(such as .*longer",
         ),
         (
             {"recordings": (write(tmp_path / "poor", range(2), rewards=0),)},

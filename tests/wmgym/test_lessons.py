@@ -47,10 +47,11 @@ def test_what_cannot_be_read_is_told_and_nothing_is_refused(walks, tmp_path):
 def test_an_episode_of_each_length_is_named():
     a, b, c = map(Path, "abc")
     refuse_other_lengths({a: 5, b: 5}, "train")
-    told = (
-        r"^held-out episodes, 1 of 5 frames \(such as b\) and 2 of 7 frames \(such as a\), given, expected one length"
-    )
+    told = r"^held-out episodes of several lengths given: 2 have 7 frames \(such as a\), 1 have 5 frames \(such as b\);"
     with pytest.raises(RecordingError, match=told):
         refuse_other_lengths({a: 7, b: 5, c: 7}, "held-out")
+    many = {Path(str(frames)): frames for frames in range(20)}
+    with pytest.raises(RecordingError, match=r"have 1 frames \(such as 1\), others 18 more lengths; expected one"):
+        refuse_other_lengths(many, "train")
     with pytest.raises(RecordingError, match=r"^no train episodes given, expected one or more"):
         refuse_other_lengths({}, "train")

@@ -153,7 +153,7 @@ def test_what_led_to_frames_and_came_with_them_is_read_as_recordings_are(tmp_pat
     longer = usable_files([write_walks(tmp_path / "longer", range(1), frames=10)])
     with pytest.raises(
         RecordingError,
-        match=r"^recorded episodes, 3 of 9 frames \(such as .*\) and 1 of 10 frames \(such as .*longer.*\)",
+        match=r"^recorded episodes of several lengths given: 3 have 9 frames \(.*\), 1 have 10 frames \(.*longer",
     ):
         read_steps([*files, *longer])
 
