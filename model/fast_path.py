@@ -2,22 +2,23 @@
 
 The switch between the two is whether this class is used. Weights are copied in a precision of choice, modulations are
 read from a table where actions can be counted (`model.modulations`), and memory is laid out for stepping
-(`model.fast_memory`). `compiled` puts each layer through `torch.compile`.
+(`model.fast_memory`). `compiled` puts each layer, and both ends of the network (`model.frame_ends`), through
+`torch.compile`.
 """
 
 import copy
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from model.axes import Action, Latent
 from model.config import LSSVWMConfig
 from model.fast_memory import FastMemory
+from model.frame_ends import FrameEnds
 from model.frame_step import FrameStep
-from model.heads import frame_features
 from model.local_attention import slopes_of
-from model.lssvwm import Prediction, cells_of, latents_of
+from model.lssvwm import Prediction
 from model.memory import Memory
 from model.modulations import layers_of, make_modulator
 from model.sampler import sample
@@ -42,7 +43,7 @@ class FastPath:
             world: a model for which `has_fast_path`; later changes of its weights are not seen here.
             dtype: of weights, activations, keys and values. Decays, scan states, sampler, features and heads stay in
                 float32.
-            compiled: put the layers through `torch.compile`; the first step of each batch size then takes long.
+            compiled: put layers and ends through `torch.compile`; the first step of each batch size then takes long.
         """
         dynamics, config = world.dynamics, world.config.dynamics
         self.config, self.dtype = config, dtype
@@ -51,12 +52,10 @@ class FastPath:
         self._layers = [
             FrameStep(layer, config, config.block_size(i), dtype) for i, layer in enumerate(layers_of(dynamics))
         ]
-        self._embed, self._unembed, self._decoder = (
-            copy.deepcopy(part).to(dtype) for part in (dynamics.embed, dynamics.unembed, world.tokenizer.decoder)
-        )
+        self._ends = FrameEnds(dynamics, dtype, MOST_SHAPES if compiled else None)
+        self._decoder = copy.deepcopy(world.tokenizer.decoder).to(dtype)
         self._decoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._scale = world.tokenizer.scale.detach().to(dtype, copy=True)
-        self._place = dynamics.place.detach().to(dtype, copy=True)
         self._slopes = slopes_of(config.attention_heads, config.attention_span).to(world.device)
         if compiled:
             for layer in self._layers:
@@ -89,10 +88,7 @@ class FastPath:
 
         def denoise(z: Latent, level: int, stride: int) -> Latent:
             tokens = self._run(z, self._modulator.layers(level, stride, led), memory, bias, remember=False)
-            shift, scale = self._modulator.final(level, stride, led).unbind(1)
-            normed = nn.functional.layer_norm(tokens, (self.config.width,))
-            cells = self._unembed(torch.addcmul(shift, normed, scale))
-            return latents_of(cells.float(), self.config)
+            return self._ends.leave(tokens, self._modulator.final(level, stride, led))
 
         return sample(denoise, noise, denoising_steps, self.config.max_denoising_steps)
 
@@ -111,12 +107,11 @@ class FastPath:
     ) -> tuple[Float[Tensor, "b f"], FastMemory]:
         clean = self._modulator.layers(self.config.max_denoising_steps, 0, led)
         tokens = self._run(latent, clean, memory, bias, remember=True)
-        features = frame_features(tokens.float()[:, None], self.config.tokens_per_side)[:, 0]
-        return features, memory.advanced()
+        return self._ends.see(tokens), memory.advanced()
 
     def _run(self, latent: Latent, modulation: Tensor, memory: FastMemory, bias: Tensor, remember: bool) -> Tensor:
         """Tokens after the last layer."""
-        tokens: Tensor = self._embed(cells_of(latent.to(self.dtype), self.config)) + self._place
+        tokens = self._ends.enter(latent)
         place = memory.next_place()
         for i, layer in enumerate(self._layers):
             tokens = layer(

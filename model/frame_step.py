@@ -6,7 +6,6 @@ memory that is there already. One such layer is the region that `torch.compile` 
 """
 
 import copy
-import math
 
 import torch
 from jaxtyping import Float, Int
@@ -15,6 +14,7 @@ from torch.nn import functional
 
 from model.backbone import Layer, LocalAttention
 from model.config import BlockSize, LSSVWMConfig
+from model.fused import LARGEST_SCORE, affine, averaged, gelu, largest_score
 
 FrameTokens = Float[Tensor, "b q width"]
 FrameModulation = Float[Tensor, "b 9 1 width"]
@@ -68,7 +68,12 @@ class FrameStep(nn.Module):
         keep("query_norm", attention.query_norm.weight)
         keep("key_norm", attention.key_norm.weight)
         keep("attend_out", attention.out.weight)
-        self.widen, self.narrow = (copy.deepcopy(linear).to(dtype) for linear in (mlp[0], mlp[2]))
+        most = largest_score(attention.query_norm.weight, attention.key_norm.weight)
+        self.scores_bounded = most < LARGEST_SCORE  # the frame's own tokens are always seen, at no distance
+        widen, narrow = copy.deepcopy(mlp[0]).to(dtype), copy.deepcopy(mlp[2]).to(dtype)
+        assert isinstance(widen, nn.Linear)
+        assert isinstance(narrow, nn.Linear)
+        self.widen, self.narrow = widen, narrow
         self.block_tokens = block_size[0] * block_size[1]
         reads = torch.ones(self.block_tokens, self.block_tokens).tril()  # which token of a block reads which
         keep("mask", reads.log(), torch.float32)  # 0 where it does, else minus infinity
@@ -103,8 +108,8 @@ class FrameStep(nn.Module):
         tokens = torch.addcmul(tokens, gate, mixed)
         mixed = self._attend(self._modulated(tokens, shift_2, scale_2), keys, values, bias, place)
         tokens = torch.addcmul(tokens, gate_2, mixed)
-        hidden = _gelu(self.widen(self._modulated(tokens, shift_3, scale_3)))
-        return torch.addcmul(tokens, gate_3, self.narrow(hidden))
+        hidden = gelu(affine(self._modulated(tokens, shift_3, scale_3), self.widen))
+        return torch.addcmul(tokens, gate_3, affine(hidden, self.narrow))
 
     def _modulated(self, tokens: FrameTokens, shift: Tensor, scale: Tensor) -> FrameTokens:
         return torch.addcmul(shift, functional.layer_norm(tokens, (self.width,)), scale)
@@ -163,8 +168,9 @@ class FrameStep(nn.Module):
         rows = torch.arange(len(tokens), device=tokens.device)
         keys[rows, :, place] = functional.layer_norm(k, (e,), self.key_norm)
         values[rows, :, place] = v
-        weight = torch.softmax((q @ keys.flatten(2, 3).mT).float() + bias, -1).to(v.dtype)
-        return functional.linear((weight @ values.flatten(2, 3)).transpose(1, 2).flatten(-2), self.attend_out)
+        scores = (q @ keys.flatten(2, 3).mT).float() + bias
+        seen = averaged(scores, values.flatten(2, 3), self.scores_bounded)
+        return functional.linear(seen.transpose(1, 2).flatten(-2), self.attend_out)
 
     def _fold(self, v: Tensor) -> Tensor:
         """Folds blocks into the batch: `[b (gh bh gw bw) ...] -> [(b gh gw) (bh bw) ...]`."""
@@ -178,10 +184,3 @@ class FrameStep(nn.Module):
         cells = v.view(b, side // bh, side // bw, bh, bw, -1).transpose(2, 3)
         tokens: Tensor = cells.reshape(b, side * side, -1)
         return tokens
-
-
-def _gelu(v: Tensor) -> Tensor:
-    """GELU by its tanh formula; compiled as the logistic function that this is, whose one exponential is faster."""
-    if not torch.compiler.is_compiling():
-        return functional.gelu(v, approximate="tanh")
-    return v * torch.sigmoid(2 * math.sqrt(2 / math.pi) * (v + 0.044715 * v**3))

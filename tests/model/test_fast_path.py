@@ -219,6 +219,7 @@ def test_it_decodes_as_the_tokenizer_does(channels):
 
 # Away from pytest: its type-checking hook wraps functions that the compiler must see through.
 COMPILED = """
+import sys
 import torch
 from torch._dynamo.utils import counters
 from model.config import PRESETS
@@ -228,9 +229,12 @@ from tests.model.conftest import enliven
 
 torch.manual_seed(0)
 world = enliven(WorldModel(PRESETS["micro"])).requires_grad_(False)
+for layer in world.dynamics.backbone.layers:
+    layer.attention.query_norm.weight *= float(sys.argv[1])  # scores may be as large as one likes
 rows = torch.arange(3)
 with torch.inference_mode():
     paths = FastPath(world), FastPath(world, compiled=True)
+    assert all(layer.scores_bounded is (float(sys.argv[1]) == 1) for layer in paths[1]._layers)
     memories = [path.lay_out(world.dynamics.initial_memory(3)) for path in paths]
     for t in range(7):  # once round the ring and beyond
         action, noise = torch.randint(-1, 6, (3,)), torch.randn(3, 4, 8, 8)
@@ -243,7 +247,7 @@ with torch.inference_mode():
         kept = [m.select(rows, world.config.dynamics).to_dict() for m in memories]
         for name, value in kept[0].items():
             torch.testing.assert_close(kept[1][name], value, rtol=1e-4, atol=1e-4)
-assert counters["stats"]["unique_graphs"] == 4, counters  # two block sizes, remembering or not
+assert counters["stats"]["unique_graphs"] == 4 + 3, counters  # two block sizes, remembering or not; and the ends
 assert not counters["graph_break"], counters
 """
 
@@ -254,5 +258,8 @@ assert not counters["graph_break"], counters
     not any(map(shutil.which, (os.environ.get("CXX", "g++"), "c++", "clang"))),
     reason="torch.compile needs a C++ compiler",
 )
-def test_compiled_it_is_the_same():
-    subprocess.run([sys.executable, "-c", COMPILED], check=True, cwd=Path(__file__).parents[2], timeout=600)
+@pytest.mark.parametrize("sharper", [1.0, 20.0])
+def test_compiled_it_is_the_same(sharper):
+    """With scores of attention that are bounded, and with larger ones."""
+    command = [sys.executable, "-c", COMPILED, str(sharper)]
+    subprocess.run(command, check=True, cwd=Path(__file__).parents[2], timeout=600)
