@@ -36,7 +36,8 @@ def largest_score(query_weight: Float[Tensor, " e"], key_weight: Float[Tensor, "
         query_weight: that queries are multiplied by once they are normalised.
         key_weight: likewise.
     """
-    return math.sqrt(len(query_weight)) * float(query_weight.abs().max() * key_weight.abs().max())
+    query, key = (weight.detach().abs().max() for weight in (query_weight, key_weight))
+    return math.sqrt(len(query_weight)) * float(query * key)
 
 
 def averaged(

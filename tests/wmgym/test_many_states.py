@@ -136,7 +136,7 @@ def test_what_cannot_be_restored_changes_nothing(envs, toy):
     assert_equal_states(envs.clone_state(), before)
     envs.restore_states([], [])
     assert_equal_states(envs.clone_state(), before)
-    with pytest.raises(ValueError, match="no states given"):
+    with pytest.raises(ValueError, match=r"\[\] given, expected a list of one or more states"):
         DreamState.joined([])
 
 
