@@ -7,6 +7,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
@@ -39,6 +40,7 @@ def plot_learning_and_returns(metrics: dict[str, Any], path: Path) -> None:
     left, right = figure.subplots(1, 2, width_ratios=(5, 1.4 * len(policies)))
     curve = training["curve"]
     left.plot([p["steps"] for p in curve], [p["return"] for p in curve], marker="." if len(curve) < 10 else None)
+    left.xaxis.set_major_locator(MaxNLocator(5))
     left.set(xlabel="steps in dreams", ylabel=f"return of {training['horizon']} steps", title="learning in dreams")
     worlds = [world for world in ("imagined", "real") if any(world in row for row in policies)]
     for i, world in enumerate(worlds):

@@ -24,7 +24,10 @@ JUDGED: dict[str, tuple[Judged, ...]] = {
     ),
     "dream_ppo_from_clone": (("a clone of recorded walks that went on in dreams", -1, (1,)),),
     "dream_ppo_from_features": (("the clone with the world model's memory that went on in dreams", -1, (1,)),),
-    "dream_ppo_demo": (("PPO trained only in the dream, by `make demo`", -1, (1,)),),
+    "dream_ppo_demo": (
+        ("PPO trained only in the dream, by `make demo`", -1, (1,)),
+        ("the agent that ships, by `make demo`", 2, (1,)),
+    ),
     "dream_ppo_full": (("PPO trained only in the dream, for longer", -1, (1,)),),
     "dream_ppo_1000": (("PPO trained only in the dream, over whole episodes", -1, (1,)),),
     "plan_mpc": (("planning in the dream, with a critic", -1, (0, 1)),),
