@@ -61,7 +61,8 @@ def test_the_command_beside_a_run_of_ppo_asks_for_all_its_settings(name):
     chosen = {key: asked[key] for key in ("learning_rate", "rollout", "entropy", "critic_warmup")}
     asked |= with_defaults(asked["algorithm"], chosen, fine_tuning=asked["start_from"] is not None)
     asked["start_from"] = asked["start_from"] and asked["start_from"].name
-    found_out = ("recurrent", "world_model", "tokenizer", "start_from_policy")  # not by the command line
+    asked["beside"] = list(asked["beside"])  # as JSON has it
+    found_out = ("recurrent", "world_model", "tokenizer", "start_from_policy", "beside_are")  # not by the command line
     told = {key: value for key, value in config.items() if key not in found_out}
     assert {key: asked[key] for key in told} == told
 
