@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import count
+from typing import Any
 
 from agents.blind_policies import OF_MAZES
 from agents.named_policies import NamedPolicy, is_scripted, named_policy, split_share
@@ -41,13 +42,7 @@ def gather_policies(
 
 
 def policies_beside(
-    texts: Sequence[str],
-    names: Sequence[str],
-    *,
-    bursts: float,
-    world_model: str,
-    tokenizer: str | None = None,
-    say: Callable[[str], object] = print,
+    texts: Sequence[str], names: Sequence[str], *, bursts: float, say: Callable[[str], object] = print, **models: Any
 ) -> list[NamedPolicy]:
     """Return the policies that shall be measured beside others, which random ones are among.
 
@@ -55,16 +50,15 @@ def policies_beside(
         texts: What `named_policy` calls them by.
         names: Of those others.
         bursts: See `named_policy`.
-        world_model: Likewise.
-        tokenizer: Likewise.
         say: Gets a line for each that is left out, because it is measured anyway.
+        **models: What else `gather_policies` takes, which says what it refuses, too.
 
     Raises:
         FileNotFoundError: One is not there.
         ValueError: One cannot be run, or is called as one of the others.
     """
     try:
-        found = gather_policies(texts, bursts=bursts, world_model=world_model, tokenizer=tokenizer, say=say)
+        found = gather_policies(texts, bursts=bursts, say=say, **models)
     except (FileNotFoundError, ValueError) as error:
         told = f"--beside {' '.join(texts)} given: {error} Or measure none: --beside with nothing after it."
         raise type(error)(told) from error
